@@ -1,0 +1,83 @@
+//! Identifiers that two functions could otherwise swap.
+
+use std::fmt;
+
+use crate::Rng;
+
+macro_rules! numeric_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+numeric_id!(
+    /// One attempt to connect two parties, unique within a node.
+    CallId,
+    "call-"
+);
+numeric_id!(
+    /// One side of a call, unique within a node.
+    LegId,
+    "leg-"
+);
+numeric_id!(
+    /// One TCP, TLS or WebSocket link, unique within a process.
+    ConnectionId,
+    "conn-"
+);
+numeric_id!(
+    /// One registered way to reach a user (RFC 3261 §10), unique within a node.
+    BindingId,
+    "binding-"
+);
+
+/// The global id of a call: every connector shows it, and it names log span, CDR and ladder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gcid(String);
+
+impl Gcid {
+    /// Draws a fresh id: 128 random bits in hexadecimal.
+    #[must_use]
+    pub fn generate(rng: &mut Rng) -> Self {
+        Self(rng.hex(16))
+    }
+
+    /// Takes an id that a peer brought, if it is short and printable.
+    #[must_use]
+    pub fn from_peer(text: &str) -> Option<Self> {
+        let acceptable =
+            (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        acceptable.then(|| Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Gcid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Gcid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,14 @@
+//! Calls, legs, bridges and causes: the vocabulary every connector translates into.
+//!
+//! A connector turns its wire messages into [`LegEvent`]s and carries out [`LegCommand`]s; media
+//! control answers [`MediaRequest`]s with [`MediaNotice`]s. Nothing here names a protocol.
+
+mod cause;
+mod signal;
+
+pub use cause::{Cause, Ended, Party};
+pub use signal::{
+    Candidate, Described, Digit, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice,
+    MediaRefusal, MediaRequest, OutgoingOffer, Playback, Profile, Reach, ReofferFailure, Role,
+    SdpKind, SrtpPolicy, TransferProgress, TransferTarget,
+};

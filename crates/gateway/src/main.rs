@@ -1,0 +1,3 @@
+//! The crosspoint binary.
+
+fn main() {}
