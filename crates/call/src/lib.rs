@@ -4,6 +4,7 @@
 //! control answers [`MediaRequest`]s with [`MediaNotice`]s. Nothing here names a protocol.
 
 mod cause;
+pub mod router;
 mod signal;
 
 pub use cause::{Cause, Ended, Party};
