@@ -3,10 +3,12 @@
 //! A connector turns its wire messages into [`LegEvent`]s and carries out [`LegCommand`]s; media
 //! control answers [`MediaRequest`]s with [`MediaNotice`]s. Nothing here names a protocol.
 
+mod call;
 mod cause;
 pub mod router;
 mod signal;
 
+pub use call::{Call, CallRecord, Input, Output};
 pub use cause::{Cause, Ended, Party};
 pub use signal::{
     Candidate, Described, Digit, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice,

@@ -113,6 +113,8 @@ pub struct Step {
 pub struct Decision {
     pub outcome: Outcome,
     pub ring_timeout: Duration,
+    /// The user the number means, so that a called user's own requests (a transfer) can be routed.
+    pub called_user: Option<Arc<str>>,
     pub steps: Vec<Step>,
 }
 
@@ -143,7 +145,8 @@ impl fmt::Display for Step {
 pub fn route(request: &RouteRequest, plan: &Plan, devices: &dyn Devices) -> Decision {
     let mut steps = Vec::new();
     let outcome = decide(request, plan, devices, &mut steps);
-    Decision { outcome, ring_timeout: plan.ring_timeout.0, steps }
+    let called_user = plan.users.get(request.to.expose()).cloned();
+    Decision { outcome, ring_timeout: plan.ring_timeout.0, called_user, steps }
 }
 
 fn decide(

@@ -234,6 +234,10 @@ pub enum MediaRequest {
     EndOfCandidates {
         leg: LegId,
     },
+    /// Forgets our offer that the peer refused; what was agreed before stands.
+    Rollback {
+        leg: LegId,
+    },
     /// Joins two legs, replacing whatever either was joined with.
     Bridge {
         a: LegId,

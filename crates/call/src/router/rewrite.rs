@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// How a trunk wants a dialled number changed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rewrite {
     strip: usize,
     prepend: String,
@@ -14,12 +14,6 @@ pub struct Rewrite {
 #[derive(Debug, thiserror::Error)]
 #[error("the pattern is not a regular expression: {0}")]
 pub struct RewriteError(#[from] regex::Error);
-
-impl Default for Rewrite {
-    fn default() -> Self {
-        Self { strip: 0, prepend: String::new(), pattern: None }
-    }
-}
 
 impl Rewrite {
     /// Drops `strip` characters, then replaces by `pattern` (a regular expression and its

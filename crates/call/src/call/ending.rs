@@ -1,0 +1,193 @@
+//! The end of legs and of the call: every leg ends once, the first reason stands.
+
+use std::time::Instant;
+
+use crosspoint_base::LegId;
+
+use super::{Call, CallRecord, ENDING_GUARD, Output, Phase, Stage, Timer};
+use crate::{Cause, Ended, LegCommand, MediaRequest, Party, Role};
+
+impl Call {
+    pub(super) fn leg_ended(&mut self, now: Instant, leg: LegId, cause: Cause) {
+        let Some(state) = self.legs.get(&leg) else { return };
+        let (by, was_live) = (party(state.role), state.is_live());
+        self.close(leg);
+        if !was_live || self.transfer_leg_ended(now, leg, cause) {
+            return;
+        }
+        match self.stage {
+            Stage::Ending => {}
+            Stage::Dialing { .. } if leg != self.front => self.branch_failed(now, leg, cause),
+            Stage::Routing { .. } | Stage::Dialing { .. } => {
+                self.end_all(now, by, cancelled_if_normal(cause));
+            }
+            Stage::Answering { .. } | Stage::Active { .. } => self.end_all(now, by, cause),
+        }
+    }
+
+    /// A branch of the fork came to nothing. The call fails when it was the last.
+    pub(super) fn branch_failed(&mut self, now: Instant, leg: LegId, cause: Cause) {
+        if self.is_live(leg) {
+            self.end_leg(leg, cause);
+        }
+        if self.transfer_leg_ended(now, leg, cause) {
+            return;
+        }
+        let front = self.front;
+        let others = self.legs.iter().any(|(id, l)| *id != front && l.is_live());
+        let Stage::Dialing { best, early } = &mut self.stage else { return };
+        if *early == Some(leg) {
+            *early = None;
+        }
+        *best = Some(best.map_or(cause, |old| worthier(old, cause)));
+        let best = best.unwrap_or(cause);
+        if !others {
+            self.end_all(now, Party::Back, best);
+        }
+    }
+
+    pub(super) fn end_other_branches(&mut self, winner: LegId) {
+        let losers: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|(id, l)| {
+                **id != winner
+                    && l.role == Role::Back
+                    && matches!(l.phase, Phase::Opening | Phase::Open)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for leg in losers {
+            self.end_leg(leg, Cause::AnsweredElsewhere);
+        }
+    }
+
+    /// Ends every leg that lives. The first caller decides the call's cause.
+    pub(super) fn end_all(&mut self, now: Instant, by: Party, cause: Cause) {
+        self.facts.ended.get_or_insert(Ended { by, cause });
+        self.stage = Stage::Ending;
+        self.transfer = None;
+        self.timers.cancel(&Timer::MediaSetup);
+        self.timers.set(Timer::EndingGuard, now + ENDING_GUARD);
+        let live: Vec<LegId> =
+            self.legs.iter().filter(|(_, l)| l.is_live()).map(|(id, _)| *id).collect();
+        for leg in live {
+            self.end_leg(leg, cause);
+        }
+    }
+
+    pub(super) fn end_leg(&mut self, leg: LegId, cause: Cause) {
+        let Some(state) = self.legs.get_mut(&leg) else { return };
+        match state.phase {
+            // The connector never heard of it, so nobody will say `Ended`.
+            Phase::Opening => self.close(leg),
+            Phase::Open | Phase::Answered => {
+                state.phase = Phase::Ending;
+                self.command(leg, LegCommand::End(cause));
+            }
+            Phase::Ending | Phase::Ended => {}
+        }
+    }
+
+    fn close(&mut self, leg: LegId) {
+        self.dialing.remove(&leg);
+        if let Some(state) = self.legs.get_mut(&leg) {
+            state.phase = Phase::Ended;
+            state.steps.clear();
+            self.media(MediaRequest::Close { leg });
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::MediaSetup if self.media_setup_failed() => {
+                    self.end_all(now, Party::Gateway, Cause::MediaFailed);
+                }
+                Timer::MediaSetup => {}
+                Timer::EndingGuard => {
+                    let stuck: Vec<LegId> = self
+                        .legs
+                        .iter()
+                        .filter(|(_, l)| l.phase != Phase::Ended)
+                        .map(|(id, _)| *id)
+                        .collect();
+                    for leg in stuck {
+                        self.close(leg);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish_if_over(&mut self, now: Instant) {
+        if self.done || self.legs.values().any(|l| l.phase != Phase::Ended) {
+            return;
+        }
+        self.done = true;
+        self.timers = crosspoint_base::TimerTable::new();
+        let ended =
+            self.facts.ended.unwrap_or(Ended { by: Party::Gateway, cause: Cause::Internal });
+        let front_profile =
+            self.legs.get(&self.front).map(|l| l.profile).unwrap_or(crate::Profile::WebRtc);
+        let record = CallRecord {
+            call: self.id,
+            gcid: self.gcid.clone(),
+            from: self.facts.from.clone(),
+            to: self.facts.to.clone(),
+            trunk: self.facts.trunk.clone(),
+            started: self.facts.started,
+            ringing: self.facts.ringing,
+            answered: self.facts.answered,
+            ended_at: now,
+            ended,
+            front_profile,
+            back_profile: self.facts.back_profile,
+            builtin: self.facts.builtin,
+            legs: self.legs.keys().copied().collect(),
+            why: std::mem::take(&mut self.facts.why),
+        };
+        self.outputs.push_back(Output::Done(Box::new(record)));
+    }
+}
+
+fn party(role: Role) -> Party {
+    match role {
+        Role::Front => Party::Front,
+        Role::Back => Party::Back,
+    }
+}
+
+/// A front that leaves before the answer gave up, whatever word its connector had for it.
+fn cancelled_if_normal(cause: Cause) -> Cause {
+    if cause == Cause::Normal { Cause::Cancelled } else { cause }
+}
+
+/// Which of two failures tells the caller more (RFC 3261 §16.7 step 6 in spirit): a person's
+/// decision before a device's state, a device's state before the network's.
+fn worthier(a: Cause, b: Cause) -> Cause {
+    if rank(b) < rank(a) { b } else { a }
+}
+
+fn rank(cause: Cause) -> u8 {
+    match cause {
+        Cause::Declined => 0,
+        Cause::Busy => 1,
+        Cause::NoAnswer => 2,
+        Cause::NoCommonCodec | Cause::BadDescription => 3,
+        Cause::Forbidden | Cause::Unauthorized => 4,
+        Cause::NotFound | Cause::InvalidNumber => 5,
+        Cause::Unavailable => 6,
+        Cause::Normal
+        | Cause::Cancelled
+        | Cause::AnsweredElsewhere
+        | Cause::Transferred
+        | Cause::MediaLost
+        | Cause::MediaFailed
+        | Cause::SignalingLost
+        | Cause::NetworkFailure
+        | Cause::Overload
+        | Cause::Shutdown
+        | Cause::Internal => 7,
+    }
+}

@@ -1,0 +1,112 @@
+//! A call that is up: changes of media, digits, lost media.
+
+use std::time::{Duration, Instant};
+
+use crosspoint_base::LegId;
+use crosspoint_sdp::Session;
+
+use super::{Call, PendingReoffer, Step};
+use crate::{Cause, Digit, LegCommand, MediaRequest, Party, SdpKind};
+
+impl Call {
+    pub(super) fn reoffered(&mut self, leg: LegId, description: Option<Session>) {
+        match description {
+            Some(description) => {
+                let request = MediaRequest::Accept { leg, kind: SdpKind::Offer, description };
+                self.ask(leg, Step::AcceptReoffer, request);
+            }
+            // The peer wants an offer from us; its answer comes with `Confirm`.
+            None => self.describe_reanswer(leg, SdpKind::Offer),
+        }
+    }
+
+    pub(super) fn reoffer_accepted(&mut self, leg: LegId, far_side_concerned: bool) {
+        match self.peer_of(leg) {
+            // Only the direction or the codec concerns the far side; a new address or an ICE
+            // restart ends at our media. One change at a time: a second is answered by us.
+            Some(far) if far_side_concerned && self.may_reoffer(far) => {
+                self.describe_far_reoffer(far, Some(leg));
+            }
+            _ => self.describe_reanswer(leg, SdpKind::Answer),
+        }
+    }
+
+    /// A late answer or a transfer changed what the far side should send: re-offer it ourselves.
+    pub(super) fn tell_far_side(&mut self, leg: LegId) {
+        if let Some(far) = self.peer_of(leg)
+            && self.may_reoffer(far)
+        {
+            self.describe_far_reoffer(far, None);
+        }
+    }
+
+    fn may_reoffer(&self, far: LegId) -> bool {
+        self.reoffer.is_none()
+            && self.legs.get(&far).is_some_and(|l| l.phase == super::Phase::Answered)
+    }
+
+    pub(super) fn describe_far_reoffer(&mut self, far: LegId, origin: Option<LegId>) {
+        self.reoffer = Some(PendingReoffer { origin, far });
+        let peer = self.peer_of(far);
+        let request = MediaRequest::Describe { leg: far, kind: SdpKind::Offer, peer };
+        self.ask(far, Step::DescribeFarReoffer { origin }, request);
+    }
+
+    pub(super) fn send_reoffer(&mut self, far: LegId, origin: Option<LegId>, description: Session) {
+        if self.reoffer.is_some_and(|r| r.far == far && r.origin == origin) {
+            self.command(far, LegCommand::Reoffer(description));
+        }
+    }
+
+    pub(super) fn reanswered(&mut self, leg: LegId, description: Session) {
+        let Some(pending) = self.reoffer.filter(|r| r.far == leg) else { return };
+        let request = MediaRequest::Accept { leg, kind: SdpKind::Answer, description };
+        self.ask(leg, Step::AcceptFarReanswer { origin: pending.origin }, request);
+    }
+
+    pub(super) fn far_reanswer_accepted(&mut self, origin: Option<LegId>) {
+        self.reoffer = None;
+        if let Some(origin) = origin {
+            self.describe_reanswer(origin, SdpKind::Answer);
+        }
+    }
+
+    /// The far side refused: its media stays as it was, and the origin is answered by us alone.
+    pub(super) fn reoffer_failed(&mut self, leg: LegId) {
+        let Some(pending) = self.reoffer.take_if(|r| r.far == leg) else { return };
+        self.media(MediaRequest::Rollback { leg });
+        if let Some(origin) = pending.origin {
+            self.describe_reanswer(origin, SdpKind::Answer);
+        }
+    }
+
+    fn describe_reanswer(&mut self, leg: LegId, kind: SdpKind) {
+        let request = MediaRequest::Describe { leg, kind, peer: self.peer_of(leg) };
+        self.ask(leg, Step::DescribeReanswer, request);
+    }
+
+    /// A digit came by signalling: the far leg hears it in its media, or by signalling too.
+    pub(super) fn digit_signaled(&mut self, leg: LegId, digit: Digit, duration: Duration) {
+        let Some(far) = self.peer_of(leg) else { return };
+        if self.legs.get(&far).is_some_and(|l| l.telephone_event) {
+            self.media(MediaRequest::SendDtmf { leg: far, digit, duration });
+        } else {
+            self.command(far, LegCommand::Dtmf(digit, duration));
+        }
+    }
+
+    /// A digit was heard in media that the far leg cannot carry: signal it.
+    pub(super) fn digit_heard(&mut self, leg: LegId, digit: Digit, duration: Duration) {
+        if let Some(far) = self.peer_of(leg)
+            && self.is_live(far)
+        {
+            self.command(far, LegCommand::Dtmf(digit, duration));
+        }
+    }
+
+    pub(super) fn media_lost(&mut self, now: Instant, leg: LegId) {
+        if self.is_live(leg) {
+            self.end_all(now, Party::Gateway, Cause::MediaLost);
+        }
+    }
+}

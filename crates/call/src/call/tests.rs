@@ -1,0 +1,397 @@
+//! Stories of one call, told by its inputs and outputs.
+#![expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+
+use super::*;
+use crate::router::{Outcome, Target};
+use crate::{Described, Digit, MediaRefusal, Party, ReofferFailure, SrtpPolicy, TransferTarget};
+use crosspoint_base::{BindingId, Rng};
+use crosspoint_sdp::Session;
+
+const A: LegId = LegId(1);
+const B: LegId = LegId(2);
+const C: LegId = LegId(3);
+const D: LegId = LegId(4);
+
+/// A call with a media control that agrees to everything at once, and its connectors' commands.
+struct Story {
+    now: Instant,
+    call: Call,
+    commands: Vec<(LegId, String)>,
+    media: Vec<String>,
+    routes: Vec<RouteRequest>,
+    record: Option<CallRecord>,
+    far_side_concerned: bool,
+    refuse: Option<(LegId, MediaRefusal)>,
+    telephone_event: bool,
+}
+
+fn description() -> Session {
+    Session::parse(b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n")
+        .expect("a plain description parses")
+}
+
+impl Story {
+    fn begin() -> Self {
+        Self::with_offer(Some(description()))
+    }
+
+    fn with_offer(description: Option<Session>) -> Self {
+        let now = Instant::now();
+        let offer = IncomingOffer {
+            from: Identity { user: Some("alice".into()), ..Identity::default() },
+            to: Private("bob".to_owned()),
+            description,
+            profile: Profile::WebRtc,
+            trunk: None,
+            gcid: None,
+            trickle: false,
+        };
+        let gcid = Gcid::generate(&mut Rng::from_u64(1));
+        let mut story = Self {
+            now,
+            call: Call::new(now, CallId(1), gcid, A, offer),
+            commands: Vec::new(),
+            media: Vec::new(),
+            routes: Vec::new(),
+            record: None,
+            far_side_concerned: false,
+            refuse: None,
+            telephone_event: true,
+        };
+        story.drain();
+        story
+    }
+
+    /// Rings these legs.
+    fn forked(mut self, legs: &[LegId]) -> Self {
+        self.route_to(legs);
+        self
+    }
+
+    fn route_to(&mut self, legs: &[LegId]) {
+        let target = |id: &LegId| Target {
+            reach: Reach::Binding(BindingId(id.0)),
+            profile: Profile::Rtp(SrtpPolicy::Off),
+        };
+        let outcome = Outcome::Fork(legs.iter().map(target).collect());
+        self.decide(outcome, legs.to_vec());
+    }
+
+    fn decide(&mut self, outcome: Outcome, legs: Vec<LegId>) {
+        let decision = Decision {
+            outcome,
+            ring_timeout: Duration::from_secs(60),
+            called_user: Some("bob".into()),
+            steps: vec![],
+        };
+        self.input(Input::Routed { decision, legs });
+    }
+
+    fn answered() -> Self {
+        let mut story = Self::begin().forked(&[B]);
+        story.leg(B, LegEvent::Answer(Some(description())));
+        story.input(Input::Media(MediaNotice::Connected { leg: A }));
+        story.commands.clear();
+        story.media.clear();
+        story
+    }
+
+    fn leg(&mut self, leg: LegId, event: LegEvent) {
+        self.input(Input::Leg(leg, event));
+    }
+
+    fn input(&mut self, input: Input) {
+        self.call.handle_input(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.call.poll_output() {
+                Output::Command(leg, command) => self.commanded(leg, command),
+                Output::Media(request) => self.requested(request),
+                Output::Route(request) => self.routes.push(request),
+                Output::Answered => {}
+                Output::Done(record) => self.record = Some(*record),
+                Output::Timeout(_) => return,
+            }
+        }
+    }
+
+    fn commanded(&mut self, leg: LegId, command: LegCommand) {
+        let text = format!("{command:?}");
+        let name = text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned();
+        match command {
+            LegCommand::End(cause) => {
+                self.commands.push((leg, format!("End {cause}")));
+                self.call.handle_input(self.now, Input::Leg(leg, LegEvent::Ended(cause)));
+            }
+            LegCommand::TransferProgress(progress) => {
+                self.commands.push((leg, format!("{progress:?}")));
+            }
+            _ => self.commands.push((leg, name)),
+        }
+    }
+
+    fn requested(&mut self, request: MediaRequest) {
+        let notice = match &request {
+            MediaRequest::Describe { leg, .. } | MediaRequest::Accept { leg, .. }
+                if self.refuse.is_some_and(|(refused, _)| refused == *leg) =>
+            {
+                let (leg, refusal) = self.refuse.take().expect("just matched");
+                Some(MediaNotice::Refused { leg, refusal })
+            }
+            MediaRequest::Describe { leg, .. } => {
+                Some(MediaNotice::Described { leg: *leg, description: description() })
+            }
+            MediaRequest::Accept { leg, .. } => Some(MediaNotice::Accepted {
+                leg: *leg,
+                accepted: Described {
+                    far_side_concerned: self.far_side_concerned,
+                    on_hold: self.far_side_concerned,
+                    telephone_event: self.telephone_event,
+                },
+            }),
+            _ => None,
+        };
+        match &request {
+            MediaRequest::Bridge { a, b } => self.media.push(format!("bridge {a} {b}")),
+            MediaRequest::Close { leg } => self.media.push(format!("close {leg}")),
+            MediaRequest::SendDtmf { leg, digit, .. } => {
+                self.media.push(format!("digit {} {leg}", digit.as_char()));
+            }
+            MediaRequest::Play { leg, playback } => {
+                self.media.push(format!("play {playback:?} {leg}"));
+            }
+            MediaRequest::Rollback { leg } => self.media.push(format!("rollback {leg}")),
+            _ => {}
+        }
+        if let Some(notice) = notice {
+            self.call.handle_input(self.now, Input::Media(notice));
+        }
+    }
+
+    fn heard(&self, leg: LegId) -> Vec<&str> {
+        self.commands.iter().filter(|(l, _)| *l == leg).map(|(_, c)| c.as_str()).collect()
+    }
+
+    fn ended(&self) -> Option<(Party, Cause)> {
+        self.record.as_ref().map(|r| (r.ended.by, r.ended.cause))
+    }
+
+    fn is_over(&self) -> bool {
+        let closed = self.media.iter().filter(|m| m.starts_with("close")).count();
+        self.record.is_some() && closed >= 1
+    }
+}
+
+#[test]
+fn a_plain_call_rings_answers_and_ends_once_on_both_sides() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Ringing);
+    story.leg(B, LegEvent::Ringing);
+    story.leg(B, LegEvent::Answer(Some(description())));
+    assert_eq!(story.heard(B), ["Offer"]);
+    assert_eq!(story.heard(A), ["Ringing", "Answer"]);
+    assert!(story.media.contains(&"bridge leg-1 leg-2".to_owned()));
+    story.leg(B, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.heard(A).last(), Some(&"End normal"));
+    assert_eq!(story.ended(), Some((Party::Back, Cause::Normal)));
+    assert!(story.is_over());
+}
+
+#[test]
+fn the_first_answer_wins_and_the_others_learn_it() {
+    let mut story = Story::begin().forked(&[B, C]);
+    story.leg(C, LegEvent::Answer(Some(description())));
+    assert_eq!(story.heard(B), ["Offer", "End answered_elsewhere"]);
+    assert_eq!(story.heard(A), ["Answer"]);
+    assert!(story.record.is_none());
+}
+
+#[test]
+fn a_fork_fails_with_the_reason_that_tells_most() {
+    let mut story = Story::begin().forked(&[B, C]);
+    story.leg(B, LegEvent::Ended(Cause::Busy));
+    assert!(story.record.is_none());
+    story.leg(C, LegEvent::Ended(Cause::SignalingLost));
+    assert_eq!(story.ended(), Some((Party::Back, Cause::Busy)));
+    assert_eq!(story.heard(A), ["End busy"]);
+}
+
+#[test]
+fn a_caller_who_gives_up_stops_every_branch() {
+    let mut story = Story::begin().forked(&[B, C]);
+    story.leg(A, LegEvent::Ended(Cause::Cancelled));
+    assert_eq!(story.heard(B).last(), Some(&"End cancelled"));
+    assert_eq!(story.heard(C).last(), Some(&"End cancelled"));
+    assert_eq!(story.ended(), Some((Party::Front, Cause::Cancelled)));
+}
+
+#[test]
+fn a_refused_route_ends_the_call_with_its_cause() {
+    let mut story = Story::begin();
+    story.decide(Outcome::Refused(Cause::NotFound), vec![]);
+    assert_eq!(story.heard(A), ["End not_found"]);
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::NotFound)));
+}
+
+#[test]
+fn early_media_reaches_the_caller_and_the_answer_repeats_it() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::EarlyMedia(description()));
+    assert_eq!(story.heard(A), ["EarlyMedia"]);
+    story.leg(B, LegEvent::Answer(None));
+    assert_eq!(story.heard(A), ["EarlyMedia", "Answer"]);
+}
+
+#[test]
+fn an_answer_without_any_description_ends_the_call() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Answer(None));
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::BadDescription)));
+}
+
+#[test]
+fn a_late_offer_is_answered_with_our_offer_and_confirmed_with_the_answer() {
+    let mut story = Story::with_offer(None).forked(&[B]);
+    story.leg(B, LegEvent::EarlyMedia(description()));
+    assert_eq!(story.heard(A), Vec::<&str>::new());
+    story.leg(B, LegEvent::Answer(Some(description())));
+    assert_eq!(story.heard(A), ["Answer"]);
+    story.far_side_concerned = true;
+    story.leg(A, LegEvent::Confirm(Some(description())));
+    assert_eq!(story.heard(B), ["Offer", "Reoffer"]);
+}
+
+#[test]
+fn hold_goes_through_to_the_far_side_and_an_ice_restart_does_not() {
+    let mut story = Story::answered();
+    story.leg(A, LegEvent::Reoffer(Some(description())));
+    assert_eq!(story.heard(A), ["Reanswer"]);
+    assert!(story.heard(B).is_empty());
+    story.far_side_concerned = true;
+    story.leg(A, LegEvent::Reoffer(Some(description())));
+    assert_eq!(story.heard(B), ["Reoffer"]);
+    assert_eq!(story.heard(A), ["Reanswer"]);
+    story.leg(B, LegEvent::Reanswer(description()));
+    assert_eq!(story.heard(A), ["Reanswer", "Reanswer"]);
+}
+
+#[test]
+fn a_far_side_that_refuses_a_change_keeps_its_media_and_the_origin_is_answered() {
+    let mut story = Story::answered();
+    story.far_side_concerned = true;
+    story.leg(A, LegEvent::Reoffer(Some(description())));
+    story.leg(B, LegEvent::ReofferFailed(ReofferFailure::Refused));
+    assert_eq!(story.heard(A), ["Reanswer"]);
+    assert_eq!(story.media, ["rollback leg-2"]);
+}
+
+#[test]
+fn a_bad_reoffer_is_refused_and_the_call_lives() {
+    let mut story = Story::answered();
+    story.refuse = Some((A, MediaRefusal::NoCommonCodec));
+    story.leg(A, LegEvent::Reoffer(Some(description())));
+    assert_eq!(story.heard(A), ["RejectReoffer"]);
+    assert!(story.record.is_none());
+}
+
+#[test]
+fn digits_travel_in_media_where_they_can_and_by_signaling_where_not() {
+    let one = Digit::new('1').expect("a key");
+    let length = Duration::from_millis(160);
+    let mut story = Story::answered();
+    story.leg(A, LegEvent::Dtmf(one, length));
+    assert_eq!(story.media, ["digit 1 leg-2"]);
+    let relayed = MediaNotice::Dtmf { leg: A, digit: one, duration: length, relayed: true };
+    story.input(Input::Media(relayed));
+    assert!(story.heard(B).is_empty());
+    let heard = MediaNotice::Dtmf { leg: A, digit: one, duration: length, relayed: false };
+    story.input(Input::Media(heard));
+    assert_eq!(story.heard(B), ["Dtmf"]);
+}
+
+#[test]
+fn lost_media_ends_the_call_by_our_hand() {
+    let mut story = Story::answered();
+    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::MediaLost)));
+    assert_eq!(story.heard(B), ["End media_lost"]);
+}
+
+#[test]
+fn media_that_never_comes_up_ends_the_call() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Answer(Some(description())));
+    story.now += MEDIA_SETUP;
+    story.input(Input::Timeout);
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::MediaFailed)));
+}
+
+#[test]
+fn a_built_in_number_plays_to_the_caller_and_hangs_up_after_an_announcement() {
+    let mut story = Story::begin();
+    story.decide(Outcome::Builtin(Playback::Announcement), vec![]);
+    assert_eq!(story.heard(A), ["Answer"]);
+    story.input(Input::Media(MediaNotice::PlaybackEnded { leg: A }));
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::Normal)));
+}
+
+fn transferring(by: LegId) -> Story {
+    let mut story = Story::answered();
+    story.leg(by, LegEvent::Transfer(TransferTarget::Blind(Private("carol".to_owned()))));
+    story.route_to(&[D]);
+    story
+}
+
+#[test]
+fn a_blind_transfer_joins_the_party_that_remains() {
+    let mut story = transferring(B);
+    assert_eq!(story.routes[1].user.as_deref(), Some("bob"));
+    story.leg(D, LegEvent::Ringing);
+    story.leg(D, LegEvent::Answer(Some(description())));
+    assert_eq!(story.heard(B), ["Trying", "Ringing", "Done", "End transferred"]);
+    assert!(story.media.contains(&"bridge leg-1 leg-4".to_owned()));
+    story.leg(D, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.heard(A), ["End normal"]);
+    assert!(story.record.is_some());
+}
+
+#[test]
+fn a_failed_transfer_leaves_the_old_call_up() {
+    let mut story = transferring(A);
+    story.leg(D, LegEvent::Ended(Cause::Busy));
+    assert_eq!(story.heard(A), ["Trying", "Failed(Busy)"]);
+    assert!(story.record.is_none());
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.heard(B), ["End normal"]);
+}
+
+#[test]
+fn a_transferor_who_hangs_up_at_once_does_not_stop_the_transfer() {
+    let mut story = transferring(B);
+    story.leg(B, LegEvent::Ended(Cause::Normal));
+    assert!(story.record.is_none());
+    story.leg(D, LegEvent::Answer(Some(description())));
+    assert!(story.media.contains(&"bridge leg-1 leg-4".to_owned()));
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.heard(D).last(), Some(&"End normal"));
+}
+
+#[test]
+fn a_remaining_party_that_hangs_up_stops_the_transfer() {
+    let mut story = transferring(B);
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.heard(D).last(), Some(&"End normal"));
+    assert!(story.is_over());
+}
+
+#[test]
+fn shutdown_ends_every_leg_once() {
+    let mut story = Story::answered();
+    story.input(Input::End(Cause::Shutdown));
+    story.input(Input::End(Cause::Internal));
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::Shutdown)));
+    assert_eq!((story.heard(A), story.heard(B)), (vec!["End shutdown"], vec!["End shutdown"]));
+}
