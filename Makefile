@@ -1,0 +1,41 @@
+# The project's two commands, and what they are made of.
+#
+#   make run    build the gateway and run it on embedded defaults
+#   make test   install what the tests need, then run every check and test
+
+.PHONY: run test setup setup-tests lint unit e2e docs fuzz-build bench ui
+
+run: setup
+	cargo run --release --bin crosspoint -- run
+
+test: setup-tests
+	scripts/check.sh
+
+setup:
+	scripts/setup.sh build
+
+setup-tests:
+	scripts/setup.sh test
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit:
+	cargo test --workspace --locked
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+e2e:
+	cargo build --locked --bin crosspoint
+	cd e2e && npm test
+
+ui:
+	cd ui && npm ci --no-audit --no-fund && npm run check && npm run build
+
+fuzz-build:
+	cd fuzz && cargo +nightly build --locked
+
+bench:
+	scripts/bench.sh

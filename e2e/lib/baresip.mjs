@@ -1,0 +1,123 @@
+// Runs baresip as a phone that plays a tone and records what it hears.
+import { spawn } from "node:child_process";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { bestToneShare, readWav, writeTone } from "./audio.mjs";
+import { freePort } from "./sipp.mjs";
+import { until } from "./wait.mjs";
+
+export class Baresip {
+  /** A phone signed in at the gateway. `transport` is udp, tcp or tls; `mediaenc` e.g. srtp. */
+  static async start({ gateway, user, password, frequency = 440, transport = "udp", mediaenc = "", codecs = "pcmu", answer = "manual" }) {
+    const folder = await mkdtemp(join(tmpdir(), "crosspoint-baresip-"));
+    const control = await freePort();
+    const local = await freePort();
+    await writeTone(join(folder, "tone.wav"), { frequency, seconds: 60, rate: 8000 });
+    const modules = ["account", "menu", "ctrl_tcp", "aufile", "sndfile", "g711", "g722", "opus", "srtp", "stdio", "auconv", "auresamp"];
+    await writeFile(join(folder, "config"), `
+poll_method epoll
+sip_listen 127.0.0.1:${local}
+sip_verify_server no
+audio_path /usr/share/baresip
+audio_source aufile,${folder}/tone.wav
+audio_player aufile,${folder}/player.wav
+audio_alert aufile,${folder}/alert.wav
+ausrc_srate 8000
+auplay_srate 8000
+rtp_ports ${2 * Math.floor((await freePort()) / 2)}-65000
+net_interface lo
+module_path /usr/lib/baresip/modules
+${modules.map((m) => `module ${m}.so`).join("\n")}
+ctrl_tcp_listen 127.0.0.1:${control}
+snd_path ${folder}
+`);
+    const port = gateway.port(transport);
+    const media = mediaenc ? `;mediaenc=${mediaenc}` : "";
+    await writeFile(join(folder, "accounts"),
+      `<sip:${user}@${gateway.ready.domain};transport=${transport}>;auth_user=${user};auth_pass=${password};outbound="sip:127.0.0.1:${port};transport=${transport}";regint=60;audio_codecs=${codecs};answermode=${answer}${media}\n`);
+    await writeFile(join(folder, "contacts"), "");
+    const phone = new Baresip(folder, control, gateway);
+    phone.process = spawn("baresip", ["-f", folder, "-v"], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [phone.process.stdout, phone.process.stderr]) {
+      stream.on("data", (chunk) => (phone.log = (phone.log + chunk).slice(-8000)));
+    }
+    phone.exited = new Promise((resolve) => phone.process.once("exit", resolve));
+    await phone.#connect();
+    return phone;
+  }
+
+  constructor(folder, control, gateway) {
+    Object.assign(this, { folder, control, gateway, log: "", events: [] });
+  }
+
+  async #connect() {
+    this.socket = await until("baresip takes control connections", () =>
+      new Promise((resolve) => {
+        const socket = connect(this.control, "127.0.0.1");
+        socket.once("connect", () => resolve(socket)).once("error", () => resolve(null));
+      }));
+    let buffer = Buffer.alloc(0);
+    this.socket.on("data", (chunk) => {
+      buffer = Buffer.concat([buffer, chunk]);
+      for (;;) {
+        const colon = buffer.indexOf(":");
+        if (colon < 0) return;
+        const length = Number(buffer.subarray(0, colon));
+        if (buffer.length < colon + length + 2) return;
+        this.events.push(JSON.parse(buffer.subarray(colon + 1, colon + 1 + length).toString()));
+        buffer = buffer.subarray(colon + length + 2);
+      }
+    });
+    this.socket.on("error", () => {});
+  }
+
+  command(command, params = "") {
+    const text = JSON.stringify({ command, params });
+    this.socket.write(`${Buffer.byteLength(text)}:${text},`);
+  }
+
+  /** Waits for an event of this type and takes it. */
+  async event(type, options) {
+    try {
+      return await until(`baresip reports ${type}`, () => {
+        const at = this.events.findIndex((e) => e.type === type);
+        return at < 0 ? null : this.events.splice(at, 1)[0];
+      }, options);
+    } catch (error) {
+      throw new Error(`${error.message}\n${JSON.stringify(this.events)}\n${this.log}`);
+    }
+  }
+
+  registered() {
+    return this.event("REGISTER_OK");
+  }
+
+  dial(target) {
+    this.command("dial", `sip:${target}@${this.gateway.ready.domain}`);
+  }
+
+  /** Waits until the recording of what it received holds this tone. */
+  async hears(frequency, options) {
+    return until(`baresip hears ${frequency} Hz`, async () => {
+      for (const name of await readdir(this.folder)) {
+        if (!/^dump-.*-dec\.wav$/.test(name)) continue;
+        const found = bestToneShare(await readWav(join(this.folder, name)), frequency);
+        if (found.share > 0.5) return found;
+      }
+      return null;
+    }, options).catch((error) => {
+      throw new Error(`${error.message}\n${this.log}`);
+    });
+  }
+
+  async stop() {
+    this.socket?.destroy();
+    if (this.process.exitCode === null) this.process.kill("SIGTERM");
+    const gone = await Promise.race([this.exited.then(() => true), new Promise((r) => setTimeout(r, 3000, false))]);
+    if (!gone) this.process.kill("SIGKILL");
+    await this.exited;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,140 @@
+// Headless Chromium whose microphone is a tone, with a page that runs JsSIP or SIP.js.
+import { createServer } from "node:http";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { chromium } from "playwright-core";
+import { writeTone } from "./audio.mjs";
+import { until } from "./wait.mjs";
+
+const page = fileURLToPath(new URL("../page/", import.meta.url));
+
+export class Browser {
+  /** A browser whose microphone hears `frequency` for ever. */
+  static async start({ frequency = 1000 } = {}) {
+    const folder = await mkdtemp(join(tmpdir(), "crosspoint-browser-"));
+    const tone = join(folder, "tone.wav");
+    await writeTone(tone, { frequency, seconds: 10 });
+    const server = await serve(folder);
+    const instance = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      headless: true,
+      args: [
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+        `--use-file-for-fake-audio-capture=${tone}`,
+        "--ignore-certificate-errors", "--allow-loopback-in-peer-connection",
+        "--autoplay-policy=no-user-gesture-required",
+      ],
+    });
+    return new Browser(instance, server, folder);
+  }
+
+  constructor(instance, server, folder) {
+    Object.assign(this, { instance, server, folder });
+    this.origin = `http://127.0.0.1:${server.address().port}`;
+  }
+
+  /** A page with a signed-in user. `library` is `jssip` or `sipjs`. */
+  async client(library, gateway, user, password, options = {}) {
+    const context = await this.instance.newContext({ ignoreHTTPSErrors: true, permissions: ["microphone"] });
+    const tab = await context.newPage();
+    const client = new Client(tab, context, user);
+    tab.on("console", (message) => client.log.push(message.text()));
+    tab.on("pageerror", (error) => client.log.push(`error ${error.message}`));
+    await tab.goto(`${this.origin}/${library}.html`);
+    await tab.evaluate(
+      (args) => window.client.start(args),
+      { url: gateway.webSocketUrl, user, password, domain: gateway.ready.domain, ...options },
+    );
+    return client;
+  }
+
+  async stop() {
+    await this.instance.close();
+    this.server.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class Client {
+  constructor(tab, context, user) {
+    Object.assign(this, { tab, context, user, log: [] });
+  }
+
+  do(method, ...args) {
+    return this.tab.evaluate(([name, values]) => window.client[name](...values), [method, args]);
+  }
+
+  state() {
+    return this.tab.evaluate(() => window.client.state());
+  }
+
+  /** Waits for an event with this name and returns its detail. */
+  async event(name, options) {
+    try {
+      return await until(
+        `${this.user} sees ${name}`,
+        () => this.tab.evaluate((n) => window.client.take(n), name),
+        options,
+      );
+    } catch (error) {
+      const seen = await this.tab.evaluate(() => JSON.stringify(window.client.events)).catch(() => "?");
+      throw new Error(`${error.message}\nevents: ${seen}\n${this.log.slice(-15).join("\n")}`);
+    }
+  }
+
+  registered() {
+    return this.event("registered");
+  }
+
+  /** Waits until the far end's tone is heard. */
+  async hears(frequency, options) {
+    return until(
+      `${this.user} hears ${frequency} Hz`,
+      async () => {
+        const heard = await this.do("heard");
+        return heard && heard.level > -60 && Math.abs(heard.frequency - frequency) < 15 ? heard : null;
+      },
+      options,
+    );
+  }
+
+  /** Waits until nothing is heard. */
+  async hearsNothing(options) {
+    return until(`${this.user} hears silence`, async () => (await this.do("heard"))?.level < -80, options);
+  }
+
+  async close() {
+    await this.context.close();
+  }
+}
+
+async function serve(folder) {
+  await build({
+    entryPoints: [join(page, "jssip.mjs"), join(page, "sipjs.mjs")],
+    bundle: true,
+    format: "esm",
+    outdir: folder,
+    logLevel: "error",
+  });
+  const server = createServer(async (request, response) => {
+    const name = request.url.slice(1).split("?")[0];
+    if (/^(jssip|sipjs)\.html$/.test(name)) {
+      response.setHeader("content-type", "text/html");
+      response.end(`<!doctype html><title>${name}</title><audio id="remote" autoplay></audio>
+        <script type="module" src="/${name.replace("html", "js")}"></script>`);
+    } else if (/^(jssip|sipjs)\.js$/.test(name)) {
+      response.setHeader("content-type", "text/javascript");
+      response.end(await readFile(join(folder, name)));
+    } else {
+      response.statusCode = 404;
+      response.end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}

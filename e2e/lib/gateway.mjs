@@ -1,0 +1,147 @@
+// Starts the crosspoint binary on free ports with a folder of its own, and stops it.
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { until } from "./wait.mjs";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+export const binary = process.env.CROSSPOINT_BIN ?? join(root, "target/debug/crosspoint");
+
+export class Gateway {
+  /** `config` is TOML text added to a configuration of loopback listeners on free ports. */
+  static async start({ config = "", users = {} } = {}) {
+    const data = await mkdtemp(join(tmpdir(), "crosspoint-e2e-"));
+    const file = join(data, "crosspoint.toml");
+    await writeFile(file, BASE_CONFIG + config);
+    const gateway = new Gateway(data, file);
+    for (const [name, { password, aliases = [] }] of Object.entries(users)) {
+      gateway.cli(["user", "add", name, ...aliases.flatMap((a) => ["--alias", a]), "--password-stdin"], password);
+    }
+    await gateway.run();
+    return gateway;
+  }
+
+  constructor(data, file) {
+    this.data = data;
+    this.file = file;
+    this.log = [];
+  }
+
+  cli(args, input = "") {
+    const result = spawnSync(binary, [...args, "--config", this.file, "--data", this.data], { input, encoding: "utf8" });
+    if (result.status !== 0) throw new Error(`crosspoint ${args.join(" ")}: ${result.stderr}${result.stdout}`);
+    return result.stdout;
+  }
+
+  async run() {
+    this.process = spawn(binary, ["run", "--json", "--config", this.file, "--data", this.data], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    createInterface({ input: this.process.stderr }).on("line", (line) => this.#note(line));
+    this.exited = new Promise((resolve) => this.process.once("exit", (code) => resolve(code)));
+    const lines = createInterface({ input: this.process.stdout });
+    this.ready = await new Promise((resolve, reject) => {
+      lines.on("line", (line) => {
+        this.#note(line);
+        try {
+          const message = JSON.parse(line);
+          if (message.event === "ready") resolve(message);
+        } catch {
+          // A log line that is not JSON.
+        }
+      });
+      this.process.once("exit", (code) => reject(new Error(`exited with ${code}:\n${this.log.join("\n")}`)));
+    });
+  }
+
+  #note(line) {
+    this.log.push(line);
+    if (this.log.length > 2000) this.log.shift();
+  }
+
+  port(kind) {
+    const found = this.ready.listeners.find((l) => l.kind === kind);
+    if (!found) throw new Error(`no ${kind} listener in ${JSON.stringify(this.ready)}`);
+    return Number(found.address.split(":").pop());
+  }
+
+  get webSocketUrl() {
+    return `wss://127.0.0.1:${this.port("https")}/ws`;
+  }
+
+  /** The value of one metric, summed over the labels that match. */
+  async metric(name, labels = {}) {
+    const text = await this.get("/metrics");
+    let sum = 0;
+    for (const line of text.split("\n")) {
+      if (!line.startsWith(name)) continue;
+      const [series, value] = [line.slice(0, line.lastIndexOf(" ")), line.slice(line.lastIndexOf(" ") + 1)];
+      if (series.split("{")[0] !== name) continue;
+      const wanted = Object.entries(labels).every(([key, v]) => series.includes(`${key}="${v}"`));
+      if (wanted) sum += Number(value);
+    }
+    return sum;
+  }
+
+  async get(path) {
+    const https = await import("node:https");
+    return new Promise((resolve, reject) => {
+      https
+        .get({ host: "127.0.0.1", port: this.port("https"), path, rejectUnauthorized: false }, (response) => {
+          let text = "";
+          response.on("data", (chunk) => (text += chunk)).on("end", () => resolve(text));
+        })
+        .on("error", reject);
+    });
+  }
+
+  async idle() {
+    await until("no call is left", async () => (await this.metric("crosspoint_calls_active")) === 0);
+    await until("no media leg is left", async () => (await this.metric("crosspoint_media_legs")) === 0);
+  }
+
+  records() {
+    return JSON.parse(this.cli(["cdr", "list", "--json"]));
+  }
+
+  residentKiB() {
+    const { stdout } = spawnSync("ps", ["-o", "rss=", "-p", String(this.process.pid)], { encoding: "utf8" });
+    return Number(stdout.trim());
+  }
+
+  async stop() {
+    if (this.process.exitCode === null) this.process.kill("SIGTERM");
+    const code = await this.exited;
+    return code;
+  }
+
+  async remove() {
+    await this.stop();
+    await rm(this.data, { recursive: true, force: true });
+  }
+}
+
+const BASE_CONFIG = `
+[http]
+listen = "127.0.0.1:0"
+allowed_origins = ["*"]
+
+[media]
+addresses = ["127.0.0.1"]
+browser_listen = "127.0.0.1:0"
+
+[[listener]]
+transport = "udp"
+address = "127.0.0.1:0"
+
+[[listener]]
+transport = "tcp"
+address = "127.0.0.1:0"
+
+[[listener]]
+transport = "tls"
+address = "127.0.0.1:0"
+`;

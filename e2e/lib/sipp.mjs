@@ -1,0 +1,72 @@
+// Runs one sipp scenario on a free port and tells how it ended.
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createSocket } from "node:dgram";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const scenarios = fileURLToPath(new URL("../scenarios/", import.meta.url));
+
+/** A UDP port that was free a moment ago, for programs that cannot tell which they took. */
+export async function freePort() {
+  const socket = createSocket("udp4");
+  await new Promise((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  const { port } = socket.address();
+  await new Promise((resolve) => socket.close(resolve));
+  return port;
+}
+
+export class Sipp {
+  /**
+   * Starts scenario `name` against the gateway's listener.
+   * `keys` fill the scenario's `[key]` fields; `echo` sends back the RTP it receives.
+   */
+  static async start(name, { port, transport = "u1", keys = {}, calls = 1, rate = 10, user = "test", password = "", echo = false, extra = [], limit = 60 }) {
+    const folder = await mkdtemp(join(tmpdir(), "crosspoint-sipp-"));
+    const text = await readFile(join(scenarios, `${name}.xml`), "utf8");
+    await writeFile(join(folder, "scenario.xml"), text);
+    const local = await freePort();
+    const media = 2 * Math.floor((await freePort()) / 2);
+    const args = [
+      `127.0.0.1:${port}`, "-sf", "scenario.xml", "-i", "127.0.0.1", "-p", String(local),
+      "-mi", "127.0.0.1", "-min_rtp_port", String(media), "-max_rtp_port", String(Math.min(65000, media + 500)),
+      "-m", String(calls), "-r", String(rate), "-t", transport, "-nostdin",
+      "-s", user, "-au", user, "-ap", password, "-timeout", `${limit}s`, "-timeout_error",
+      "-trace_err", "-error_file", "errors.txt", "-trace_msg", "-message_file", "messages.txt",
+      ...Object.entries(keys).flatMap(([key, value]) => ["-key", key, String(value)]),
+      ...(echo ? ["-rtp_echo"] : []), ...extra,
+    ];
+    const sipp = new Sipp(folder, local);
+    sipp.process = spawn("sipp", args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TERM: "dumb" } });
+    sipp.process.stdout.resume();
+    let stderr = "";
+    sipp.process.stderr.on("data", (chunk) => (stderr = (stderr + chunk).slice(-4000)));
+    sipp.exited = new Promise((resolve) => sipp.process.once("exit", (code) => resolve({ code, stderr })));
+    return sipp;
+  }
+
+  constructor(folder, port) {
+    Object.assign(this, { folder, port });
+  }
+
+  messages() {
+    return readFile(join(this.folder, "messages.txt"), "utf8").catch(() => "");
+  }
+
+  /** Waits for the end; fails when a call did not go as the scenario says. */
+  async done() {
+    const { code, stderr } = await this.exited;
+    if (code !== 0) {
+      const errors = await readFile(join(this.folder, "errors.txt"), "utf8").catch(() => "");
+      const messages = (await this.messages()).slice(-6000);
+      throw new Error(`sipp ended with ${code}\n${stderr}\n${errors}\n${messages}`);
+    }
+  }
+
+  async stop() {
+    if (this.process.exitCode === null) this.process.kill("SIGKILL");
+    await this.exited;
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

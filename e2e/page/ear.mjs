@@ -1,0 +1,64 @@
+// What a test client shares: the event list, and an ear that finds the tone it hears.
+
+export const events = [];
+
+export function note(name, detail) {
+  events.push({ name, detail: detail ?? true });
+}
+
+/** Takes the first event with this name. */
+export function take(name) {
+  const at = events.findIndex((e) => e.name === name);
+  return at < 0 ? null : events.splice(at, 1)[0].detail;
+}
+
+let analyser = null;
+let context = null;
+
+/** Listens to a remote stream. Chromium feeds Web Audio only while an element plays it too. */
+export function listen(stream) {
+  document.getElementById("remote").srcObject = stream;
+  context ??= new AudioContext();
+  analyser = context.createAnalyser();
+  analyser.fftSize = 8192;
+  analyser.smoothingTimeConstant = 0;
+  context.createMediaStreamSource(stream).connect(analyser);
+}
+
+/** The loudest frequency heard now, in Hz, and its level in dBFS. */
+export function heard() {
+  if (!analyser) return null;
+  const bins = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(bins);
+  let best = 0;
+  for (let i = 1; i < bins.length; i++) if (bins[i] > bins[best]) best = i;
+  const level = Number.isFinite(bins[best]) ? bins[best] : -200;
+  return { frequency: (best * context.sampleRate) / analyser.fftSize, level };
+}
+
+/** Only these codecs are offered and answered, as a browser without the others would. */
+export function restrictCodecs(names) {
+  const capabilities = RTCRtpSender.getCapabilities("audio").codecs;
+  const kept = capabilities.filter((c) => names.includes(c.mimeType.split("/")[1].toLowerCase()));
+  const create = RTCPeerConnection.prototype.createOffer;
+  const answer = RTCPeerConnection.prototype.createAnswer;
+  const restrict = (connection) => {
+    for (const transceiver of connection.getTransceivers()) transceiver.setCodecPreferences(kept);
+  };
+  RTCPeerConnection.prototype.createOffer = function (...args) {
+    restrict(this);
+    return create.apply(this, args);
+  };
+  RTCPeerConnection.prototype.createAnswer = function (...args) {
+    restrict(this);
+    return answer.apply(this, args);
+  };
+}
+
+export async function inboundCodec(connection) {
+  const report = await connection.getStats();
+  for (const entry of report.values()) {
+    if (entry.type === "inbound-rtp" && entry.codecId) return report.get(entry.codecId).mimeType;
+  }
+  return null;
+}

@@ -1,0 +1,61 @@
+// A test client on JsSIP.
+import * as JsSIP from "jssip";
+import { events, heard, inboundCodec, listen, note, restrictCodecs, take } from "./ear.mjs";
+
+const OPTIONS = { mediaConstraints: { audio: true, video: false }, pcConfig: { iceServers: [] } };
+let agent;
+let call;
+
+function follow(session) {
+  call = session;
+  const watch = (connection) =>
+    connection.addEventListener("track", (event) => listen(event.streams[0] ?? new MediaStream([event.track])));
+  if (session.connection) watch(session.connection);
+  session.on("peerconnection", (event) => watch(event.peerconnection));
+  session.on("icecandidate", (event) => event.ready());
+  session.on("progress", (event) => note("progress", event.response?.status_code ?? 180));
+  session.on("accepted", () => note("accepted"));
+  session.on("confirmed", () => note("confirmed"));
+  session.on("ended", (event) => note("ended", { by: event.originator, cause: event.cause }));
+  session.on("failed", (event) =>
+    note("failed", { by: event.originator, cause: event.cause, status: event.message?.status_code ?? null, reason: event.message?.getHeader?.("Reason") ?? null }));
+  session.on("hold", (event) => note(`hold-${event.originator}`));
+  session.on("unhold", (event) => note(`unhold-${event.originator}`));
+  session.on("newDTMF", (event) => event.originator === "remote" && note("dtmf", event.dtmf.tone));
+}
+
+window.client = {
+  events,
+  take,
+  heard,
+  state: () => ({ registered: agent?.isRegistered() ?? false, up: call?.isEstablished() ?? false }),
+  start({ url, user, password, domain, codecs }) {
+    if (codecs) restrictCodecs(codecs);
+    agent = new JsSIP.UA({
+      sockets: [new JsSIP.WebSocketInterface(url)],
+      uri: `sip:${user}@${domain}`,
+      password,
+      register_expires: 120,
+    });
+    agent.on("registered", () => note("registered"));
+    agent.on("registrationFailed", (e) => note("registration-failed", e.response?.status_code ?? e.cause));
+    agent.on("newRTCSession", (event) => {
+      if (event.originator !== "remote") return;
+      follow(event.session);
+      note("incoming", { from: event.session.remote_identity.uri.user });
+    });
+    agent.start();
+  },
+  dial: (target) => follow(agent.call(target, OPTIONS)),
+  answer: () => call.answer(OPTIONS),
+  reject: (status) => call.terminate({ status_code: status }),
+  hangUp: () => call.terminate(),
+  hold: () => call.hold(),
+  unhold: () => call.unhold(),
+  digit: (key) => call.sendDTMF(key, { transportType: "RFC2833" }),
+  digitByInfo: (key) => call.sendDTMF(key, { transportType: "INFO" }),
+  refer: (target) => call.refer(target, {}),
+  iceRestart: () => call.renegotiate({ rtcOfferConstraints: { iceRestart: true } }),
+  codec: () => inboundCodec(call.connection),
+  stop: () => agent.stop(),
+};

@@ -1,0 +1,89 @@
+// A test client on SIP.js.
+import { Inviter, Registerer, RegistererState, SessionState, UserAgent, Web } from "sip.js";
+import { events, heard, inboundCodec, listen, note, restrictCodecs, take } from "./ear.mjs";
+
+let agent;
+let registerer;
+let call;
+
+const MEDIA = { sessionDescriptionHandlerOptions: { constraints: { audio: true, video: false } } };
+
+function follow(session) {
+  call = session;
+  session.delegate = {
+    onSessionDescriptionHandler: (handler) =>
+      handler.peerConnection.addEventListener("track", (event) =>
+        listen(event.streams[0] ?? new MediaStream([event.track]))),
+    onInfo: (info) => {
+      const digit = /Signal=\s*(.)/i.exec(info.request.body ?? "");
+      if (digit) note("dtmf", digit[1]);
+      info.accept();
+    },
+    onBye: () => note("bye"),
+    onCancel: () => note("cancelled"),
+    onInvite: () => note("reinvited"),
+  };
+  session.stateChange.addListener((state) => {
+    if (state === SessionState.Established) note("confirmed");
+    if (state === SessionState.Terminated) note("ended");
+  });
+}
+
+window.client = {
+  events,
+  take,
+  heard,
+  state: () => ({ registered: registerer?.state === RegistererState.Registered, up: call?.state === SessionState.Established }),
+  async start({ url, user, password, domain, codecs }) {
+    if (codecs) restrictCodecs(codecs);
+    agent = new UserAgent({
+      uri: UserAgent.makeURI(`sip:${user}@${domain}`),
+      authorizationUsername: user,
+      authorizationPassword: password,
+      transportOptions: { server: url },
+      sessionDescriptionHandlerFactoryOptions: { iceGatheringTimeout: 500, peerConnectionConfiguration: { iceServers: [] } },
+      logBuiltinEnabled: false,
+      delegate: {
+        onInvite: (invitation) => {
+          follow(invitation);
+          note("incoming", { from: invitation.remoteIdentity.uri.user });
+        },
+      },
+    });
+    await agent.start();
+    registerer = new Registerer(agent, { expires: 120 });
+    registerer.stateChange.addListener((state) => state === RegistererState.Registered && note("registered"));
+    await registerer.register({
+      requestDelegate: { onReject: (response) => note("registration-failed", response.message.statusCode) },
+    });
+  },
+  async dial(target) {
+    const uri = UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`);
+    const inviter = new Inviter(agent, uri, MEDIA);
+    follow(inviter);
+    await inviter.invite({
+      requestDelegate: {
+        onProgress: (response) => note("progress", response.message.statusCode),
+        onReject: (response) => note("failed", { status: response.message.statusCode }),
+      },
+    });
+  },
+  answer: () => call.accept(MEDIA),
+  reject: (status) => call.reject({ statusCode: status }),
+  hangUp() {
+    if (call.state === SessionState.Established) return call.bye();
+    return call.cancel ? call.cancel() : call.reject();
+  },
+  hold: () => call.invite({ sessionDescriptionHandlerModifiers: [Web.holdModifier] }),
+  unhold: () => call.invite({ sessionDescriptionHandlerModifiers: [] }),
+  digit: (key) => call.sessionDescriptionHandler.sendDtmf(key),
+  digitByInfo: (key) =>
+    call.info({
+      requestOptions: {
+        body: { contentDisposition: "render", contentType: "application/dtmf-relay", content: `Signal=${key}\r\nDuration=160` },
+      },
+    }),
+  refer: (target) => call.refer(UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`)),
+  codec: () => inboundCodec(call.sessionDescriptionHandler.peerConnection),
+  stop: () => agent.stop(),
+};

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Everything that must pass before a change lands, cheapest first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() {
+  printf '\n== %s\n' "$1"
+  shift
+  "$@"
+}
+
+step "format" cargo fmt --all --check
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "unit and simulator tests" cargo test --workspace --locked
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+if cargo +nightly --version >/dev/null 2>&1; then
+  step "fuzz targets build" cargo +nightly build --manifest-path fuzz/Cargo.toml --locked --quiet
+else
+  echo "fuzz targets need the nightly toolchain: not built here"
+fi
+step "web phone" bash -c 'cd ui && npm run --silent check && npm run --silent build && git diff --exit-code --stat -- dist'
+step "gateway for the end-to-end tests" cargo build --locked --bin crosspoint
+step "end to end with real peers" bash -c 'cd e2e && npm test --silent'

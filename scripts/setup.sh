@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs what the machine lacks: `build` for the gateway itself, `test` for its tests too.
+# Uses Debian's and npm's packages. Safe to run again: it installs only what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-build}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+need=()
+want() { # want COMMAND PACKAGE
+  command -v "$1" >/dev/null 2>&1 || need+=("$2")
+}
+
+want cc gcc
+want cmake cmake
+want make make
+if [ "$what" = test ]; then
+  want chromium chromium
+  want sipp sip-tester
+  want baresip baresip
+  want node nodejs
+  want npm npm
+fi
+if [ "$what" = bench ]; then
+  want sipp sip-tester
+  want kamailio kamailio
+  want rtpengine rtpengine-daemon
+fi
+
+if [ ${#need[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null 2>&1; then
+    echo "please install: ${need[*]}" >&2
+    exit 1
+  fi
+  echo "installing ${need[*]}"
+  # Services that come with these packages are not ours to start.
+  policy=/usr/sbin/policy-rc.d
+  placed=
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+    placed=1
+  fi
+  as_root apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+  [ -z "$placed" ] || as_root rm -f "$policy"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "please install Rust 1.95 or later: https://www.rust-lang.org/tools/install" >&2
+  exit 1
+fi
+
+if [ "$what" = test ]; then
+  (cd e2e && npm ci --no-audit --no-fund --silent)
+  (cd ui && npm ci --no-audit --no-fund --silent)
+fi
