@@ -1,1 +1,16 @@
-//! Placeholder until the crate's first code lands.
+//! SIP as machines: messages, framing, transactions, dialogs, digest, registrar rules.
+//!
+//! Bodies are bytes here; session descriptions belong to the `sdp` crate.
+
+pub mod framing;
+pub mod header;
+pub mod message;
+pub mod uri;
+
+pub use header::{CSeq, NameAddr, Params, Via};
+pub use message::{
+    HeaderName, Headers, Limits, Message, Method, ParseError, Request, Response, StatusCode,
+};
+pub use uri::{Scheme, Uri};
+
+pub(crate) use message::{decimal as message_decimal, trim as message_trim};

@@ -1,0 +1,84 @@
+//! Typed views of headers, made on demand from their bytes.
+
+mod name_addr;
+mod params;
+mod via;
+
+use bytes::Bytes;
+
+pub use name_addr::NameAddr;
+pub use params::Params;
+pub use via::Via;
+
+use crate::message::Method;
+
+/// RFC 3261 §20.16.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CSeq {
+    pub number: u32,
+    pub method: Method,
+}
+
+impl CSeq {
+    #[must_use]
+    pub fn parse(value: &Bytes) -> Option<Self> {
+        let mut parts = value.split(|b| b.is_ascii_whitespace()).filter(|p| !p.is_empty());
+        let number = parts.next().filter(|d| d.iter().all(u8::is_ascii_digit))?;
+        let number: u32 = std::str::from_utf8(number).ok()?.parse().ok()?;
+        let method = Method::parse(&value.slice_ref(parts.next()?))?;
+        // RFC 3261 §8.1.1.5: less than 2³¹.
+        (parts.next().is_none() && number < 1 << 31).then_some(Self { number, method })
+    }
+}
+
+impl std::fmt::Display for CSeq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.number, self.method)
+    }
+}
+
+/// Splits a header value at the commas that separate list elements: not those inside quotes or
+/// angle brackets. Elements are trimmed; empty ones are left out.
+pub(crate) fn split_commas(value: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    let mut rest = value.clone();
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find_outside(&rest, b',').unwrap_or(rest.len());
+            let element = rest.split_to(end);
+            if !rest.is_empty() {
+                let _ = rest.split_to(1);
+            }
+            let trimmed = crate::message_trim(&element);
+            if !trimmed.is_empty() {
+                return Some(element.slice_ref(trimmed));
+            }
+        }
+        None
+    })
+}
+
+/// The first `wanted` byte outside quoted strings and angle brackets.
+pub(crate) fn find_outside(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let (mut quoted, mut escaped, mut angle) = (false, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        if escaped {
+            escaped = false;
+        } else if quoted {
+            match byte {
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+        } else if *byte == wanted && !angle {
+            return Some(at);
+        } else {
+            match byte {
+                b'"' if !angle => quoted = true,
+                b'<' => angle = true,
+                b'>' => angle = false,
+                _ => {}
+            }
+        }
+    }
+    None
+}

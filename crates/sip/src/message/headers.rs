@@ -1,0 +1,235 @@
+//! The headers of one message, in order, byte for byte.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{HeaderName, Method};
+use crate::header::{CSeq, NameAddr, Via, split_commas};
+
+/// One header field.
+#[derive(Clone)]
+pub(crate) struct Field {
+    pub(crate) name: HeaderName,
+    /// Without the white space around it; folded lines keep their folds.
+    pub(crate) value: Bytes,
+    /// The whole line with its line end, when it came off the wire.
+    raw: Option<Bytes>,
+}
+
+impl Field {
+    pub(crate) fn from_wire(name: HeaderName, value: Bytes, raw: Bytes) -> Self {
+        Self { name, value, raw: Some(raw) }
+    }
+
+    pub(crate) fn print(&self, out: &mut BytesMut) {
+        if let Some(raw) = &self.raw {
+            out.put_slice(raw);
+        } else {
+            out.put_slice(self.name.as_bytes());
+            out.put_slice(b": ");
+            out.put_slice(&self.value);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// An ordered list of header fields. Names compare without case, compact forms included.
+#[derive(Clone, Default)]
+pub struct Headers {
+    fields: Vec<Field>,
+}
+
+impl Headers {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn from_fields(fields: Vec<Field>) -> Self {
+        Self { fields }
+    }
+
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    pub(crate) fn printed_len(&self) -> usize {
+        self.fields.iter().map(|f| f.name.as_bytes().len() + f.value.len() + 4).sum()
+    }
+
+    /// The first value of a header.
+    #[must_use]
+    pub fn first(&self, name: &HeaderName) -> Option<&Bytes> {
+        self.fields.iter().find(|f| f.name == *name).map(|f| &f.value)
+    }
+
+    #[must_use]
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.first(name).is_some()
+    }
+
+    /// Every field of this name, as it stands.
+    pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a Bytes> {
+        self.fields.iter().filter(move |f| f.name == *name).map(|f| &f.value)
+    }
+
+    /// Every value of a header that may hold a comma-separated list (RFC 3261 §7.3.1).
+    pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = Bytes> + 'a {
+        self.all(name).flat_map(split_commas)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &Bytes)> {
+        self.fields.iter().map(|f| (&f.name, &f.value))
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    pub fn push(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        self.fields.push(Field { name, value: value.into(), raw: None });
+    }
+
+    pub fn push_front(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        self.fields.insert(0, Field { name, value: value.into(), raw: None });
+    }
+
+    /// Replaces every field of this name by one, in the place of the first.
+    pub fn set(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        let field = Field { name, value: value.into(), raw: None };
+        match self.fields.iter().position(|f| f.name == field.name) {
+            None => self.fields.push(field),
+            Some(at) => {
+                let name = field.name.clone();
+                self.fields[at] = field;
+                let mut index = 0;
+                self.fields.retain(|f| {
+                    index += 1;
+                    index - 1 <= at || f.name != name
+                });
+            }
+        }
+    }
+
+    /// Removes every field of this name; says whether there was one.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let before = self.fields.len();
+        self.fields.retain(|f| f.name != *name);
+        self.fields.len() != before
+    }
+
+    /// Removes the first value of a list header, such as the topmost `Via` or `Route`.
+    pub fn remove_first_value(&mut self, name: &HeaderName) {
+        let Some(at) = self.fields.iter().position(|f| f.name == *name) else { return };
+        let mut values = split_commas(&self.fields[at].value);
+        values.next();
+        let rest: Vec<Bytes> = values.collect();
+        if rest.is_empty() {
+            self.fields.remove(at);
+        } else {
+            let value = Bytes::from(rest.join(&b", "[..]));
+            self.fields[at] = Field { name: name.clone(), value, raw: None };
+        }
+    }
+
+    /// Replaces the first value of a list header.
+    pub fn replace_first_value(&mut self, name: &HeaderName, value: impl Into<Bytes>) {
+        self.remove_first_value(name);
+        let at = self.fields.iter().position(|f| f.name == *name).unwrap_or(0);
+        self.fields.insert(at, Field { name: name.clone(), value: value.into(), raw: None });
+    }
+
+    // Typed views, made on demand.
+
+    /// The topmost `Via`.
+    #[must_use]
+    pub fn via(&self) -> Option<Via> {
+        self.values(&HeaderName::VIA).next().and_then(|v| Via::parse(&v))
+    }
+
+    #[must_use]
+    pub fn from(&self) -> Option<NameAddr> {
+        self.first(&HeaderName::FROM).and_then(NameAddr::parse)
+    }
+
+    #[must_use]
+    pub fn to(&self) -> Option<NameAddr> {
+        self.first(&HeaderName::TO).and_then(NameAddr::parse)
+    }
+
+    #[must_use]
+    pub fn call_id(&self) -> Option<&Bytes> {
+        self.first(&HeaderName::CALL_ID).filter(|v| !v.is_empty())
+    }
+
+    #[must_use]
+    pub fn cseq(&self) -> Option<CSeq> {
+        self.first(&HeaderName::CSEQ).and_then(CSeq::parse)
+    }
+
+    /// The contacts that parse; `*` is none of them.
+    pub fn contacts(&self) -> impl Iterator<Item = NameAddr> + '_ {
+        self.values(&HeaderName::CONTACT).filter_map(|v| NameAddr::parse(&v))
+    }
+
+    /// True for `Contact: *` (RFC 3261 §10.2.2).
+    #[must_use]
+    pub fn is_contact_wildcard(&self) -> bool {
+        self.first(&HeaderName::CONTACT).is_some_and(|v| v.as_ref() == b"*")
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = NameAddr> + '_ {
+        self.values(&HeaderName::ROUTE).filter_map(|v| NameAddr::parse(&v))
+    }
+
+    pub fn record_routes(&self) -> impl Iterator<Item = NameAddr> + '_ {
+        self.values(&HeaderName::RECORD_ROUTE).filter_map(|v| NameAddr::parse(&v))
+    }
+
+    #[must_use]
+    pub fn max_forwards(&self) -> Option<u32> {
+        self.number(&HeaderName::MAX_FORWARDS)
+    }
+
+    #[must_use]
+    pub fn expires(&self) -> Option<u32> {
+        self.number(&HeaderName::EXPIRES)
+    }
+
+    /// A header that is one decimal number, parameters ignored; too large a number saturates.
+    #[must_use]
+    pub fn number(&self, name: &HeaderName) -> Option<u32> {
+        let value = self.first(name)?;
+        let digits: &[u8] = value.split(|b| !b.is_ascii_digit()).next()?;
+        if digits.is_empty() {
+            return None;
+        }
+        let text = std::str::from_utf8(digits).ok()?;
+        Some(text.parse().unwrap_or(u32::MAX))
+    }
+
+    /// True when a list header such as `Supported` holds this token.
+    #[must_use]
+    pub fn has_option(&self, name: &HeaderName, token: &str) -> bool {
+        self.values(name).any(|v| v.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// True when `Allow` names the method; a peer that sends no `Allow` is not known to take it.
+    #[must_use]
+    pub fn allows(&self, method: &Method) -> bool {
+        self.values(&HeaderName::ALLOW).any(|v| v.as_ref() == method.as_str().as_bytes())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} headers", self.fields.len())
+    }
+}

@@ -1,0 +1,321 @@
+//! URIs (RFC 3261 §19.1, RFC 3966): kept byte for byte, read on demand.
+//!
+//! A URI that is passed on is never rewritten: `+`, escapes, case and the order of parameters
+//! stay as they came.
+
+use bytes::Bytes;
+
+use crate::message_trim as trim;
+
+/// The scheme of a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Sip,
+    Sips,
+    Tel,
+    Other,
+}
+
+/// One URI, as bytes that were checked once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Uri {
+    bytes: Bytes,
+    scheme_end: u16,
+    /// Where the host part begins: after `@`, or after the scheme.
+    host_at: u16,
+    host_end: u16,
+    port: Option<u16>,
+}
+
+impl Uri {
+    /// Takes any scheme; `sip` and `sips` URIs must have a well-formed host.
+    #[must_use]
+    pub fn parse(bytes: Bytes) -> Option<Self> {
+        if bytes.is_empty() || bytes.len() > MAX_LEN || bytes.iter().any(|b| is_forbidden(*b)) {
+            return None;
+        }
+        let colon = bytes.iter().position(|b| *b == b':')?;
+        let scheme = &bytes[..colon];
+        let first_is_letter = scheme.first().is_some_and(u8::is_ascii_alphabetic);
+        let rest_fits =
+            scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        if !first_is_letter || !rest_fits || colon + 1 == bytes.len() {
+            return None;
+        }
+        let index = |at: usize| u16::try_from(at).ok();
+        let is_sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
+        if !is_sip {
+            let end = index(bytes.len())?;
+            return Some(Self {
+                scheme_end: index(colon)?,
+                host_at: end,
+                host_end: end,
+                port: None,
+                bytes,
+            });
+        }
+        // The user part may hold `;` and `?`, so the host begins after the last `@` before any
+        // header part that could hold another.
+        let rest = &bytes[colon + 1..];
+        let host_at = colon + 1 + rest.iter().position(|b| *b == b'@').map_or(0, |at| at + 1);
+        if host_at == colon + 2 {
+            return None;
+        }
+        let tail = &bytes[host_at..];
+        let length = tail.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(tail.len());
+        let (host, port) = split_host_port(&tail[..length])?;
+        let host_end = index(host_at + host.len())?;
+        let (scheme_end, host_at) = (index(colon)?, index(host_at)?);
+        Some(Self { scheme_end, host_at, host_end, port, bytes })
+    }
+
+    /// A `sip` URI. Characters that the grammar does not allow in a user are escaped.
+    #[must_use]
+    pub fn sip(user: Option<&str>, host: &str, port: Option<u16>) -> Option<Self> {
+        let mut text = String::from("sip:");
+        if let Some(user) = user {
+            escape_user(user, &mut text);
+            text.push('@');
+        }
+        text.push_str(host);
+        if let Some(port) = port {
+            text.push_str(&format!(":{port}"));
+        }
+        Self::parse(Bytes::from(text))
+    }
+
+    /// The same URI with one more parameter.
+    #[must_use]
+    pub fn with_param(&self, name: &str, value: Option<&str>) -> Option<Self> {
+        let headers = self.bytes.iter().position(|b| *b == b'?').unwrap_or(self.bytes.len());
+        let mut out = self.bytes[..headers].to_vec();
+        out.push(b';');
+        out.extend_from_slice(name.as_bytes());
+        if let Some(value) = value {
+            out.push(b'=');
+            out.extend_from_slice(value.as_bytes());
+        }
+        out.extend_from_slice(&self.bytes[headers..]);
+        Self::parse(Bytes::from(out))
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        let scheme = &self.bytes[..usize::from(self.scheme_end)];
+        match () {
+            () if scheme.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
+            () if scheme.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
+            () if scheme.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
+            () => Scheme::Other,
+        }
+    }
+
+    /// The user part as it stands, without a password; the number of a `tel` URI.
+    #[must_use]
+    pub fn user(&self) -> Option<Bytes> {
+        let start = usize::from(self.scheme_end) + 1;
+        if self.scheme() == Scheme::Tel {
+            let end = self.bytes[start..].iter().position(|b| *b == b';');
+            return Some(self.bytes.slice(start..end.map_or(self.bytes.len(), |e| start + e)));
+        }
+        let end = usize::from(self.host_at).checked_sub(1).filter(|end| *end > start)?;
+        let user = self.bytes.get(start..end).filter(|_| self.bytes[end] == b'@')?;
+        let length = user.iter().position(|b| *b == b':').unwrap_or(user.len());
+        Some(self.bytes.slice(start..start + length))
+    }
+
+    /// The user part with escapes resolved and any parameters of its own (`;phone-context`) cut.
+    #[must_use]
+    pub fn user_decoded(&self) -> Option<String> {
+        let user = self.user()?;
+        let length = user.iter().position(|b| *b == b';').unwrap_or(user.len());
+        Some(decode(&user[..length]))
+    }
+
+    /// The host as it stands; IPv6 addresses keep their brackets. Empty for other schemes.
+    #[must_use]
+    pub fn host(&self) -> Bytes {
+        self.bytes.slice(usize::from(self.host_at)..usize::from(self.host_end))
+    }
+
+    #[must_use]
+    pub fn host_text(&self) -> String {
+        String::from_utf8_lossy(&self.host()).into_owned()
+    }
+
+    /// The host as an address, when it is one.
+    #[must_use]
+    pub fn host_ip(&self) -> Option<std::net::IpAddr> {
+        self.host_text().trim_matches(['[', ']']).parse().ok()
+    }
+
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// A URI parameter's value, empty when it stands without one.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<Bytes> {
+        let tail = self.bytes.slice(usize::from(self.host_end)..);
+        let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
+        let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end)?;
+        crate::header::Params::new(tail.slice(start..end)).value(name)
+    }
+
+    /// The header part behind `?`.
+    #[must_use]
+    pub fn headers(&self) -> Option<Bytes> {
+        let tail = self.bytes.slice(usize::from(self.host_end)..);
+        let at = tail.iter().position(|b| *b == b'?')?;
+        Some(tail.slice(at + 1..))
+    }
+
+    /// True for a host that browsers invent (RFC 2606 §2): it can only be reached by its flow.
+    #[must_use]
+    pub fn is_invalid_host(&self) -> bool {
+        let host = self.host();
+        let host = host.strip_suffix(b".").unwrap_or(&host);
+        host.len() >= 7 && host[host.len() - 7..].eq_ignore_ascii_case(b"invalid")
+    }
+
+    /// Whether two URIs mean the same (RFC 3261 §19.1.4).
+    #[must_use]
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        if self.scheme() != other.scheme() {
+            return false;
+        }
+        match self.scheme() {
+            Scheme::Sip | Scheme::Sips => {
+                self.user().map(|u| decode(&u)) == other.user().map(|u| decode(&u))
+                    && self.host().eq_ignore_ascii_case(&other.host())
+                    && self.port == other.port
+                    && ["transport", "user", "ttl", "method", "maddr"].iter().all(|name| {
+                        let (a, b) = (self.param(name), other.param(name));
+                        match (&a, &b) {
+                            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+                            (None, None) => true,
+                            _ => false,
+                        }
+                    })
+            }
+            Scheme::Tel | Scheme::Other => self.bytes.eq_ignore_ascii_case(&other.bytes),
+        }
+    }
+}
+
+impl std::fmt::Debug for Uri {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Uri([private])")
+    }
+}
+
+/// Splits `host[:port]`; the host is a name, an IPv4 address or a bracketed IPv6 address.
+pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
+    let host_len = if bytes.first() == Some(&b'[') {
+        let end = bytes.iter().position(|b| *b == b']')? + 1;
+        let address = std::str::from_utf8(&bytes[1..end - 1]).ok()?;
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        end
+    } else {
+        let end = bytes.iter().position(|b| *b == b':' || b.is_ascii_whitespace());
+        end.unwrap_or(bytes.len())
+    };
+    let (host, rest) = bytes.split_at(host_len);
+    if host.is_empty() || !host.iter().all(|b| is_host(*b)) {
+        return None;
+    }
+    match trim(rest) {
+        [] => Some((host, None)),
+        [b':', port @ ..] => {
+            let port = trim(port);
+            // RFC 4475 §3.1.2.13 and others: a port out of range is no port.
+            let number = crate::message_decimal(port)?;
+            Some((host, Some(u16::try_from(number).ok()?)))
+        }
+        _ => None,
+    }
+}
+
+fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
+}
+
+fn is_forbidden(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)
+}
+
+fn decode(bytes: &[u8]) -> String {
+    let hex = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escape = (*byte == b'%')
+            .then(|| Some(hex(bytes.get(at + 1)?)? << 4 | hex(bytes.get(at + 2)?)?))
+            .flatten();
+        out.push(escape.unwrap_or(*byte));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn escape_user(user: &str, out: &mut String) {
+    for byte in user.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/".contains(&byte);
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+/// Longer than any URI that fits a header.
+const MAX_LEN: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        Uri::parse(Bytes::copy_from_slice(text.as_bytes())).expect("a good URI")
+    }
+
+    #[test]
+    fn reads_the_parts_without_changing_them() {
+        let u = uri("sip:+49%6C;x=1:secret@Example.COM:5070;transport=tcp;lr?Subject=a@b");
+        assert_eq!(u.user().unwrap(), "+49%6C;x=1");
+        assert_eq!(u.user_decoded().unwrap(), "+49l");
+        assert_eq!((u.host().as_ref(), u.port()), (&b"Example.COM"[..], Some(5070)));
+        assert_eq!(u.param("transport").unwrap(), "tcp");
+        assert_eq!(u.param("lr").unwrap(), "");
+        assert_eq!(u.headers().unwrap(), "Subject=a@b");
+        assert_eq!(uri("tel:+1-201;phone-context=x").user().unwrap(), "+1-201");
+        assert_eq!(uri("sip:[::1]:5060").host_ip().unwrap().to_string(), "::1");
+        assert!(uri("sip:x@df7jal23ls0d.invalid;transport=ws").is_invalid_host());
+    }
+
+    #[test]
+    fn refuses_what_is_no_uri() {
+        for text in
+            ["", "sip", "sip:", "sip:@host", "sip:a@", "sip:a@h:99999", "sip:a@[::1", "sip:a b@h"]
+        {
+            assert!(Uri::parse(Bytes::copy_from_slice(text.as_bytes())).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn compares_as_the_rfc_says() {
+        assert!(
+            uri("sip:%61lice@atlanta.com;transport=TCP")
+                .is_equivalent(&uri("sip:alice@AtlanTa.CoM;Transport=tcp"))
+        );
+        assert!(!uri("sip:alice@atlanta.com").is_equivalent(&uri("sip:ALICE@atlanta.com")));
+        assert!(!uri("sip:bob@biloxi.com").is_equivalent(&uri("sip:bob@biloxi.com:5060")));
+    }
+}
