@@ -1,1 +1,23 @@
-//! Placeholder until the crate's first code lands.
+//! What must outlive the process: users, bindings of desk phones, and call records.
+//!
+//! Everything goes through the [`Store`] trait; [`SqliteStore`] is the embedded implementation and
+//! [`MemoryStore`] the one for tests and simulations. The signalling thread never waits for a
+//! disk: it hands [`Write`]s to a [`Writer`].
+//!
+//! Not here: what a binding's record says (`sip::registrar`) and who may call whom (`call`).
+
+mod binding;
+mod cdr;
+mod memory;
+mod sqlite;
+mod store;
+mod user;
+mod writer;
+
+pub use binding::BindingRow;
+pub use cdr::{Cdr, CdrFilter, LegFigures};
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+pub use store::{Store, StoreError, Write};
+pub use user::{Credentials, NameError, User, UserName};
+pub use writer::{Writer, WriterCounters, WriterHandle};

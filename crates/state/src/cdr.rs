@@ -1,0 +1,77 @@
+//! Call detail records: one row per call, written when it is over.
+
+/// What is kept of a call. Times are Unix milliseconds.
+#[derive(Clone, PartialEq, Default)]
+pub struct Cdr {
+    /// The call's global id.
+    pub gcid: String,
+    pub from_address: String,
+    /// The signed-in user who called, if one did.
+    pub from_user: Option<String>,
+    pub to_address: String,
+    /// The trunk the call came in over, if one did.
+    pub trunk: Option<String>,
+    /// What kind of leg brought the call, and what kind was called.
+    pub front: String,
+    pub back: Option<String>,
+    pub started_at: i64,
+    pub ringing_at: Option<i64>,
+    pub answered_at: Option<i64>,
+    pub ended_at: i64,
+    /// From answer to end; zero for a call that was not answered.
+    pub duration_ms: i64,
+    /// Who ended it, and why: the words of `call::Party` and `call::Cause`.
+    pub ended_by: String,
+    pub cause: String,
+    pub front_figures: LegFigures,
+    pub back_figures: LegFigures,
+    /// Every routing rule tried, with its verdict.
+    pub why: String,
+}
+
+/// How the media of one leg went. All absent for a leg that never had media.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LegFigures {
+    pub codec: Option<String>,
+    pub packets_received: Option<i64>,
+    pub packets_sent: Option<i64>,
+    pub packets_lost: Option<i64>,
+    pub jitter_ms: Option<f64>,
+    pub round_trip_ms: Option<f64>,
+}
+
+/// Which records to give.
+#[derive(Debug, Clone, Default)]
+pub struct CdrFilter {
+    pub gcid: Option<String>,
+    /// Only calls that started at or after this Unix millisecond.
+    pub since: Option<i64>,
+    /// Only calls from or to this user or number.
+    pub party: Option<String>,
+    /// The newest so many; all when absent.
+    pub limit: Option<u32>,
+}
+
+impl CdrFilter {
+    /// Whether a record passes, apart from the limit.
+    pub(crate) fn admits(&self, cdr: &Cdr) -> bool {
+        let is_party = |p: &String| {
+            *p == cdr.from_address || *p == cdr.to_address || Some(p) == cdr.from_user.as_ref()
+        };
+        self.gcid.as_ref().is_none_or(|g| *g == cdr.gcid)
+            && self.since.is_none_or(|at| cdr.started_at >= at)
+            && self.party.as_ref().is_none_or(is_party)
+    }
+}
+
+/// Hides the parties.
+impl std::fmt::Debug for Cdr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cdr")
+            .field("gcid", &self.gcid)
+            .field("ended_by", &self.ended_by)
+            .field("cause", &self.cause)
+            .field("duration_ms", &self.duration_ms)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+//! Rows to values and back.
+
+use std::collections::BTreeMap;
+
+use crosspoint_base::Secret;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, Transaction, named_params, params};
+
+use crate::{
+    BindingRow, Cdr, CdrFilter, Credentials, LegFigures, StoreError, User, UserName, Write,
+};
+
+pub(super) fn users(connection: &Connection) -> Result<Vec<User>, StoreError> {
+    let mut aliases: BTreeMap<String, Vec<UserName>> = BTreeMap::new();
+    let mut statement =
+        connection.prepare_cached("SELECT \"user\", name FROM names ORDER BY name")?;
+    let names = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, name(row, 1)?)))?;
+    for pair in names {
+        let (user, name) = pair?;
+        if name.as_str() != user {
+            aliases.entry(user).or_default().push(name);
+        }
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT name, realm, ha1_md5, ha1_sha256, created FROM users ORDER BY name",
+    )?;
+    let users = statement.query_map([], |row| {
+        let name = name(row, 0)?;
+        Ok(User {
+            aliases: aliases.remove(name.as_str()).unwrap_or_default(),
+            name,
+            credentials: Credentials {
+                realm: row.get(1)?,
+                ha1_md5: Secret::new(row.get(2)?),
+                ha1_sha256: Secret::new(row.get(3)?),
+            },
+            created: row.get(4)?,
+        })
+    })?;
+    Ok(users.collect::<Result<_, _>>()?)
+}
+
+fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {
+    let text: String = row.get(column)?;
+    UserName::parse(&text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+}
+
+pub(super) fn bindings(connection: &Connection, now: i64) -> Result<Vec<BindingRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT aor, key, expires_at, record FROM bindings WHERE expires_at > ?1 ORDER BY aor, key",
+    )?;
+    let rows = statement.query_map([now], |row| {
+        Ok(BindingRow {
+            aor: row.get(0)?,
+            key: row.get(1)?,
+            expires_at: row.get(2)?,
+            record: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn write(tx: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
+    match write {
+        Write::PutBinding(row) => {
+            tx.prepare_cached(
+                "INSERT INTO bindings (aor, key, expires_at, record) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (aor, key) DO UPDATE
+                 SET expires_at = excluded.expires_at, record = excluded.record",
+            )?
+            .execute(params![row.aor, row.key, row.expires_at, row.record])?;
+        }
+        Write::RemoveBinding { aor, key } => {
+            tx.prepare_cached("DELETE FROM bindings WHERE aor = ?1 AND key = ?2")?
+                .execute([aor, key])?;
+        }
+        Write::Cdr(cdr) => write_cdr(tx, cdr)?,
+    }
+    Ok(())
+}
+
+fn write_cdr(tx: &Transaction<'_>, cdr: &Cdr) -> Result<(), StoreError> {
+    let Cdr { front_figures: front, back_figures: back, .. } = cdr;
+    tx.prepare_cached(
+        "INSERT INTO cdrs VALUES (:gcid, :from_address, :from_user, :to_address, :trunk, :front,
+            :back, :started_at, :ringing_at, :answered_at, :ended_at, :duration_ms, :ended_by,
+            :cause, :f_codec, :f_received, :f_sent, :f_lost, :f_jitter, :f_round_trip,
+            :b_codec, :b_received, :b_sent, :b_lost, :b_jitter, :b_round_trip, :why)",
+    )?
+    .execute(named_params! {
+        ":gcid": cdr.gcid, ":from_address": cdr.from_address, ":from_user": cdr.from_user,
+        ":to_address": cdr.to_address, ":trunk": cdr.trunk, ":front": cdr.front,
+        ":back": cdr.back, ":started_at": cdr.started_at, ":ringing_at": cdr.ringing_at,
+        ":answered_at": cdr.answered_at, ":ended_at": cdr.ended_at,
+        ":duration_ms": cdr.duration_ms, ":ended_by": cdr.ended_by, ":cause": cdr.cause,
+        ":f_codec": front.codec, ":f_received": front.packets_received,
+        ":f_sent": front.packets_sent, ":f_lost": front.packets_lost,
+        ":f_jitter": front.jitter_ms, ":f_round_trip": front.round_trip_ms,
+        ":b_codec": back.codec, ":b_received": back.packets_received,
+        ":b_sent": back.packets_sent, ":b_lost": back.packets_lost,
+        ":b_jitter": back.jitter_ms, ":b_round_trip": back.round_trip_ms,
+        ":why": cdr.why,
+    })?;
+    Ok(())
+}
+
+pub(super) fn cdrs(connection: &Connection, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM cdrs
+         WHERE (:gcid IS NULL OR gcid = :gcid)
+           AND (:since IS NULL OR started_at >= :since)
+           AND (:party IS NULL OR :party IN (from_address, to_address, from_user))
+         ORDER BY started_at DESC, gcid DESC LIMIT :limit",
+    )?;
+    let parameters = named_params! {
+        ":gcid": filter.gcid, ":since": filter.since, ":party": filter.party,
+        // A negative limit means none.
+        ":limit": filter.limit.map_or(-1, i64::from),
+    };
+    let rows = statement.query_map(parameters, cdr)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
+    Ok(Cdr {
+        gcid: row.get("gcid")?,
+        from_address: row.get("from_address")?,
+        from_user: row.get("from_user")?,
+        to_address: row.get("to_address")?,
+        trunk: row.get("trunk")?,
+        front: row.get("front")?,
+        back: row.get("back")?,
+        started_at: row.get("started_at")?,
+        ringing_at: row.get("ringing_at")?,
+        answered_at: row.get("answered_at")?,
+        ended_at: row.get("ended_at")?,
+        duration_ms: row.get("duration_ms")?,
+        ended_by: row.get("ended_by")?,
+        cause: row.get("cause")?,
+        front_figures: figures(row, "front")?,
+        back_figures: figures(row, "back")?,
+        why: row.get("why")?,
+    })
+}
+
+fn figures(row: &Row<'_>, side: &str) -> rusqlite::Result<LegFigures> {
+    let column = |name: &str| format!("{side}_{name}");
+    Ok(LegFigures {
+        codec: row.get(column("codec").as_str())?,
+        packets_received: row.get(column("packets_received").as_str())?,
+        packets_sent: row.get(column("packets_sent").as_str())?,
+        packets_lost: row.get(column("packets_lost").as_str())?,
+        jitter_ms: row.get(column("jitter_ms").as_str())?,
+        round_trip_ms: row.get(column("round_trip_ms").as_str())?,
+    })
+}

@@ -1,0 +1,91 @@
+//! The one door to what is kept.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::{BindingRow, Cdr, CdrFilter, Credentials, User};
+
+/// Keeps users, bindings and call records. Calls may block on a disk.
+///
+/// Every implementation passes the same suite (`tests/it/suite.rs`).
+pub trait Store: Send + Sync + fmt::Debug {
+    /// # Errors
+    /// [`StoreError::NameTaken`] when the name or an alias already means somebody.
+    fn insert_user(&self, user: &User) -> Result<(), StoreError>;
+
+    /// Inserts `users` if this store has never had any, in one step; tells whether it did.
+    ///
+    /// # Errors
+    /// As for [`Store::insert_user`].
+    fn insert_first_users(&self, users: &[User]) -> Result<bool, StoreError>;
+
+    /// Replaces what a user signs in with.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUser`].
+    fn set_credentials(&self, name: &str, credentials: &Credentials) -> Result<(), StoreError>;
+
+    /// Removes a user with its aliases and bindings. Call records stay.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUser`].
+    fn remove_user(&self, name: &str) -> Result<(), StoreError>;
+
+    /// All users by name.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn users(&self) -> Result<Vec<User>, StoreError>;
+
+    /// A number that grows whenever users are changed, by this process or another one. Zero
+    /// means that nobody ever touched them.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn users_revision(&self) -> Result<u64, StoreError>;
+
+    /// All bindings that expire after `now` (Unix seconds), by user.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn bindings(&self, now: i64) -> Result<Vec<BindingRow>, StoreError>;
+
+    /// Makes all of `writes` durable, or none.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn apply(&self, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Call records, newest first.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn cdrs(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError>;
+}
+
+/// Something the running node wants kept.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Adds a binding or replaces the one with the same `aor` and `key`.
+    PutBinding(BindingRow),
+    RemoveBinding {
+        aor: String,
+        key: String,
+    },
+    Cdr(Box<Cdr>),
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the name {0} is already taken")]
+    NameTaken(String),
+    #[error("there is no user {0}")]
+    NoSuchUser(String),
+    #[error("{path} was written by a newer version (schema {found}, this one knows {known})")]
+    TooNew { path: PathBuf, found: u32, known: u32 },
+    #[error("{path} cannot be opened: {source}")]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("the database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+}

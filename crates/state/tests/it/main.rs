@@ -1,0 +1,7 @@
+//! One suite for every store, and what only the embedded one or the writer promises.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod sqlite;
+mod suite;
+mod writer;

@@ -1,0 +1,64 @@
+//! What only the embedded store promises: files, versions and other processes.
+
+use crosspoint_state::{SqliteStore, Store, StoreError, Write};
+
+use crate::suite::{cdr, user};
+
+#[test]
+fn survives_a_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.insert_user(&user("alice", &["1001"])).unwrap();
+    store.apply(&[Write::Cdr(Box::new(cdr("one", 1)))]).unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.users().unwrap(), [user("alice", &["1001"])]);
+    assert_eq!(store.cdrs(&crosspoint_state::CdrFilter::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn sees_users_that_another_connection_changed_and_only_those() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let node = SqliteStore::open(&path).unwrap();
+    let command_line = SqliteStore::open(&path).unwrap();
+    let before = node.users_revision().unwrap();
+    command_line.apply(&[Write::Cdr(Box::new(cdr("one", 1)))]).unwrap();
+    assert_eq!(node.users_revision().unwrap(), before);
+    command_line.insert_user(&user("alice", &[])).unwrap();
+    let after = node.users_revision().unwrap();
+    assert!(after > before);
+    assert_eq!(node.users_revision().unwrap(), after);
+}
+
+#[test]
+fn leaves_a_file_of_a_newer_version_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.pragma_update(None, "user_version", 999).unwrap();
+    drop(raw);
+    let refused = SqliteStore::open(&path).unwrap_err();
+    assert!(matches!(refused, StoreError::TooNew { found: 999, .. }), "{refused}");
+}
+
+#[test]
+fn refuses_a_file_that_is_no_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    std::fs::write(&path, "a text file, long enough to be taken for a header").unwrap();
+    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Database(_))));
+}
+
+#[cfg(unix)]
+#[test]
+fn lets_nobody_else_read_the_file() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let _store = SqliteStore::open(&path).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}

@@ -1,0 +1,164 @@
+//! What every store promises.
+
+use crosspoint_base::Secret;
+use crosspoint_state::{
+    BindingRow, Cdr, CdrFilter, Credentials, LegFigures, MemoryStore, SqliteStore, Store,
+    StoreError, User, UserName, Write,
+};
+
+pub(crate) fn user(name: &str, aliases: &[&str]) -> User {
+    User {
+        name: UserName::parse(name).unwrap(),
+        aliases: aliases.iter().map(|a| UserName::parse(a).unwrap()).collect(),
+        credentials: credentials("r1"),
+        created: 1_700_000_000,
+    }
+}
+
+pub(crate) fn cdr(gcid: &str, started_at: i64) -> Cdr {
+    Cdr {
+        gcid: gcid.to_owned(),
+        from_address: "alice".to_owned(),
+        from_user: Some("alice".to_owned()),
+        to_address: "1002".to_owned(),
+        front: "webrtc".to_owned(),
+        back: Some("rtp".to_owned()),
+        started_at,
+        answered_at: Some(started_at + 10),
+        ended_at: started_at + 1010,
+        duration_ms: 1000,
+        ended_by: "front".to_owned(),
+        cause: "normal".to_owned(),
+        front_figures: LegFigures {
+            codec: Some("opus".to_owned()),
+            packets_received: Some(50),
+            jitter_ms: Some(1.5),
+            ..LegFigures::default()
+        },
+        why: "users: matched".to_owned(),
+        ..Cdr::default()
+    }
+}
+
+fn credentials(realm: &str) -> Credentials {
+    Credentials {
+        realm: realm.to_owned(),
+        ha1_md5: Secret::new("a".repeat(32)),
+        ha1_sha256: Secret::new("b".repeat(64)),
+    }
+}
+
+/// Runs `check` against a fresh store of each kind.
+fn on_every_store(check: impl Fn(&dyn Store)) {
+    check(&MemoryStore::new());
+    let folder = tempfile::tempdir().unwrap();
+    check(&SqliteStore::open(&folder.path().join("store.db")).unwrap());
+}
+
+#[test]
+fn gives_back_users_with_their_aliases() {
+    on_every_store(|store| {
+        store.insert_user(&user("bob", &[])).unwrap();
+        store.insert_user(&user("alice", &["1001", "+49301"])).unwrap();
+        assert_eq!(store.users().unwrap(), [user("alice", &["+49301", "1001"]), user("bob", &[])]);
+    });
+}
+
+#[test]
+fn lets_no_name_mean_two_people() {
+    let taken = |outcome: Result<(), StoreError>, name: &str| {
+        assert!(matches!(outcome, Err(StoreError::NameTaken(n)) if n == name));
+    };
+    on_every_store(|store| {
+        store.insert_user(&user("alice", &["1001"])).unwrap();
+        taken(store.insert_user(&user("alice", &[])), "alice");
+        taken(store.insert_user(&user("1001", &[])), "1001");
+        taken(store.insert_user(&user("bob", &["alice"])), "alice");
+        taken(store.insert_user(&user("bob", &["1001"])), "1001");
+        taken(store.insert_user(&user("bob", &["7", "7"])), "7");
+        assert_eq!(store.users().unwrap().len(), 1, "a refused user leaves nothing behind");
+    });
+}
+
+#[test]
+fn changes_and_removes_users_and_counts_it() {
+    on_every_store(|store| {
+        assert_eq!(store.users_revision().unwrap(), 0);
+        store.insert_user(&user("alice", &["1001"])).unwrap();
+        let after_insert = store.users_revision().unwrap();
+        assert!(after_insert > 0);
+        store.set_credentials("alice", &credentials("r2")).unwrap();
+        assert_eq!(store.users().unwrap()[0].credentials, credentials("r2"));
+        let after_change = store.users_revision().unwrap();
+        assert!(after_change > after_insert);
+        store.remove_user("alice").unwrap();
+        assert!(store.users_revision().unwrap() > after_change);
+        assert!(store.users().unwrap().is_empty());
+        store.insert_user(&user("bob", &["1001"])).unwrap();
+
+        let missing = |outcome: Result<(), StoreError>| {
+            assert!(matches!(outcome, Err(StoreError::NoSuchUser(_))));
+        };
+        missing(store.set_credentials("alice", &credentials("r2")));
+        missing(store.remove_user("alice"));
+    });
+}
+
+#[test]
+fn takes_the_first_users_only_once_ever() {
+    on_every_store(|store| {
+        assert!(store.insert_first_users(&[user("alice", &[]), user("bob", &[])]).unwrap());
+        assert!(!store.insert_first_users(&[user("carol", &[])]).unwrap());
+        store.remove_user("alice").unwrap();
+        store.remove_user("bob").unwrap();
+        assert!(!store.insert_first_users(&[user("carol", &[])]).unwrap());
+    });
+}
+
+#[test]
+fn keeps_bindings_until_they_expire_or_their_user_goes() {
+    let row = |aor: &str, key: &str, expires_at| BindingRow {
+        aor: aor.to_owned(),
+        key: key.to_owned(),
+        expires_at,
+        record: format!("{aor} {key}"),
+    };
+    on_every_store(|store| {
+        store.insert_user(&user("alice", &[])).unwrap();
+        let put = |row: BindingRow| store.apply(&[Write::PutBinding(row)]).unwrap();
+        put(row("alice", "a", 50));
+        put(row("alice", "a", 100));
+        put(row("alice", "b", 200));
+        put(row("bob", "a", 200));
+        assert_eq!(store.bindings(99).unwrap().len(), 3);
+        assert_eq!(store.bindings(100).unwrap(), [row("alice", "b", 200), row("bob", "a", 200)]);
+        let remove = Write::RemoveBinding { aor: "bob".to_owned(), key: "a".to_owned() };
+        store.apply(&[remove.clone(), remove]).unwrap();
+        assert_eq!(store.bindings(100).unwrap(), [row("alice", "b", 200)]);
+        store.remove_user("alice").unwrap();
+        assert!(store.bindings(0).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn gives_call_records_newest_first_and_filtered() {
+    on_every_store(|store| {
+        let write = |cdr: Cdr| store.apply(&[Write::Cdr(Box::new(cdr))]).unwrap();
+        write(cdr("one", 1000));
+        write(cdr("three", 3000));
+        write(Cdr { from_user: None, from_address: "0301".to_owned(), ..cdr("two", 2000) });
+        let ids = |filter: CdrFilter| {
+            let found = store.cdrs(&filter).unwrap();
+            found.into_iter().map(|c| c.gcid).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(CdrFilter::default()), ["three", "two", "one"]);
+        assert_eq!(ids(CdrFilter { limit: Some(1), ..CdrFilter::default() }), ["three"]);
+        assert_eq!(ids(CdrFilter { since: Some(2000), ..CdrFilter::default() }), ["three", "two"]);
+        assert_eq!(
+            ids(CdrFilter { party: Some("0301".to_owned()), ..CdrFilter::default() }),
+            ["two"]
+        );
+        let one = CdrFilter { gcid: Some("one".to_owned()), ..CdrFilter::default() };
+        assert_eq!(store.cdrs(&one).unwrap(), [cdr("one", 1000)]);
+    });
+}
