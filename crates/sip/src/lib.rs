@@ -2,15 +2,18 @@
 //!
 //! Bodies are bytes here; session descriptions belong to the `sdp` crate.
 
+pub mod endpoint;
 pub mod framing;
 pub mod header;
 pub mod message;
+mod transaction;
 pub mod uri;
 
 pub use header::{CSeq, NameAddr, Params, Via};
 pub use message::{
     HeaderName, Headers, Limits, Message, Method, ParseError, Request, Response, StatusCode,
 };
+pub use transaction::Timing;
 pub use uri::{Scheme, Uri};
 
 pub(crate) use message::{decimal as message_decimal, trim as message_trim};

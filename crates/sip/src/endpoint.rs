@@ -1,0 +1,648 @@
+//! All transactions of a node under one roof: matching, retransmission, overload.
+//!
+//! The user hears requests, responses and the end of hope as [`Event`]s and answers by key.
+//! ACKs of failures, 100 Trying, CANCEL's own 200 and everything repeated are dealt with here.
+//! The ACK of a 2xx belongs to the dialog and passes through.
+
+mod matching;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crosspoint_base::{ConnectionId, Flow, Rng, TimerTable, Transmit};
+
+use crate::transaction::{
+    Action, Actions, ClientInput, ClientTransaction, ServerInput, ServerTransaction, Timer, Timing,
+};
+use crate::{HeaderName, Message, Method, Request, Response, StatusCode};
+use matching::{Match, server_match};
+
+/// A client transaction, as its user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(u64);
+
+/// A server transaction, as its user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerKey(u64);
+
+/// Bounds and times of an endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    pub timing: Timing,
+    /// Server transactions at once; more are answered with 503.
+    pub max_server_transactions: usize,
+    /// Of these, unanswered ones from one address; more are answered with 503.
+    pub max_pending_per_source: usize,
+    /// Told to the peer with the 503 (RFC 3261 §20.33).
+    pub retry_after_seconds: u32,
+    /// Host and port for our `Via`, for a flow's local address.
+    pub via_host: Option<String>,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            max_server_transactions: 200_000,
+            max_pending_per_source: 20_000,
+            retry_after_seconds: 5,
+            via_host: None,
+        }
+    }
+}
+
+/// What the endpoint tells its user.
+#[derive(Debug)]
+pub enum Event {
+    Request {
+        key: ServerKey,
+        flow: Flow,
+        request: Request,
+    },
+    /// The ACK of a 2xx: it belongs to a dialog and has no transaction.
+    Ack {
+        flow: Flow,
+        request: Request,
+    },
+    /// The caller gave up this INVITE. Its CANCEL is answered; the INVITE's 487 is the user's.
+    Cancelled {
+        key: ServerKey,
+        reason: Option<Bytes>,
+    },
+    /// Every provisional but 100, every final response, and every repeated 2xx of an INVITE.
+    Response {
+        key: ClientKey,
+        flow: Flow,
+        response: Response,
+    },
+    TimedOut {
+        key: ClientKey,
+    },
+    TransportFailed {
+        key: ClientKey,
+    },
+    /// No ACK came for a 2xx within 64·T1: the dialog must be ended (RFC 3261 §13.3.1.4).
+    AckMissing {
+        key: ServerKey,
+    },
+}
+
+/// What the endpoint wants done.
+#[derive(Debug)]
+pub enum Output {
+    Transmit(Transmit),
+    Event(Box<Event>),
+    Timeout(Option<Instant>),
+}
+
+/// What an endpoint has counted since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub requests: u64,
+    pub responses: u64,
+    pub retransmissions_absorbed: u64,
+    pub stray_responses: u64,
+    pub shed: u64,
+    pub timeouts: u64,
+    pub transport_failures: u64,
+    pub acks_missing: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Client(ClientKey),
+    Server(ServerKey),
+}
+
+#[derive(Debug)]
+struct Client {
+    machine: ClientTransaction,
+    flow: Flow,
+    branch: String,
+    method: Method,
+    /// The request while it may have to be acknowledged or cancelled.
+    request: Option<Box<Request>>,
+    /// The user wants it cancelled as soon as a provisional comes; the value of `Reason`.
+    cancel: Option<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Server {
+    machine: ServerTransaction,
+    flow: Flow,
+    matched: Match,
+    /// A response template for the 100, while it may be needed.
+    trying: Option<Box<Response>>,
+    /// The dialog's Call-ID and CSeq, to join a 2xx's ACK to it.
+    ack_id: Option<(Bytes, u32)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: EndpointConfig,
+    rng: Rng,
+    next: u64,
+    clients: BTreeMap<ClientKey, Client>,
+    /// The CANCEL of an INVITE, which shares its branch.
+    cancels: BTreeMap<ClientKey, ClientKey>,
+    servers: BTreeMap<ServerKey, Server>,
+    by_match: BTreeMap<Match, ServerKey>,
+    /// INVITE server transactions whose 2xx waits for its ACK.
+    awaiting_ack: BTreeMap<(Bytes, u32), ServerKey>,
+    pending_by_source: BTreeMap<IpAddr, usize>,
+    timers: TimerTable<(Owner, Timer)>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+}
+
+impl Endpoint {
+    #[must_use]
+    pub fn new(config: EndpointConfig, rng: Rng) -> Self {
+        Self {
+            config,
+            rng,
+            next: 0,
+            clients: BTreeMap::new(),
+            cancels: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            by_match: BTreeMap::new(),
+            awaiting_ack: BTreeMap::new(),
+            pending_by_source: BTreeMap::new(),
+            timers: TimerTable::new(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Client and server transactions that live, finished ones in their waiting time included.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.clients.len() + self.servers.len()
+    }
+
+    /// The next thing to do. Call until it gives `Timeout`.
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timers.next()))
+    }
+
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        match message {
+            Message::Request(request) => self.handle_request(now, flow, request),
+            Message::Response(response) => self.handle_response(now, flow, response),
+        }
+    }
+
+    /// A send over this flow failed, or its connection is gone: requests on it will not be
+    /// answered.
+    pub fn handle_transport_error(&mut self, now: Instant, flow: &Flow) {
+        let hit = |c: &Client| match flow.connection {
+            Some(connection) => c.flow.connection == Some(connection),
+            None => c.flow == *flow,
+        };
+        self.fail_clients(now, hit);
+    }
+
+    pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.fail_clients(now, |c| c.flow.connection == Some(connection));
+    }
+
+    fn fail_clients(&mut self, now: Instant, hit: impl Fn(&Client) -> bool) {
+        let keys: Vec<ClientKey> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.machine.is_pending() && hit(c))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.counters.transport_failures += 1;
+            self.event(Event::TransportFailed { key });
+            self.drive_client(now, key, ClientInput::TransportFailed, None);
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((owner, timer)) = self.timers.pop_due(now) {
+            match owner {
+                Owner::Client(key) => {
+                    self.drive_client(now, key, ClientInput::Timer(timer), None);
+                }
+                Owner::Server(key) if timer == Timer::Trying => self.send_trying(now, key),
+                Owner::Server(key) => self.drive_server(now, key, ServerInput::Timer(timer)),
+            }
+        }
+    }
+
+    /// Sends a request in a client transaction of its own. The topmost `Via` is added here.
+    pub fn send_request(&mut self, now: Instant, flow: Flow, mut request: Request) -> ClientKey {
+        let key = ClientKey(self.fresh());
+        let branch = format!("z9hG4bK{:x}.{}", key.0, self.rng.hex(8));
+        self.add_via(&mut request, &flow, &branch);
+        self.start_client(now, key, flow, branch, request);
+        key
+    }
+
+    /// Sends the ACK of a 2xx, outside any transaction, and gives its bytes for repeats.
+    pub fn send_ack(&mut self, flow: Flow, mut request: Request) -> Bytes {
+        let branch = format!("z9hG4bKa{}", self.rng.hex(10));
+        self.add_via(&mut request, &flow, &branch);
+        let bytes = request.print();
+        self.resend(flow, bytes.clone());
+        bytes
+    }
+
+    pub fn resend(&mut self, flow: Flow, bytes: Bytes) {
+        self.outputs.push_back(Output::Transmit(Transmit { flow, bytes }));
+    }
+
+    /// Gives an INVITE up: sends CANCEL now, or as soon as a provisional response allows it
+    /// (RFC 3261 §9.1). Says whether there was anything to give up.
+    pub fn cancel(&mut self, now: Instant, key: ClientKey, reason: Option<&str>) -> bool {
+        let Some(client) = self.clients.get_mut(&key) else { return false };
+        if client.method != Method::INVITE || !client.machine.is_pending() {
+            return false;
+        }
+        client.cancel = Some(reason.map(str::to_owned));
+        if client.machine.is_proceeding() {
+            self.send_cancel(now, key);
+        }
+        true
+    }
+
+    /// Answers a request. A second final response is ignored.
+    pub fn respond(&mut self, now: Instant, key: ServerKey, response: &Response) {
+        let Some(server) = self.servers.get_mut(&key) else { return };
+        if response.status.is_final() && server.machine.is_pending() {
+            let source = server.flow.remote.ip();
+            if response.status.is_success()
+                && let Some(id) = server.ack_id.clone()
+            {
+                self.awaiting_ack.insert(id, key);
+            }
+            server.trying = None;
+            self.release_source(source);
+        }
+        self.drive_server(now, key, ServerInput::Respond(response.status, response.print()));
+    }
+
+    // Inbound.
+
+    fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
+        self.counters.requests += 1;
+        note_source(&mut request, &flow);
+        let Some(matched) = server_match(&request) else { return };
+        if let Some(key) = self.by_match.get(&matched).copied() {
+            if request.method == Method::ACK {
+                self.drive_server(now, key, ServerInput::Ack);
+            } else {
+                self.counters.retransmissions_absorbed += 1;
+                self.drive_server(now, key, ServerInput::Repeated);
+            }
+            return;
+        }
+        if request.method == Method::ACK {
+            self.ack_of_success(now, flow, request);
+        } else if request.method == Method::CANCEL {
+            self.cancelled(now, flow, matched, &request);
+        } else if self.is_overloaded(&flow) {
+            self.shed(flow, &request);
+        } else {
+            let key = self.start_server(now, flow, matched, &request);
+            self.event(Event::Request { key, flow, request });
+        }
+    }
+
+    fn ack_of_success(&mut self, now: Instant, flow: Flow, request: Request) {
+        if let (Some(call_id), Some(cseq)) = (request.headers.call_id(), request.headers.cseq())
+            && let Some(key) = self.awaiting_ack.remove(&(call_id.clone(), cseq.number))
+        {
+            self.drive_server(now, key, ServerInput::Ack);
+        }
+        self.event(Event::Ack { flow, request });
+    }
+
+    /// RFC 3261 §9.2: a CANCEL is answered whether or not it still changes anything.
+    fn cancelled(&mut self, now: Instant, flow: Flow, matched: Match, request: &Request) {
+        let target = self.by_match.get(&matched.for_method(&Method::INVITE)).copied();
+        let key = self.start_server(now, flow, matched, request);
+        let status = match target {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::CALL_DOES_NOT_EXIST,
+        };
+        self.respond(now, key, &Response::for_request(request, status));
+        if let Some(target) = target
+            && self.servers.get(&target).is_some_and(|s| s.machine.is_pending())
+        {
+            let reason = request.headers.first(&HeaderName::REASON).cloned();
+            self.event(Event::Cancelled { key: target, reason });
+        }
+    }
+
+    fn start_server(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        matched: Match,
+        request: &Request,
+    ) -> ServerKey {
+        let key = ServerKey(self.fresh());
+        let is_invite = request.method == Method::INVITE;
+        let (machine, actions) =
+            ServerTransaction::start(is_invite, flow.transport.is_reliable(), &self.config.timing);
+        let trying =
+            is_invite.then(|| Box::new(Response::for_request(request, StatusCode::TRYING)));
+        let ack_id = request
+            .headers
+            .call_id()
+            .zip(request.headers.cseq())
+            .filter(|_| is_invite)
+            .map(|(call_id, cseq)| (call_id.clone(), cseq.number));
+        self.by_match.insert(matched.clone(), key);
+        self.servers.insert(key, Server { machine, flow, matched, trying, ack_id });
+        *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
+        self.act_server(now, key, actions);
+        key
+    }
+
+    fn is_overloaded(&self, flow: &Flow) -> bool {
+        self.servers.len() >= self.config.max_server_transactions
+            || self.pending_by_source.get(&flow.remote.ip()).copied().unwrap_or(0)
+                >= self.config.max_pending_per_source
+    }
+
+    fn shed(&mut self, flow: Flow, request: &Request) {
+        self.counters.shed += 1;
+        let mut response = Response::for_request(request, StatusCode::SERVICE_UNAVAILABLE);
+        let seconds = self.config.retry_after_seconds;
+        response.headers.push(HeaderName::RETRY_AFTER, seconds.to_string());
+        self.resend(flow, response.print());
+    }
+
+    fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
+        self.counters.responses += 1;
+        let is_cancel = response.headers.cseq().is_some_and(|c| c.method == Method::CANCEL);
+        let key = matching::client_key(&response).map(ClientKey);
+        let key = if is_cancel { key.and_then(|k| self.cancels.get(&k).copied()) } else { key };
+        let found = key.and_then(|key| Some((key, self.clients.get(&key)?)));
+        // The key comes from the peer's copy of our branch: the rest of the branch and the
+        // method must agree, or anybody could answer for others.
+        let Some((key, _)) = found.filter(|(_, client)| matching::fits(client, &response)) else {
+            self.counters.stray_responses += 1;
+            return;
+        };
+        let status = response.status;
+        self.drive_client(now, key, ClientInput::Response(status), Some((flow, response)));
+        if status.is_provisional() && self.clients.get(&key).is_some_and(|c| c.cancel.is_some()) {
+            self.send_cancel(now, key);
+        }
+    }
+
+    // Driving the machines.
+
+    fn start_client(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        flow: Flow,
+        branch: String,
+        request: Request,
+    ) {
+        let method = request.method.clone();
+        let is_invite = method == Method::INVITE;
+        let (machine, actions) = ClientTransaction::start(
+            is_invite,
+            flow.transport.is_reliable(),
+            request.print(),
+            &self.config.timing,
+        );
+        let request = is_invite.then(|| Box::new(request));
+        self.clients.insert(key, Client { machine, flow, branch, method, request, cancel: None });
+        self.act_client(now, key, actions, None);
+    }
+
+    fn drive_client(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        input: ClientInput,
+        response: Option<(Flow, Response)>,
+    ) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let actions = client.machine.handle(input, &self.config.timing);
+        self.act_client(now, key, actions, response);
+    }
+
+    fn act_client(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        actions: Actions,
+        mut response: Option<(Flow, Response)>,
+    ) {
+        for action in actions {
+            match action {
+                Action::Send(bytes) => {
+                    if let Some(flow) = self.clients.get(&key).map(|c| c.flow) {
+                        self.resend(flow, bytes);
+                    }
+                }
+                Action::Set(timer, after) => {
+                    self.timers.set((Owner::Client(key), timer), now + after);
+                }
+                Action::Cancel(timer) => {
+                    self.timers.cancel(&(Owner::Client(key), timer));
+                }
+                Action::Acknowledge => {
+                    if let Some((_, response)) = &response {
+                        self.acknowledge(key, response);
+                    }
+                }
+                Action::Deliver => {
+                    if let Some((flow, response)) = response.take()
+                        && response.status != StatusCode::TRYING
+                    {
+                        self.event(Event::Response { key, flow, response });
+                    }
+                }
+                Action::TimedOut => {
+                    self.counters.timeouts += 1;
+                    self.event(Event::TimedOut { key });
+                }
+                Action::AckMissing => {}
+                Action::Terminate => {
+                    let ended = self.clients.remove(&key);
+                    if ended.is_some_and(|c| c.method == Method::CANCEL) {
+                        self.cancels.retain(|_, cancel| *cancel != key);
+                    }
+                    for timer in ALL_TIMERS {
+                        self.timers.cancel(&(Owner::Client(key), timer));
+                    }
+                }
+            }
+        }
+    }
+
+    fn drive_server(&mut self, now: Instant, key: ServerKey, input: ServerInput) {
+        let Some(server) = self.servers.get_mut(&key) else { return };
+        let actions = server.machine.handle(input, &self.config.timing);
+        self.act_server(now, key, actions);
+    }
+
+    fn act_server(&mut self, now: Instant, key: ServerKey, actions: Actions) {
+        for action in actions {
+            match action {
+                Action::Send(bytes) => {
+                    if let Some(flow) = self.servers.get(&key).map(|s| s.flow) {
+                        self.resend(flow, bytes);
+                    }
+                }
+                Action::Set(timer, after) => {
+                    self.timers.set((Owner::Server(key), timer), now + after);
+                }
+                Action::Cancel(timer) => {
+                    self.timers.cancel(&(Owner::Server(key), timer));
+                }
+                Action::AckMissing => {
+                    self.counters.acks_missing += 1;
+                    self.event(Event::AckMissing { key });
+                }
+                Action::Terminate => self.forget_server(key),
+                // For clients only.
+                Action::Deliver | Action::Acknowledge | Action::TimedOut => {}
+            }
+        }
+    }
+
+    fn forget_server(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.remove(&key) else { return };
+        self.by_match.remove(&server.matched);
+        if let Some(id) = server.ack_id
+            && self.awaiting_ack.get(&id) == Some(&key)
+        {
+            self.awaiting_ack.remove(&id);
+        }
+        for timer in ALL_TIMERS {
+            self.timers.cancel(&(Owner::Server(key), timer));
+        }
+    }
+
+    fn send_trying(&mut self, now: Instant, key: ServerKey) {
+        let Some(server) = self.servers.get_mut(&key) else { return };
+        if server.machine.has_answered() {
+            return;
+        }
+        if let Some(trying) = server.trying.take() {
+            self.respond(now, key, &trying);
+        }
+    }
+
+    /// RFC 3261 §17.1.1.3.
+    fn acknowledge(&mut self, key: ClientKey, response: &Response) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let Some(request) = client.request.take() else { return };
+        let mut ack = in_same_transaction(&request, Method::ACK);
+        if let Some(to) = response.headers.first(&HeaderName::TO) {
+            ack.headers.set(HeaderName::TO, to.clone());
+        }
+        let bytes = ack.print();
+        client.machine.set_ack(bytes.clone());
+        let flow = client.flow;
+        self.resend(flow, bytes);
+    }
+
+    fn send_cancel(&mut self, now: Instant, key: ClientKey) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let (Some(reason), Some(request)) = (client.cancel.take(), &client.request) else {
+            return;
+        };
+        let mut cancel = in_same_transaction(request, Method::CANCEL);
+        if let Some(reason) = reason {
+            cancel.headers.push(HeaderName::REASON, reason);
+        }
+        let (flow, branch) = (client.flow, client.branch.clone());
+        let cancel_key = ClientKey(self.fresh());
+        // The CANCEL shares the INVITE's branch, so its responses name the INVITE's key; the
+        // method tells them apart.
+        self.cancels.insert(key, cancel_key);
+        self.start_client(now, cancel_key, flow, branch, cancel);
+    }
+
+    fn add_via(&mut self, request: &mut Request, flow: &Flow, branch: &str) {
+        let sent_by = match &self.config.via_host {
+            Some(host) => format!("{host}:{}", flow.local.port()),
+            None => flow.local.to_string(),
+        };
+        let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport", flow.transport);
+        request.headers.push_front(HeaderName::VIA, via);
+    }
+
+    fn release_source(&mut self, source: IpAddr) {
+        if let Some(count) = self.pending_by_source.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.pending_by_source.remove(&source);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(Box::new(event)));
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// An ACK or CANCEL of the transaction that `request` opened (RFC 3261 §9.1, §17.1.1.3).
+fn in_same_transaction(request: &Request, method: Method) -> Request {
+    let mut out = Request::new(method.clone(), request.uri.clone());
+    if let Some(via) = request.headers.first(&HeaderName::VIA) {
+        out.headers.push(HeaderName::VIA, via.clone());
+    }
+    for name in [HeaderName::ROUTE, HeaderName::FROM, HeaderName::TO, HeaderName::CALL_ID] {
+        for value in request.headers.all(&name) {
+            out.headers.push(name.clone(), value.clone());
+        }
+    }
+    let number = request.headers.cseq().map_or(0, |c| c.number);
+    out.headers.push(HeaderName::CSEQ, format!("{number} {method}"));
+    out.headers.push(HeaderName::MAX_FORWARDS, "70");
+    out
+}
+
+/// Notes in the topmost `Via` where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
+fn note_source(request: &mut Request, flow: &Flow) {
+    let name = HeaderName::VIA;
+    let Some(value) = request.headers.values(&name).next() else { return };
+    if let Some(noted) =
+        crate::Via::parse(&value).and_then(|via| via.with_source(&value, flow.remote))
+    {
+        request.headers.replace_first_value(&name, noted);
+    }
+}
+
+const ALL_TIMERS: [Timer; 14] = [
+    Timer::A,
+    Timer::B,
+    Timer::C,
+    Timer::D,
+    Timer::E,
+    Timer::F,
+    Timer::G,
+    Timer::H,
+    Timer::I,
+    Timer::J,
+    Timer::K,
+    Timer::L,
+    Timer::M,
+    Timer::Trying,
+];

@@ -1,0 +1,70 @@
+//! Which transaction a message belongs to (RFC 3261 §17.1.3, §17.2.3).
+//!
+//! Client and server transactions live in separate tables, so that a request of ours that comes
+//! back to us makes a server transaction of its own.
+
+use bytes::Bytes;
+
+use super::Client;
+use crate::{HeaderName, Method, Request, Response};
+
+/// What makes a server transaction: branch, sent-by and method; an ACK counts as its INVITE.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Match {
+    /// The branch and sent-by, or the headers RFC 2543 compared.
+    identity: Vec<u8>,
+    method: Method,
+}
+
+impl Match {
+    /// The transaction of another method with the same branch, for CANCEL.
+    pub(super) fn for_method(&self, method: &Method) -> Self {
+        Self { identity: self.identity.clone(), method: method.clone() }
+    }
+}
+
+pub(super) fn server_match(request: &Request) -> Option<Match> {
+    let via = request.headers.via()?;
+    let method = match &request.method {
+        m if *m == Method::ACK => Method::INVITE,
+        m => m.clone(),
+    };
+    let mut identity = Vec::with_capacity(96);
+    let mut add = |part: &[u8]| {
+        identity.extend_from_slice(part);
+        identity.push(0);
+    };
+    match via.branch() {
+        Some(branch) if branch.starts_with(MAGIC) => {
+            add(&branch);
+            add(&via.host.to_ascii_lowercase());
+            add(&via.port.unwrap_or(0).to_be_bytes());
+        }
+        // RFC 2543 peers: the To tag is left out, as an ACK carries one that the INVITE lacked.
+        _ => {
+            add(request.uri.as_bytes());
+            add(&request.headers.from()?.tag().unwrap_or_default());
+            add(request.headers.call_id()?);
+            add(&request.headers.cseq()?.number.to_be_bytes());
+            add(&request.headers.values(&HeaderName::VIA).next()?);
+        }
+    }
+    Some(Match { identity, method })
+}
+
+/// The number of our transaction, out of the branch we made.
+pub(super) fn client_key(response: &Response) -> Option<u64> {
+    let branch = response.headers.via()?.branch()?;
+    let rest = branch.strip_prefix(MAGIC)?;
+    let dot = rest.iter().position(|b| *b == b'.')?;
+    u64::from_str_radix(std::str::from_utf8(&rest[..dot]).ok()?, 16).ok()
+}
+
+/// Whether the response really answers this transaction's request.
+pub(super) fn fits(client: &Client, response: &Response) -> bool {
+    let branch: Option<Bytes> = response.headers.via().and_then(|v| v.branch());
+    branch.is_some_and(|b| b.as_ref() == client.branch.as_bytes())
+        && response.headers.cseq().is_some_and(|c| c.method == client.method)
+}
+
+const MAGIC: &[u8] = b"z9hG4bK";

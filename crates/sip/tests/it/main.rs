@@ -1,0 +1,5 @@
+//! Behaviour of the SIP machines, told as stories.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod endpoint;
+mod message;

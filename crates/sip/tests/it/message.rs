@@ -1,0 +1,102 @@
+//! Messages: byte-exact forwarding, typed access, refusals.
+
+use bytes::Bytes;
+use crosspoint_base::Rng;
+use crosspoint_sip::{HeaderName, Message, Method, StatusCode};
+
+pub(crate) const INVITE: &str = "INVITE sip:bob@biloxi.com SIP/2.0\r\n\
+Via: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776asdhds ,\r\n SIP/2.0/UDP 10.0.0.1\r\n\
+Max-Forwards: 70\r\nt: \"Bob \\\"B\\\" , B\" <sip:bob@biloxi.com;x=1>\r\n\
+From: Alice <sip:+1%6C@atlanta.com>;tag = 1928301774\r\ni: a84b4c76e66710@pc33.atlanta.com\r\n\
+CSeq: 314159   INVITE\r\nX-Custom: caf\u{e9}\r\nContact: <sip:alice@pc33.atlanta.com;ob>, sip:x@y\r\n\
+Supported: 100rel,timer\r\nContent-Type: application/sdp\r\nContent-Length: 4\r\n\r\nv=0\n";
+
+fn parse(text: &str) -> Result<Message, crosspoint_sip::ParseError> {
+    Message::parse(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+#[test]
+fn an_untouched_message_prints_byte_for_byte() {
+    assert_eq!(parse(INVITE).unwrap().print(), INVITE.as_bytes());
+    let latin = [INVITE.as_bytes()[..60].to_vec(), INVITE.as_bytes()[60..].to_vec()].concat();
+    let latin: Vec<u8> = latin.into_iter().map(|b| if b == 0xc3 { 0xe9 } else { b }).collect();
+    let bytes = Bytes::from(latin);
+    assert_eq!(Message::parse(bytes.clone()).unwrap().print(), bytes);
+}
+
+#[test]
+fn typed_views_read_folds_quotes_and_compact_names() {
+    let Message::Request(request) = parse(INVITE).unwrap() else { panic!("a request") };
+    let headers = &request.headers;
+    assert_eq!(headers.via().unwrap().branch().unwrap(), "z9hG4bK776asdhds");
+    assert_eq!(headers.values(&HeaderName::VIA).count(), 2);
+    assert_eq!(headers.from().unwrap().tag().unwrap(), "1928301774");
+    assert_eq!(headers.to().unwrap().display_text().unwrap(), "Bob \"B\" , B");
+    assert_eq!(headers.cseq().unwrap().number, 314_159);
+    assert_eq!(headers.contacts().count(), 2);
+    assert!(headers.has_option(&HeaderName::SUPPORTED, "timer"));
+    assert_eq!(headers.from().unwrap().uri.user().unwrap(), "+1%6C");
+}
+
+#[test]
+fn refuses_what_two_readers_could_read_differently() {
+    let check = |from: &str, to: &str, rule: &str| {
+        let error = parse(&INVITE.replace(from, to)).expect_err(rule);
+        assert_eq!(error.rule, rule);
+        error
+    };
+    let two = "Content-Length: 4\r\nContent-Length: 3";
+    let error = check("Content-Length: 4", two, "two different Content-Length values");
+    assert_eq!(error.answer.unwrap().status, StatusCode::BAD_REQUEST);
+    check("Content-Length: 4", "Content-Length: 40", "Content-Length is larger than the message");
+    check("Content-Length: 4", "Content-Length: -4", "Content-Length is not a number");
+    check("X-Custom: caf", "X-Custom: a\rRoute: b", "bare CR or NUL in a line");
+    check("314159   INVITE", "314159   ACK", "CSeq names another method");
+    check("Max-Forwards: 70", "Max-Forwards 70", "header has no colon");
+}
+
+#[test]
+fn an_unknown_method_parses_and_a_wrong_version_is_answered() {
+    let text = INVITE.replace("INVITE", "NEWMETHOD");
+    let Message::Request(request) = parse(&text).unwrap() else { panic!("a request") };
+    assert!(!request.method.is_known());
+    let error = parse(&INVITE.replace("com SIP/2.0", "com SIP/7.0")).unwrap_err();
+    assert_eq!(error.answer.unwrap().status, StatusCode::VERSION_NOT_SUPPORTED);
+}
+
+#[test]
+fn never_answers_a_malformed_ack() {
+    let text = INVITE.replace("INVITE", "ACK").replace("Content-Length: 4", "Content-Length: 99");
+    assert!(parse(&text).unwrap_err().answer.is_none());
+}
+
+#[test]
+fn random_damage_never_panics_and_what_parses_prints_unchanged() {
+    let mut rng = Rng::from_u64(7);
+    for _ in 0..50_000 {
+        let mut bytes = INVITE.as_bytes().to_vec();
+        for _ in 0..=rng.below(4) {
+            let at = rng.below(u32::try_from(bytes.len()).unwrap()) as usize;
+            match rng.below(4) {
+                0 => bytes[at] = rng.next_u32().to_le_bytes()[0],
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, b"\r\n;,<>\":@[]%\\\0 "[rng.below(15) as usize]),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let bytes = Bytes::from(bytes);
+        if let Ok(message) = Message::parse(bytes.clone()) {
+            let headers = message.headers();
+            let _ = (headers.via(), headers.from(), headers.to(), headers.cseq());
+            let _ = (headers.contacts().count(), headers.routes().count(), headers.expires());
+            let printed = message.print();
+            let again = Message::parse(printed.clone()).unwrap_or_else(|e| panic!("{e}: {:?} from {:?}", String::from_utf8_lossy(&printed), String::from_utf8_lossy(&bytes)));
+            assert_eq!(again.print(), printed);
+        }
+    }
+}
+
+#[test]
+fn methods_are_case_sensitive() {
+    assert!(!Method::parse(&Bytes::from_static(b"invite")).unwrap().is_known());
+}
