@@ -2,10 +2,12 @@
 //!
 //! Bodies are bytes here; session descriptions belong to the `sdp` crate.
 
+pub mod digest;
 pub mod endpoint;
 pub mod framing;
 pub mod header;
 pub mod message;
+pub mod registrar;
 mod transaction;
 pub mod uri;
 
