@@ -1,5 +1,16 @@
-//! Session descriptions (RFC 8866): parse, print, and the offer/answer rules of RFC 3264.
+//! Session descriptions (RFC 8866): parse, print, typed media sections, and the rules of
+//! offer and answer (RFC 3264) that need nothing but the two descriptions.
+//!
+//! Syntax is `sdp-types`; the meaning of attributes is ours. Not here: which codec or key to
+//! choose (media).
 
-/// A parsed session description.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Session {}
+mod attributes;
+pub mod fragment;
+mod media;
+mod rules;
+mod session;
+
+pub use attributes::{Candidate, Codec, Crypto, Fingerprint, Setup};
+pub use media::{Direction, Media};
+pub use rules::{RuleBroken, check_answer, check_reoffer};
+pub use session::{Origin, ParseError, Session};

@@ -1,0 +1,332 @@
+//! One media section with its attributes typed.
+
+use std::net::IpAddr;
+
+use crate::attributes::{Candidate, Codec, Crypto, Fingerprint, Setup};
+
+/// Which way media flows, seen from who describes it (RFC 3264 §5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    #[default]
+    SendRecv,
+    SendOnly,
+    RecvOnly,
+    Inactive,
+}
+
+impl Direction {
+    #[must_use]
+    pub fn new(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
+            (true, true) => Self::SendRecv,
+            (true, false) => Self::SendOnly,
+            (false, true) => Self::RecvOnly,
+            (false, false) => Self::Inactive,
+        }
+    }
+
+    #[must_use]
+    pub fn sends(self) -> bool {
+        matches!(self, Self::SendRecv | Self::SendOnly)
+    }
+
+    #[must_use]
+    pub fn receives(self) -> bool {
+        matches!(self, Self::SendRecv | Self::RecvOnly)
+    }
+
+    /// The same flow, seen from the other side.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self::new(self.receives(), self.sends())
+    }
+
+    /// Only what both allow.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::new(self.sends() && other.sends(), self.receives() && other.receives())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "sendrecv" => Some(Self::SendRecv),
+            "sendonly" => Some(Self::SendOnly),
+            "recvonly" => Some(Self::RecvOnly),
+            "inactive" => Some(Self::Inactive),
+            _ => None,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+/// One `m=` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// `audio`, `video`, `application`, `image`, …
+    pub kind: String,
+    pub port: u16,
+    /// Such as `UDP/TLS/RTP/SAVPF`.
+    pub protocol: String,
+    /// The formats as written: payload types, or others (`t38`).
+    pub formats: Vec<String>,
+    /// The connection address; absent when it is a name.
+    pub address: Option<IpAddr>,
+    pub direction: Direction,
+    /// In the order of the formats.
+    pub codecs: Vec<Codec>,
+    pub ice_ufrag: Option<String>,
+    pub ice_pwd: Option<String>,
+    pub trickle: bool,
+    pub candidates: Vec<Candidate>,
+    pub end_of_candidates: bool,
+    pub fingerprints: Vec<Fingerprint>,
+    pub setup: Option<Setup>,
+    pub cryptos: Vec<Crypto>,
+    pub mid: Option<String>,
+    pub is_bundled: bool,
+    pub rtcp_mux: bool,
+    pub rtcp_port: Option<u16>,
+    pub ptime: Option<u16>,
+    pub maxptime: Option<u16>,
+    /// Source and CNAME of what is sent (RFC 5576).
+    pub ssrc: Option<(u32, String)>,
+    /// Stream and track identifiers (RFC 8830).
+    pub msid: Option<String>,
+}
+
+impl Media {
+    /// An empty section: refused until it is filled in.
+    #[must_use]
+    pub fn new(kind: &str, protocol: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            port: 0,
+            protocol: protocol.to_owned(),
+            formats: vec![],
+            address: None,
+            direction: Direction::SendRecv,
+            codecs: vec![],
+            ice_ufrag: None,
+            ice_pwd: None,
+            trickle: false,
+            candidates: vec![],
+            end_of_candidates: false,
+            fingerprints: vec![],
+            setup: None,
+            cryptos: vec![],
+            mid: None,
+            is_bundled: false,
+            rtcp_mux: false,
+            rtcp_port: None,
+            ptime: None,
+            maxptime: None,
+            ssrc: None,
+            msid: None,
+        }
+    }
+
+    /// The refusal of an offered section: same kind, protocol and formats, port zero
+    /// (RFC 3264 §6).
+    #[must_use]
+    pub fn refused(offered: &Self) -> Self {
+        let mut refused = Self::new(&offered.kind, &offered.protocol);
+        refused.formats.clone_from(&offered.formats);
+        refused.mid.clone_from(&offered.mid);
+        refused.direction = Direction::Inactive;
+        refused
+    }
+
+    #[must_use]
+    pub fn is_audio(&self) -> bool {
+        self.kind == "audio"
+    }
+
+    /// Refused or unused. Some clients write port 0 beside real candidates; those are meant.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.port == 0 && self.candidates.is_empty()
+    }
+
+    /// The peer does not want to hear us: by direction, or by the old `c=0.0.0.0`
+    /// (RFC 3264 §8.4). A browser that has no candidate yet writes 0.0.0.0 port 9; that is no
+    /// hold.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let null = self.address.is_some_and(|a| a.is_unspecified());
+        !self.direction.receives() || (null && self.ice_ufrag.is_none())
+    }
+
+    pub(crate) fn from_syntax(
+        session: &sdp_types::Session,
+        media: &sdp_types::Media,
+        bundled: &[&str],
+    ) -> Self {
+        let mut out = Self::new(&media.media, &media.proto);
+        out.port = media.port;
+        out.formats = media.fmt.split_whitespace().map(str::to_owned).collect();
+        let connection = media.connections.first().or(session.connection.as_ref());
+        out.address = connection
+            .and_then(|c| c.connection_address.split('/').next().and_then(|a| a.parse().ok()));
+        let mut reader = Reader::default();
+        for attribute in &session.attributes {
+            out.read(&mut reader, attribute, false);
+        }
+        // What stands in the section replaces what stands for all.
+        let stands = |name: &str| media.attributes.iter().any(|a| a.attribute == name);
+        if stands("fingerprint") {
+            out.fingerprints.clear();
+        }
+        for attribute in &media.attributes {
+            out.read(&mut reader, attribute, true);
+        }
+        out.codecs = reader.codecs(&out.formats, &out.protocol);
+        out.is_bundled = out.mid.as_deref().is_some_and(|mid| bundled.contains(&mid));
+        out
+    }
+
+    fn read(&mut self, reader: &mut Reader, attribute: &sdp_types::Attribute, in_media: bool) {
+        let value = attribute.value.as_deref().unwrap_or_default();
+        match attribute.attribute.as_str() {
+            "ice-ufrag" => self.ice_ufrag = Some(value.trim().to_owned()),
+            "ice-pwd" => self.ice_pwd = Some(value.trim().to_owned()),
+            "ice-options" => self.trickle |= value.split_whitespace().any(|o| o == "trickle"),
+            "fingerprint" => self.fingerprints.extend(Fingerprint::parse(value)),
+            "setup" => self.setup = Setup::parse(value).or(self.setup),
+            "candidate" if in_media && self.candidates.len() < MAX_CANDIDATES => {
+                self.candidates.push(Candidate(format!("candidate:{value}")));
+            }
+            "end-of-candidates" => self.end_of_candidates = true,
+            "crypto" if in_media => self.cryptos.extend(Crypto::parse(value)),
+            "mid" if in_media => self.mid = Some(value.trim().to_owned()),
+            "rtcp-mux" if in_media => self.rtcp_mux = true,
+            "rtcp" if in_media => {
+                self.rtcp_port = value.split_whitespace().next().and_then(|p| p.parse().ok());
+            }
+            "ptime" => self.ptime = value.trim().parse().ok(),
+            "maxptime" => self.maxptime = value.trim().parse().ok(),
+            "rtpmap" if in_media => reader.rtpmaps.extend(Codec::parse_rtpmap(value)),
+            "fmtp" if in_media => {
+                if let Some((pt, fmtp)) = value.trim().split_once(' ')
+                    && let Ok(pt) = pt.parse()
+                {
+                    reader.fmtps.push((pt, fmtp.trim().to_owned()));
+                }
+            }
+            "msid" if in_media => self.msid = Some(value.trim().to_owned()),
+            "ssrc" if in_media && self.ssrc.is_none() => self.ssrc = ssrc(value),
+            name => self.direction = Direction::parse(name).unwrap_or(self.direction),
+        }
+    }
+
+    pub(crate) fn to_syntax(&self) -> sdp_types::Media {
+        let mut attributes = Vec::new();
+        let mut flag = |name: &str| attributes.push(sdp_types::Attribute::new(name));
+        if self.port != 0 {
+            flag(self.direction.as_str());
+        }
+        if self.rtcp_mux {
+            flag("rtcp-mux");
+        }
+        let mut value = |name: &str, value: String| {
+            attributes.push(sdp_types::Attribute::with_value(name, value));
+        };
+        if let Some(mid) = &self.mid {
+            value("mid", mid.clone());
+        }
+        for codec in &self.codecs {
+            value("rtpmap", codec.rtpmap());
+            if let Some(fmtp) = &codec.fmtp {
+                value("fmtp", format!("{} {fmtp}", codec.pt));
+            }
+        }
+        if let Some(ptime) = self.ptime {
+            value("ptime", ptime.to_string());
+        }
+        if let Some(maxptime) = self.maxptime {
+            value("maxptime", maxptime.to_string());
+        }
+        if let Some(port) = self.rtcp_port {
+            value("rtcp", port.to_string());
+        }
+        for crypto in &self.cryptos {
+            value("crypto", crypto.to_string());
+        }
+        if let (Some(ufrag), Some(pwd)) = (&self.ice_ufrag, &self.ice_pwd) {
+            value("ice-ufrag", ufrag.clone());
+            value("ice-pwd", pwd.clone());
+        }
+        if self.trickle {
+            value("ice-options", "trickle".to_owned());
+        }
+        for fingerprint in &self.fingerprints {
+            value("fingerprint", fingerprint.to_string());
+        }
+        if let Some(setup) = self.setup {
+            value("setup", setup.as_str().to_owned());
+        }
+        if let Some(msid) = &self.msid {
+            value("msid", msid.clone());
+        }
+        if let Some((ssrc, cname)) = &self.ssrc {
+            value("ssrc", format!("{ssrc} cname:{cname}"));
+        }
+        for Candidate(text) in &self.candidates {
+            value("candidate", text.strip_prefix("candidate:").unwrap_or(text).to_owned());
+        }
+        if self.end_of_candidates {
+            attributes.push(sdp_types::Attribute::new("end-of-candidates"));
+        }
+        let mut media = sdp_types::Media::new(
+            sdp_types::MediaType::Audio,
+            self.port,
+            sdp_types::TransportProto::RtpAvp,
+            self.formats.join(" "),
+        );
+        // The kind and protocol of a refused section are whatever was offered.
+        media.media.clone_from(&self.kind);
+        media.proto.clone_from(&self.protocol);
+        media.connections =
+            self.address.map(sdp_types::Connection::from_ip_addr).into_iter().collect();
+        media.attributes = attributes;
+        media
+    }
+}
+
+fn ssrc(value: &str) -> Option<(u32, String)> {
+    let (number, attribute) = value.trim().split_once(' ')?;
+    Some((number.parse().ok()?, attribute.strip_prefix("cname:")?.to_owned()))
+}
+
+/// Payload maps are joined with their formats when all attributes are read.
+#[derive(Default)]
+struct Reader {
+    rtpmaps: Vec<Codec>,
+    fmtps: Vec<(u8, String)>,
+}
+
+impl Reader {
+    fn codecs(&self, formats: &[String], protocol: &str) -> Vec<Codec> {
+        if !protocol.contains("RTP/") {
+            return vec![];
+        }
+        let known = formats.iter().filter_map(|format| {
+            let pt: u8 = format.parse().ok()?;
+            let mapped = self.rtpmaps.iter().find(|c| c.pt == pt).cloned();
+            let mut codec = mapped.or_else(|| Codec::static_type(pt))?;
+            codec.fmtp = self.fmtps.iter().find(|(p, _)| *p == pt).map(|(_, f)| f.clone());
+            Some(codec)
+        });
+        known.take(128).collect()
+    }
+}
+
+/// More than any real peer gathers.
+const MAX_CANDIDATES: usize = 64;

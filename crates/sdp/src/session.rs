@@ -1,0 +1,187 @@
+//! A whole description, held as parsed syntax and read on demand.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::Media;
+
+/// A parsed session description.
+#[derive(Clone, PartialEq)]
+pub struct Session {
+    inner: sdp_types::Session,
+}
+
+/// Why a description cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    #[error("description is longer than {MAX_LEN} bytes")]
+    TooLong,
+    #[error("description has more than {MAX_MEDIA} media sections or {MAX_ATTRIBUTES} attributes")]
+    TooMany,
+    #[error("{0}")]
+    Syntax(String),
+}
+
+/// The `o=` line, as far as we make it ourselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub id: u64,
+    /// Counts up by one with each change (RFC 3264 §8).
+    pub version: u64,
+    pub address: IpAddr,
+}
+
+impl Session {
+    /// Parses with CRLF or LF line ends.
+    ///
+    /// # Errors
+    /// When a limit or the syntax is broken.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        if bytes.len() > MAX_LEN {
+            return Err(ParseError::TooLong);
+        }
+        let inner = sdp_types::Session::parse(bytes)
+            .map_err(|error| ParseError::Syntax(error.to_string()))?;
+        let most = inner.medias.iter().map(|m| m.attributes.len()).max().unwrap_or(0);
+        if inner.medias.len() > MAX_MEDIA || most.max(inner.attributes.len()) > MAX_ATTRIBUTES {
+            return Err(ParseError::TooMany);
+        }
+        Ok(Self { inner })
+    }
+
+    /// Makes a description of our own.
+    #[must_use]
+    pub fn build(origin: &Origin, ice_lite: bool, media: &[Media]) -> Self {
+        let bundled: Vec<&str> = media
+            .iter()
+            .filter(|m| m.is_bundled && m.port != 0)
+            .filter_map(|m| m.mid.as_deref())
+            .collect();
+        let mut attributes = Vec::new();
+        if !bundled.is_empty() {
+            let group = format!("BUNDLE {}", bundled.join(" "));
+            attributes.push(sdp_types::Attribute::with_value("group", group));
+        }
+        if ice_lite {
+            attributes.push(sdp_types::Attribute::new("ice-lite"));
+        }
+        let mut o =
+            sdp_types::Origin::with_ip_addr(origin.id.to_string(), origin.version, origin.address);
+        o.set_username("crosspoint");
+        let mut inner = sdp_types::Session::new(o, "-");
+        inner.times = vec![sdp_types::Time::new(0, 0)];
+        inner.attributes = attributes;
+        inner.medias = media.iter().map(Media::to_syntax).collect();
+        Self { inner }
+    }
+
+    /// How many media sections there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.medias.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.medias.is_empty()
+    }
+
+    /// Every media section, with what the session level says for all filled in.
+    pub fn media(&self) -> impl Iterator<Item = Media> + '_ {
+        let bundled: Vec<&str> = self
+            .inner
+            .attributes
+            .iter()
+            .filter(|a| a.attribute == "group")
+            .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
+            .flat_map(str::split_whitespace)
+            .collect();
+        self.inner.medias.iter().map(move |m| Media::from_syntax(&self.inner, m, &bundled))
+    }
+
+    #[must_use]
+    pub fn is_ice_lite(&self) -> bool {
+        self.inner.attributes.iter().any(|a| a.attribute == "ice-lite")
+    }
+
+    /// The version of the `o=` line: unchanged means the same description again.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.inner.origin.sess_version
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Vec::with_capacity(1024);
+        self.inner.write(&mut out).map_err(|_| fmt::Error)?;
+        f.write_str(&String::from_utf8_lossy(&out))
+    }
+}
+
+/// Shows the shape only: a description carries addresses and keys.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({} media)", self.len())
+    }
+}
+
+const MAX_LEN: usize = 65_535;
+const MAX_MEDIA: usize = 32;
+const MAX_ATTRIBUTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Direction, Setup};
+
+    const CHROME: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
+a=group:BUNDLE 0\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS x\r\n\
+m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\nc=IN IP4 0.0.0.0\r\n\
+a=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+a=ice-options:trickle\r\na=fingerprint:sha-256 AB:CD\r\na=setup:actpass\r\na=mid:0\r\n\
+a=sendrecv\r\na=msid:x y\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=rtpmap:111 opus/48000/2\r\n\
+a=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
+a=rtpmap:126 telephone-event/8000\r\n\
+a=candidate:1 1 udp 2122260223 192.0.2.1 5000 typ host generation 0\r\n\
+a=candidate:2 1 udp 2122260223 x.local 5001 typ host\r\na=ssrc:1 cname:z\r\n";
+
+    #[test]
+    fn reads_a_browsers_offer() {
+        let session = Session::parse(CHROME.as_bytes()).unwrap();
+        let media = session.media().next().unwrap();
+        assert_eq!(media.codecs[0].name, "opus");
+        assert_eq!(media.codecs[0].channels, 2);
+        assert_eq!(media.codecs[0].fmtp.as_deref(), Some("minptime=10;useinbandfec=1"));
+        assert_eq!((media.setup, media.direction), (Some(Setup::ActPass), Direction::SendRecv));
+        assert!(media.rtcp_mux && media.is_bundled && media.trickle);
+        assert_eq!(media.candidates.len(), 2);
+        assert!(!media.is_held());
+    }
+
+    #[test]
+    fn inherits_what_the_session_level_says() {
+        let text = "v=0\no=- 1 1 IN IP4 192.0.2.9\ns=-\nc=IN IP4 192.0.2.9\nt=0 0\na=sendonly\n\
+a=setup:passive\nm=audio 4000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n";
+        let session = Session::parse(text.as_bytes()).unwrap();
+        let media = session.media().next().unwrap();
+        assert_eq!(media.direction, Direction::SendOnly);
+        assert_eq!(media.address.unwrap().to_string(), "192.0.2.9");
+        assert_eq!(media.setup, Some(Setup::Passive));
+        assert_eq!(media.codecs[0].name, "PCMU");
+    }
+
+    #[test]
+    fn what_is_printed_parses_to_the_same() {
+        let session = Session::parse(CHROME.as_bytes()).unwrap();
+        let again = Session::parse(session.to_string().as_bytes()).unwrap();
+        assert_eq!(session, again);
+        let built = Session::build(
+            &Origin { id: 1, version: 2, address: [192, 0, 2, 1].into() },
+            true,
+            &session.media().collect::<Vec<_>>(),
+        );
+        let read: Vec<Media> = built.media().collect();
+        assert_eq!(read, session.media().collect::<Vec<_>>());
+    }
+}
