@@ -1,3 +1,7 @@
 //! The crosspoint binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crosspoint_gateway::cli::main()
+}

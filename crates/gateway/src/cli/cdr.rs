@@ -1,0 +1,97 @@
+//! `crosspoint cdr`: the records of past calls.
+
+use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Subcommand;
+use crosspoint_state::{Cdr, CdrFilter, LegFigures, Store};
+use serde_json::{Value, json};
+
+use crate::cli::{Failure, Output, unix_now};
+use crate::home::Home;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List call records, newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Only calls of the last so many hours
+        #[arg(long, value_name = "HOURS")]
+        hours: Option<u32>,
+        /// Only calls from or to this user or number
+        #[arg(long, value_name = "NAME")]
+        party: Option<String>,
+        /// Only the call with this global id
+        #[arg(long)]
+        gcid: Option<String>,
+    },
+}
+
+pub(super) fn run(command: &Command, home: &Home, output: &Output) -> Result<(), Failure> {
+    let Command::List { limit, hours, party, gcid } = command;
+    let filter = CdrFilter {
+        gcid: gcid.clone(),
+        since: hours.map(|h| (unix_now() - i64::from(h) * 3600) * 1000),
+        party: party.clone(),
+        limit: Some(*limit),
+    };
+    let records = home.store()?.cdrs(&filter)?;
+    let values: Vec<Value> = records.iter().map(as_json).collect();
+    output.result(&json!(values), &as_text(&records));
+    Ok(())
+}
+
+fn as_json(cdr: &Cdr) -> Value {
+    json!({
+        "gcid": cdr.gcid,
+        "from": cdr.from_address,
+        "from_user": cdr.from_user,
+        "to": cdr.to_address,
+        "trunk": cdr.trunk,
+        "front": cdr.front,
+        "back": cdr.back,
+        "started_at": cdr.started_at,
+        "ringing_at": cdr.ringing_at,
+        "answered_at": cdr.answered_at,
+        "ended_at": cdr.ended_at,
+        "duration_ms": cdr.duration_ms,
+        "ended_by": cdr.ended_by,
+        "cause": cdr.cause,
+        "front_media": figures(&cdr.front_figures),
+        "back_media": figures(&cdr.back_figures),
+        "why": cdr.why,
+    })
+}
+
+fn figures(figures: &LegFigures) -> Value {
+    json!({
+        "codec": figures.codec,
+        "packets_received": figures.packets_received,
+        "packets_sent": figures.packets_sent,
+        "packets_lost": figures.packets_lost,
+        "jitter_ms": figures.jitter_ms,
+        "round_trip_ms": figures.round_trip_ms,
+    })
+}
+
+fn as_text(records: &[Cdr]) -> String {
+    let mut text = String::new();
+    for cdr in records {
+        let millis = u64::try_from(cdr.started_at).unwrap_or(0);
+        let started = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis));
+        let _ = writeln!(
+            text,
+            "{started}  {} -> {}  {}.{:01} s  {} by {}  {}",
+            cdr.from_address,
+            cdr.to_address,
+            cdr.duration_ms / 1000,
+            cdr.duration_ms % 1000 / 100,
+            cdr.cause,
+            cdr.ended_by,
+            cdr.gcid,
+        );
+    }
+    text
+}

@@ -1,0 +1,46 @@
+//! Passwords on their way to being hashes, and the users of a first start.
+
+use crosspoint_base::Secret;
+use crosspoint_sip::digest::UserHa1;
+use crosspoint_state::{Credentials, Store, User, UserName};
+
+use crate::cli::Failure;
+
+/// What of a password is kept.
+pub(crate) fn credentials(name: &UserName, realm: &str, password: &Secret<String>) -> Credentials {
+    let ha1 = UserHa1::new(name.as_str(), realm, password.expose());
+    Credentials { realm: realm.to_owned(), ha1_md5: ha1.md5, ha1_sha256: ha1.sha256 }
+}
+
+/// A fresh password of 95 bits, from characters that nobody confuses.
+pub(crate) fn generate() -> Result<Secret<String>, Failure> {
+    let mut rng = crate::cli::system_rng()?;
+    let count = u32::try_from(ALPHABET.len()).expect("the alphabet is short");
+    let draw = |_| char::from(ALPHABET[rng.below(count) as usize]);
+    Ok(Secret::new((0..LENGTH).map(draw).collect()))
+}
+
+/// Creates `alice` and `bob` in a store that has never had a user; gives their passwords.
+pub(crate) fn create_first_users(
+    store: &dyn Store,
+    realm: &str,
+    now: i64,
+) -> Result<Option<Vec<(User, Secret<String>)>>, Failure> {
+    if store.users_revision()? > 0 {
+        return Ok(None);
+    }
+    let mut created = Vec::new();
+    for (name, alias) in FIRST_USERS {
+        let parse = |text| UserName::parse(text).expect("the first users have plain names");
+        let (name, password) = (parse(name), generate()?);
+        let credentials = credentials(&name, realm, &password);
+        let user = User { name, aliases: vec![parse(alias)], credentials, created: now };
+        created.push((user, password));
+    }
+    let users: Vec<User> = created.iter().map(|(user, _)| user.clone()).collect();
+    Ok(store.insert_first_users(&users)?.then_some(created))
+}
+
+const FIRST_USERS: [(&str, &str); 2] = [("alice", "1001"), ("bob", "1002")];
+const ALPHABET: &[u8] = b"abcdefghjkmnpqrstuvwxyzACDEFGHJKLMNPQRTUVWXY34679";
+const LENGTH: usize = 17;

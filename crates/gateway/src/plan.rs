@@ -1,0 +1,33 @@
+//! The router's view of configuration and users.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crosspoint_call::Profile;
+use crosspoint_call::router::{Plan, RingTimeout, TrunkRoute};
+use crosspoint_state::User;
+
+use crate::config::Config;
+
+/// What the router decides by.
+pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
+    let mut names: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    for user in users {
+        let name = user.name.clone().into_inner();
+        for known_as in std::iter::once(&user.name).chain(&user.aliases) {
+            names.insert(known_as.to_string(), name.clone());
+        }
+    }
+    let trunk = |t: &crate::config::Trunk| TrunkRoute {
+        name: t.name.as_str().into(),
+        prefixes: t.prefixes.clone(),
+        rewrite: t.rewrite.clone(),
+        profile: Profile::Rtp(t.srtp),
+    };
+    Plan {
+        users: names,
+        trunks: config.trunks.iter().map(trunk).collect(),
+        builtins: config.numbers.clone(),
+        ring_timeout: RingTimeout(config.timers.ring),
+    }
+}

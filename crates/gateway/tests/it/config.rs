@@ -1,0 +1,251 @@
+//! Every mistake is told with its line, its key and a remedy.
+
+use std::path::Path;
+
+use crosspoint_gateway::config::{Advertised, Config, ConfigError, Origins};
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("crosspoint.toml"))
+}
+
+#[test]
+fn an_empty_text_is_a_complete_configuration() {
+    let config = parse("").unwrap();
+    let listeners: Vec<String> =
+        config.listeners.iter().map(|l| format!("{} {}", l.transport, l.address)).collect();
+    assert_eq!(listeners, ["UDP 0.0.0.0:5060", "TCP 0.0.0.0:5060", "TLS 0.0.0.0:5061"]);
+    assert_eq!(config.http.listen, "0.0.0.0:8443".parse().unwrap());
+    assert_eq!(config.http.allowed_origins, Origins::Same);
+    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["600", "601", "602"]);
+    assert_eq!(config.general.realm, "crosspoint");
+}
+
+#[test]
+fn reads_what_is_written() {
+    let config = parse(
+        r#"
+        [[listener]]
+        transport = "wss"
+        address = "[::1]:0"
+        advertise = "SIP.example.com"
+        [numbers]
+        echo = "*99"
+        "#,
+    );
+    let errors = config.unwrap_err();
+    assert_eq!(errors.problems[0].key, "numbers.echo", "* cannot be dialled by name");
+
+    let config = parse(
+        r#"
+        [[listener]]
+        transport = "wss"
+        address = "[::1]:0"
+        advertise = "SIP.example.com"
+        [numbers]
+        echo = "999"
+        tone = ""
+        [[trunk]]
+        name = "a"
+        host = "192.0.2.1"
+        strip = 1
+        prepend = "+49"
+        [media]
+        rtp_ports = "2000-2100"
+        "#,
+    )
+    .unwrap();
+    let expected = Advertised { host: "sip.example.com".to_owned(), port: None };
+    assert_eq!(config.listeners[0].advertise, Some(expected));
+    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["602", "999"]);
+    assert_eq!(config.trunks[0].rewrite.apply("030"), Some("+4930".to_owned()));
+    assert_eq!(config.media.rtp_ports, 2000..=2100);
+}
+
+/// Text, then line and key of the only problem, a piece of its message and a piece of the remedy.
+const MISTAKES: [(&str, usize, &str, &str, &str); 33] = [
+    ("[general", 1, "", "not TOML", "syntax"),
+    ("a = 1\na = 2", 2, "", "not TOML", "syntax"),
+    ("[genral]", 1, "genral", "not known", "general"),
+    ("[general]\n\nrealms = \"x\"", 3, "general.realms", "not known", "realm"),
+    ("[general]\nzzz = 1", 2, "general.zzz", "not known", "known here: domains"),
+    ("[general]\nrealm = 5", 2, "general.realm", "a number", "a string in quotes"),
+    ("[general]\nrealm = \"a:b\"", 2, "general.realm", "cannot be a realm", "colons"),
+    ("[general]\ndomains = \"x\"", 2, "general.domains", "a string", "list"),
+    ("[general]\ndomains = [\"ok\", \"a b\"]", 2, "general.domains[1]", "host name", "example.com"),
+    ("general = 1", 1, "general", "a number", "[general]"),
+    ("[log]\nformat = \"jsn\"", 2, "log.format", "not known", "write \"json\""),
+    ("[log]\nlevel = \"loud\"", 2, "log.level", "not known", "error, warn, info"),
+    ("[listener]", 1, "listener", "a section", "[[listener]]"),
+    ("[[listener]]\naddress = \"0.0.0.0:1\"", 1, "listener[0]", "transport is missing", "udp"),
+    ("[[listener]]\ntransport = \"udp\"", 1, "listener[0]", "address is missing", "0.0.0.0:5060"),
+    (
+        "[[listener]]\ntransport = \"udp\"\naddress = \"5060\"",
+        3,
+        "listener[0].address",
+        "not an IP address with a port",
+        "0.0.0.0:5060",
+    ),
+    (
+        "[[listener]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:1\"\n\
+         [[listener]]\ntransport = \"tls\"\naddress = \"0.0.0.0:1\"",
+        6,
+        "listener[1].address",
+        "taken by a listener",
+        "of its own",
+    ),
+    (
+        "[[listener]]\ntransport = \"udp\"\naddress = \"0.0.0.0:1\"\nadvertise = \"a:b:c\"",
+        4,
+        "listener[0].advertise",
+        "not a host",
+        "sip.example.com:5060",
+    ),
+    ("[http]\ntls = \"yes\"", 2, "http.tls", "a string", "true or false"),
+    (
+        "[http]\nallowed_origins = [\"example.com\"]",
+        2,
+        "http.allowed_origins[0]",
+        "origin",
+        "https:",
+    ),
+    ("[tls]\ncertificate = \"c.pem\"\nkey = \"no.pem\"", 2, "tls.certificate", "c.pem", "create"),
+    ("[media]\naddresses = [\"0.0.0.0\"]", 2, "media.addresses[0]", "not an address", "NAT"),
+    ("[media]\nrtp_ports = \"20-10\"", 2, "media.rtp_ports", "not a range", "10000-19999"),
+    ("[media]\nthreads = 0", 2, "media.threads", "number", "1 to 256"),
+    ("[media]\ntimeout = \"1s\"", 2, "media.timeout", "out of range", "at least 5s"),
+    ("[timers]\nring = \"two\"", 2, "timers.ring", "not a length of time", "ms, s, m or h"),
+    ("[numbers]\ntone = \"600\"", 2, "numbers.tone", "another meaning", "another number"),
+    ("[[trunk]]\nhost = \"a\"", 1, "trunk[0]", "name is missing", "carrier"),
+    ("[[trunk]]\nname = \"a\"\nhost = \"a:5060\"", 3, "trunk[0].host", "not a host", "port"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"a\"\nmatch = \"(\"",
+        4,
+        "trunk[0].match",
+        "not a regular expression",
+        "write a regular expression",
+    ),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"a\"\npassword = \"x\"",
+        1,
+        "trunk[0]",
+        "passwords do not belong",
+        "password_file",
+    ),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"a\"\nusername = \"x\"",
+        4,
+        "trunk[0].username",
+        "no password",
+        "password_file",
+    ),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"a\"\ncodecs = [\"g729\"]",
+        4,
+        "trunk[0].codecs[0]",
+        "not a codec",
+        "opus, g722",
+    ),
+];
+
+#[test]
+fn each_mistake_is_told_with_line_key_and_remedy() {
+    for (text, line, key, message, remedy) in MISTAKES {
+        let error = parse(text).expect_err(text);
+        let problem = error
+            .problems
+            .iter()
+            .find(|p| p.message.contains(message))
+            .unwrap_or_else(|| panic!("{text}\n{error}"));
+        assert_eq!((problem.line, problem.key.as_str()), (line, key), "{text}\n{error}");
+        assert!(problem.remedy.contains(remedy), "{text}\n{error}");
+        assert!(problem.column >= 1);
+        let printed = error.to_string();
+        assert!(printed.starts_with(&format!("crosspoint.toml:{}:", error.problems[0].line)));
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_their_order() {
+    let error = parse("[log]\nlevel = 1\n[http]\nlisten = \"x\"\ntlss = true").unwrap_err();
+    let lines: Vec<usize> = error.problems.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [2, 4, 5]);
+    assert_eq!(error.to_json()["errors"][2]["remedy"], "did you mean tls?");
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["c.pem", "k.pem"] {
+        std::fs::write(folder.path().join(name), "hello").unwrap();
+    }
+    let file = folder.path().join("crosspoint.toml");
+    let error =
+        Config::parse("[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"", &file).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert!(error.problems[0].message.contains("holds no certificate"), "{error}");
+}
+
+/// The sample with every `# key = value` and `# [[section]]` line brought to life.
+fn sample_in_full() -> String {
+    include_str!("../../src/cli/sample.toml")
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if rest.starts_with('[')
+                    || (rest.contains(" = ") && !rest.contains("password_env")) =>
+            {
+                rest
+            }
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_sample_is_in_order_as_it_stands_and_in_full() {
+    parse(include_str!("../../src/cli/sample.toml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("cert.pem", "-----BEGIN CERTIFICATE-----");
+    write("key.pem", "-----BEGIN PRIVATE KEY-----");
+    write("carrier.password", "secret\n");
+    let config = Config::parse(&sample_in_full(), &folder.path().join("crosspoint.toml"));
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.listeners.len(), 3);
+    let credentials = config.trunks[0].credentials.as_ref().unwrap();
+    assert_eq!(credentials.password.expose(), "secret");
+}
+
+/// The reader names all keys of a section when it meets one that resembles none of them.
+#[test]
+fn the_sample_and_the_document_name_every_option() {
+    let document = include_str!("../../../../docs/configuration.md");
+    let sample = sample_in_full();
+    let sections = [
+        "[general]",
+        "[log]",
+        "[[listener]]",
+        "[tls]",
+        "[http]",
+        "[media]",
+        "[[trunk]]",
+        "[numbers]",
+        "[timers]",
+        "[limits]",
+    ];
+    for section in sections {
+        let text = format!("{section}\nqqqqqqqqqqqq = 1");
+        let error = parse(&text).unwrap_err();
+        let unknown = error.problems.iter().find(|p| p.key.ends_with("qqqqqqqqqqqq")).unwrap();
+        let known = unknown.remedy.split("known here: ").nth(1).unwrap();
+        let (_, part) = document.split_once(&format!("## `{section}`")).expect(section);
+        let part = part.split("\n## ").next().unwrap();
+        for key in known.split(", ").filter(|k| *k != "password") {
+            assert!(part.contains(&format!("| `{key}` |")), "docs: {section} {key}");
+            // The sample shows this one as a comment beside the other way to give a password.
+            let shown = sample.contains(&format!("\n{key} = ")) || key == "password_env";
+            assert!(shown, "sample: {section} {key}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The gateway from outside: its configuration, its command line, and calls through the binary.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod command_line;
+mod config;
