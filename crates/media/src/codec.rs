@@ -1,0 +1,293 @@
+//! Audio codecs: what they are called in descriptions, and how to run them.
+//!
+//! Opus runs at the rate of the other leg, so it does the resampling (RFC 6716 §2).
+
+mod g711;
+
+use std::fmt;
+
+use opusic_c::{Application, Channels, SampleRate};
+
+/// An audio codec we relay and translate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Codec {
+    Opus,
+    G722,
+    Pcmu,
+    Pcma,
+}
+
+impl Codec {
+    /// Best first: the order of our own offers.
+    pub const ALL: [Self; 4] = [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opus => "opus",
+            Self::G722 => "G722",
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+        }
+    }
+
+    /// The RTP clock. That of G.722 is 8000 for historical reasons (RFC 3551 §4.5.2).
+    #[must_use]
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::G722 | Self::Pcmu | Self::Pcma => 8000,
+        }
+    }
+
+    /// The payload type of RFC 3551 §6, or the one we offer.
+    #[must_use]
+    pub fn default_pt(self) -> u8 {
+        match self {
+            Self::Opus => 111,
+            Self::G722 => 9,
+            Self::Pcmu => 0,
+            Self::Pcma => 8,
+        }
+    }
+
+    #[must_use]
+    pub fn channels(self) -> u8 {
+        if self == Self::Opus { 2 } else { 1 }
+    }
+
+    #[must_use]
+    pub fn from_description(codec: &crosspoint_sdp::Codec) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| codec.is(c.name(), c.clock_rate()))
+    }
+
+    /// The sample rate to work at when sound goes between two codecs.
+    #[must_use]
+    pub fn common_rate(self, other: Self) -> u32 {
+        let narrow = |c| matches!(c, Self::Pcmu | Self::Pcma);
+        if narrow(self) || narrow(other) { 8000 } else { 16_000 }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Turns payloads into samples at a chosen rate.
+pub enum Decoder {
+    Opus(Box<opusic_c::Decoder>),
+    G722 { state: Box<audio_codec::g722::G722Decoder>, half: Option<Halver> },
+    Pcmu,
+    Pcma,
+}
+
+impl Decoder {
+    /// `rate` is 8000 or 16000, from [`Codec::common_rate`].
+    ///
+    /// # Panics
+    /// When libopus refuses 8 or 16 kHz mono, which it does not.
+    #[must_use]
+    pub fn new(codec: Codec, rate: u32) -> Self {
+        match codec {
+            Codec::Opus => Self::Opus(Box::new(
+                opusic_c::Decoder::new(Channels::Mono, opus_rate(rate))
+                    .expect("libopus decodes mono at 8 and 16 kHz"),
+            )),
+            Codec::G722 => Self::G722 {
+                state: Box::new(audio_codec::g722::G722Decoder::new()),
+                half: (rate == 8000).then(Halver::default),
+            },
+            Codec::Pcmu => Self::Pcmu,
+            Codec::Pcma => Self::Pcma,
+        }
+    }
+
+    /// Appends the samples of one payload; a broken payload appends nothing.
+    pub fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) {
+        match self {
+            Self::Opus(decoder) => decode_opus(decoder, payload, MAX_FRAME, false, out),
+            Self::G722 { state, half } => {
+                let wide = state.decode_frame(payload);
+                match half {
+                    Some(half) => half.halve(&wide, out),
+                    None => out.extend_from_slice(&wide),
+                }
+            }
+            Self::Pcmu => out.extend(payload.iter().map(|b| g711::from_ulaw(*b))),
+            Self::Pcma => out.extend(payload.iter().map(|b| g711::from_alaw(*b))),
+        }
+    }
+
+    /// Opus can make up for a lost frame, from the next packet's redundancy when it is there.
+    /// Says whether it did; for other codecs the jitter buffer conceals.
+    pub fn conceal(&mut self, next: Option<&[u8]>, samples: usize, out: &mut Vec<i16>) -> bool {
+        let Self::Opus(decoder) = self else { return false };
+        let (payload, fec) = next.map_or((&[][..], false), |payload| (payload, true));
+        decode_opus(decoder, payload, samples, fec, out);
+        true
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+fn decode_opus(
+    decoder: &mut opusic_c::Decoder,
+    payload: &[u8],
+    samples: usize,
+    fec: bool,
+    out: &mut Vec<i16>,
+) {
+    let mut pcm = [0u16; MAX_FRAME];
+    let room = &mut pcm[..samples.min(MAX_FRAME)];
+    if let Ok(count) = decoder.decode_to_slice(payload, room, fec) {
+        out.extend(pcm.iter().take(count).map(|s| s.cast_signed()));
+    }
+}
+
+/// Turns samples into payloads.
+pub enum Encoder {
+    Opus(Box<opusic_c::Encoder>),
+    G722 { state: Box<audio_codec::g722::G722Encoder>, double: Option<Doubler> },
+    Pcmu,
+    Pcma,
+}
+
+impl Encoder {
+    /// # Panics
+    /// When libopus refuses 8 or 16 kHz mono, which it does not.
+    #[must_use]
+    pub fn new(codec: Codec, rate: u32) -> Self {
+        match codec {
+            Codec::Opus => {
+                let mut encoder =
+                    opusic_c::Encoder::new(Channels::Mono, opus_rate(rate), Application::Voip)
+                        .expect("libopus encodes mono at 8 and 16 kHz");
+                // Complexity 5 costs half of 10 and is hardly told apart at these rates.
+                let _ = encoder.set_complexity(5);
+                let _ = encoder.set_inband_fec(opusic_c::InbandFec::Mode1);
+                let _ = encoder.set_packet_loss(5);
+                Self::Opus(Box::new(encoder))
+            }
+            Codec::G722 => Self::G722 {
+                state: Box::new(audio_codec::g722::G722Encoder::new()),
+                double: (rate == 8000).then(Doubler::default),
+            },
+            Codec::Pcmu => Self::Pcmu,
+            Codec::Pcma => Self::Pcma,
+        }
+    }
+
+    /// Encodes one frame into `out`, replacing what is there.
+    pub fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
+        out.clear();
+        match self {
+            Self::Opus(encoder) => {
+                let mut samples = [0u16; MAX_FRAME];
+                let count = pcm.len().min(MAX_FRAME);
+                for (to, from) in samples.iter_mut().zip(pcm) {
+                    *to = from.cast_unsigned();
+                }
+                out.resize(MAX_PAYLOAD, 0);
+                let length = encoder.encode_to_slice(&samples[..count], out).unwrap_or(0);
+                out.truncate(length);
+            }
+            Self::G722 { state, double } => {
+                use audio_codec::Encoder as _;
+                let mut wide = Vec::with_capacity(pcm.len() * 2);
+                let pcm = match double {
+                    Some(double) => {
+                        double.double(pcm, &mut wide);
+                        &wide
+                    }
+                    None => pcm,
+                };
+                out.resize(state.max_encode_bytes(pcm.len()), 0);
+                let length = state.encode_into(pcm, out).unwrap_or(0);
+                out.truncate(length);
+            }
+            Self::Pcmu => out.extend(pcm.iter().map(|s| g711::to_ulaw(*s))),
+            Self::Pcma => out.extend(pcm.iter().map(|s| g711::to_alaw(*s))),
+        }
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Encoder")
+    }
+}
+
+fn opus_rate(rate: u32) -> SampleRate {
+    if rate == 16_000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
+}
+
+/// A half-band low-pass filter, for going between 16 and 8 kHz.
+#[derive(Debug, Clone)]
+struct HalfBand {
+    history: [i32; TAPS.len()],
+}
+
+impl Default for HalfBand {
+    fn default() -> Self {
+        Self { history: [0; TAPS.len()] }
+    }
+}
+
+impl HalfBand {
+    fn push(&mut self, sample: i16) {
+        self.history.copy_within(1.., 0);
+        self.history[TAPS.len() - 1] = i32::from(sample);
+    }
+
+    fn value(&self, gain: i32) -> i16 {
+        let sum: i32 = self.history.iter().zip(TAPS).map(|(s, t)| s * t).sum();
+        let value = (sum * gain) >> 15;
+        i16::try_from(value.clamp(-32_768, 32_767)).unwrap_or(0)
+    }
+}
+
+/// 16 kHz to 8 kHz.
+#[derive(Debug, Clone, Default)]
+pub struct Halver(HalfBand);
+
+impl Halver {
+    fn halve(&mut self, wide: &[i16], out: &mut Vec<i16>) {
+        for pair in wide.chunks_exact(2) {
+            self.0.push(pair[0]);
+            self.0.push(pair[1]);
+            out.push(self.0.value(1));
+        }
+    }
+}
+
+/// 8 kHz to 16 kHz.
+#[derive(Debug, Clone, Default)]
+pub struct Doubler(HalfBand);
+
+impl Doubler {
+    fn double(&mut self, narrow: &[i16], out: &mut Vec<i16>) {
+        for sample in narrow {
+            for stuffed in [*sample, 0] {
+                self.0.push(stuffed);
+                out.push(self.0.value(2));
+            }
+        }
+    }
+}
+
+/// A windowed-sinc half-band low-pass of 23 taps in Q15: every second tap but the middle is zero.
+const TAPS: [i32; 23] = [
+    -42, 0, 166, 0, -468, 0, 1098, 0, -2550, 0, 9988, 16_384, 9988, 0, -2550, 0, 1098, 0, -468, 0,
+    166, 0, -42,
+];
+
+/// 120 ms at 16 kHz: the longest Opus packet.
+const MAX_FRAME: usize = 1920;
+/// Larger than any 20 ms frame of ours.
+const MAX_PAYLOAD: usize = 640;
