@@ -3,5 +3,11 @@
 //! Start at [`shard::Shard`]: one machine that holds every leg of one media thread.
 
 pub mod codec;
+pub mod control;
+pub mod dtmf;
+pub mod jitter;
+pub mod negotiation;
+pub mod playback;
+pub mod rtcp;
 pub mod rtp;
 pub mod srtp;

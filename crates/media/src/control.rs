@@ -1,0 +1,137 @@
+//! What media control is asked and what it answers, leg by leg.
+//!
+//! For each leg, `Describe` and `Accept` are answered in order, each by exactly one of
+//! `Described`, `Accepted` and `Refused`.
+
+use std::time::Duration;
+
+use crosspoint_base::LegId;
+use crosspoint_sdp::Session;
+
+/// What kind of media the other side of a leg speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// ICE, DTLS-SRTP, rtcp-mux and BUNDLE.
+    WebRtc,
+    Rtp(SrtpPolicy),
+}
+
+/// Whether RTP is offered with keys in the description (RFC 4568).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SrtpPolicy {
+    Off,
+    /// `RTP/AVP` with `a=crypto` (RFC 8643).
+    Optional,
+    Required,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SdpKind {
+    Offer,
+    Answer,
+}
+
+/// One trickled candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub text: String,
+    pub mid: Option<String>,
+    pub ufrag: Option<String>,
+}
+
+/// Sound of our own making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Playback {
+    Echo,
+    Tone,
+    Announcement,
+}
+
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
+pub enum Command {
+    Open { leg: LegId, profile: Profile },
+    Describe { leg: LegId, kind: SdpKind, peer: Option<LegId> },
+    Accept { leg: LegId, kind: SdpKind, description: Session },
+    Rollback { leg: LegId },
+    Candidate { leg: LegId, candidate: Candidate },
+    EndOfCandidates { leg: LegId },
+    Bridge { a: LegId, b: LegId },
+    Play { leg: LegId, playback: Playback },
+    SendDtmf { leg: LegId, digit: char, duration: Duration },
+    Close { leg: LegId },
+}
+
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
+pub enum Event {
+    Described {
+        leg: LegId,
+        description: Session,
+    },
+    Accepted {
+        leg: LegId,
+        accepted: Accepted,
+    },
+    Refused {
+        leg: LegId,
+        refusal: Refusal,
+    },
+    Connected {
+        leg: LegId,
+    },
+    Candidate {
+        leg: LegId,
+        candidate: Candidate,
+    },
+    Dtmf {
+        leg: LegId,
+        digit: char,
+        duration: Duration,
+        relayed: bool,
+    },
+    Lost {
+        leg: LegId,
+    },
+    PlaybackEnded {
+        leg: LegId,
+    },
+    /// Answers `Close`: nothing of the leg is left.
+    Closed {
+        leg: LegId,
+        stats: LegStats,
+    },
+}
+
+/// What an accepted remote description means for the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub far_side_concerned: bool,
+    pub on_hold: bool,
+    pub telephone_event: bool,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    NoCommonCodec,
+    BadDescription(&'static str),
+    Exhausted,
+    WrongState,
+}
+
+/// What a leg carried over its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LegStats {
+    pub codec: Option<crate::codec::Codec>,
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// Packets the peer sent that did not arrive.
+    pub packets_lost: u64,
+    /// Interarrival jitter of what arrived (RFC 3550 §6.4.1).
+    pub jitter: Duration,
+    /// From the peer's reports (RFC 3550 §6.4.1), when it sent any.
+    pub round_trip: Option<Duration>,
+}

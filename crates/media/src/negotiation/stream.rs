@@ -1,0 +1,212 @@
+//! The outcome of a negotiation, for the packet path.
+
+use std::net::{IpAddr, SocketAddr};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use crosspoint_base::Rng;
+use crosspoint_sdp::{Candidate, Crypto, Direction, Fingerprint, Media, Setup};
+
+use super::{Negotiator, Remote, Security};
+use crate::codec::Codec;
+use crate::srtp::Profile;
+
+/// Everything a packet path needs to know of one leg.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    pub transport: Transport,
+    pub keys: Keys,
+    /// Codec and payload type to send; absent when the peer knows none.
+    pub send: Option<(Codec, u8)>,
+    /// Payload types the peer may send.
+    pub receive: Vec<(u8, Codec)>,
+    pub events: Events,
+    /// Seen from us.
+    pub direction: Direction,
+}
+
+/// RFC 4733 formats: payload type and clock.
+#[derive(Debug, Clone, Default)]
+pub struct Events {
+    pub send: Option<(u8, u32)>,
+    pub receive: Vec<(u8, u32)>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// A browser: addresses come from ICE.
+    Ice {
+        ufrag: String,
+        pwd: String,
+        candidates: Vec<SocketAddr>,
+        lite: bool,
+        fingerprints: Vec<Fingerprint>,
+        /// We open the DTLS connection.
+        active: bool,
+    },
+    Rtp {
+        remote: Option<SocketAddr>,
+        rtcp: Option<SocketAddr>,
+        mux: bool,
+    },
+}
+
+/// SRTP keys, as far as the descriptions tell them.
+#[derive(Clone)]
+pub enum Keys {
+    None,
+    /// By DTLS.
+    Dtls,
+    Sdes {
+        profile: Profile,
+        local: Vec<u8>,
+        remote: Vec<u8>,
+    },
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Dtls => "Dtls",
+            Self::Sdes { .. } => "Sdes",
+        })
+    }
+}
+
+/// Our keys for SDES: one for each suite, for the life of the leg.
+pub struct SdesKeys(Vec<(Profile, Vec<u8>)>);
+
+impl std::fmt::Debug for SdesKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SdesKeys")
+    }
+}
+
+impl SdesKeys {
+    pub(super) fn generate(rng: &mut Rng) -> Self {
+        let key = |profile: &Profile| {
+            let mut key = vec![0; profile.key_len() + profile.salt_len()];
+            rng.fill(&mut key);
+            (*profile, key)
+        };
+        Self(SUITES.iter().map(key).collect())
+    }
+
+    /// Best first; a suite of 32-bit tags is taken when offered, never offered.
+    pub(super) fn offer(&self) -> Vec<Crypto> {
+        let offered = self.0.iter().filter(|(p, _)| *p != Profile::Aes128CmSha1_32);
+        offered.zip(1..).map(|((profile, key), tag)| crypto(tag, *profile, key)).collect()
+    }
+
+    pub(super) fn answer(&self, offered: &[Crypto]) -> Vec<Crypto> {
+        let Some((crypto_offered, profile)) = best(offered) else { return vec![] };
+        let key = self.key(profile);
+        key.map(|key| crypto(crypto_offered.tag, profile, key)).into_iter().collect()
+    }
+
+    /// Suite and key of an answer to our offer: the tag says which of ours it takes up.
+    pub(super) fn answered(&self, answered: &[Crypto]) -> Option<(Profile, Vec<u8>)> {
+        let answer = answered.iter().find(|c| is_usable(c))?;
+        let profile = Profile::from_sdes_name(&answer.suite)?;
+        self.offer().iter().find(|c| c.tag == answer.tag && c.suite == answer.suite)?;
+        Some((profile, decode(answer)?))
+    }
+
+    fn key(&self, profile: Profile) -> Option<&Vec<u8>> {
+        self.0.iter().find(|(p, _)| *p == profile).map(|(_, key)| key)
+    }
+}
+
+pub(super) fn is_usable(crypto: &Crypto) -> bool {
+    !crypto.has_mki && crypto.parameters.is_none() && decode(crypto).is_some()
+}
+
+fn best(offered: &[Crypto]) -> Option<(&Crypto, Profile)> {
+    let usable = offered.iter().filter(|c| is_usable(c));
+    let known = usable.filter_map(|c| Some((c, Profile::from_sdes_name(&c.suite)?)));
+    known.min_by_key(|(_, profile)| SUITES.iter().position(|p| p == profile))
+}
+
+fn decode(crypto: &Crypto) -> Option<Vec<u8>> {
+    let profile = Profile::from_sdes_name(&crypto.suite)?;
+    let key = BASE64.decode(&crypto.key).ok()?;
+    (key.len() == profile.key_len() + profile.salt_len()).then_some(key)
+}
+
+fn crypto(tag: u32, profile: Profile, key: &[u8]) -> Crypto {
+    Crypto {
+        tag,
+        suite: profile.sdes_name().to_owned(),
+        key: BASE64.encode(key),
+        has_mki: false,
+        parameters: None,
+    }
+}
+
+pub(super) fn build(negotiator: &Negotiator, remote: &Remote, ours: &Media) -> StreamConfig {
+    let audio = &remote.audio;
+    let formats = &negotiator.formats;
+    let send = formats.sending().and_then(|c| Some((c, formats.remote_pt(c)?)));
+    let clock = send.map_or(8000, |(codec, _)| codec.clock_rate());
+    StreamConfig {
+        transport: transport(negotiator, remote, ours),
+        keys: keys(negotiator, remote),
+        send,
+        receive: formats.local().iter().map(|(codec, pt)| (*pt, *codec)).collect(),
+        events: Events {
+            send: formats.remote_event(clock).map(|(clock, pt)| (pt, clock)),
+            receive: formats.local_events().iter().map(|(clock, pt)| (*pt, *clock)).collect(),
+        },
+        direction: ours.direction.and(audio.direction.reversed()),
+    }
+}
+
+fn transport(negotiator: &Negotiator, remote: &Remote, ours: &Media) -> Transport {
+    let audio = &remote.audio;
+    let candidates: Vec<SocketAddr> =
+        audio.candidates.iter().filter_map(Candidate::udp_address).collect();
+    if negotiator.is_webrtc() {
+        return Transport::Ice {
+            ufrag: audio.ice_ufrag.clone().unwrap_or_default(),
+            pwd: audio.ice_pwd.clone().unwrap_or_default(),
+            candidates,
+            lite: remote.ice_lite,
+            fingerprints: audio.fingerprints.clone(),
+            active: ours.setup == Some(Setup::Active) || audio.setup == Some(Setup::Passive),
+        };
+    }
+    let usable = |a: &IpAddr| !a.is_unspecified() && !a.is_multicast();
+    let address = audio.address.filter(usable).filter(|_| audio.port != 0);
+    let mux = ours.rtcp_mux && audio.rtcp_mux;
+    let rtcp_port = audio.rtcp_port.or(audio.port.checked_add(1)).filter(|_| !mux);
+    Transport::Rtp {
+        remote: address.map(|a| SocketAddr::new(a, audio.port)),
+        rtcp: address.zip(rtcp_port).map(|(a, port)| SocketAddr::new(a, port)),
+        mux,
+    }
+}
+
+fn keys(negotiator: &Negotiator, remote: &Remote) -> Keys {
+    let agreed = match negotiator.security {
+        Security::Dtls => return Keys::Dtls,
+        Security::Plain => None,
+        Security::Sdes { .. } if remote.is_offer => {
+            best(&remote.audio.cryptos).and_then(|(c, profile)| Some((profile, decode(c)?)))
+        }
+        Security::Sdes { .. } => negotiator.keys.answered(&remote.audio.cryptos),
+    };
+    let with_ours = agreed.and_then(|(profile, remote)| {
+        let local = negotiator.keys.key(profile)?.clone();
+        Some(Keys::Sdes { profile, local, remote })
+    });
+    with_ours.unwrap_or(Keys::None)
+}
+
+/// Best first.
+const SUITES: [Profile; 4] = [
+    Profile::AeadAes128Gcm,
+    Profile::AeadAes256Gcm,
+    Profile::Aes128CmSha1_80,
+    Profile::Aes128CmSha1_32,
+];
