@@ -20,6 +20,7 @@ pub(crate) use failure::Failure;
 pub(crate) use output::Output;
 
 use crate::home::Home;
+use crate::run::{self, Overrides};
 
 /// Joins browsers and telephones.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ struct Place {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway
+    Run(Overrides),
     /// Write a commented configuration file and create the data folder
     Init(init::Arguments),
     /// Check the configuration and print everything that is wrong with it
@@ -87,6 +90,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
     let Place { config, data, .. } = &arguments.place;
     let home = || Home::find(config.as_deref(), data.as_deref());
     match arguments.command {
+        Command::Run(overrides) => run::run(overrides, home()?, output),
         Command::Init(options) => init::run(&options, config.as_deref(), data.as_deref(), output),
         Command::Check => check::run(&home()?, output),
         Command::User(command) => user::run(command, &home()?, output),

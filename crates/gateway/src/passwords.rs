@@ -20,14 +20,15 @@ pub(crate) fn generate() -> Result<Secret<String>, Failure> {
     Ok(Secret::new((0..LENGTH).map(draw).collect()))
 }
 
-/// Creates `alice` and `bob` in a store that has never had a user; gives their passwords.
+/// Creates `alice` and `bob` in a store that has never had a user; gives them with their
+/// passwords, or nobody.
 pub(crate) fn create_first_users(
     store: &dyn Store,
     realm: &str,
     now: i64,
-) -> Result<Option<Vec<(User, Secret<String>)>>, Failure> {
+) -> Result<Vec<(User, Secret<String>)>, Failure> {
     if store.users_revision()? > 0 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let mut created = Vec::new();
     for (name, alias) in FIRST_USERS {
@@ -38,7 +39,8 @@ pub(crate) fn create_first_users(
         created.push((user, password));
     }
     let users: Vec<User> = created.iter().map(|(user, _)| user.clone()).collect();
-    Ok(store.insert_first_users(&users)?.then_some(created))
+    let inserted = store.insert_first_users(&users)?;
+    Ok(if inserted { created } else { Vec::new() })
 }
 
 const FIRST_USERS: [(&str, &str); 2] = [("alice", "1001"), ("bob", "1002")];

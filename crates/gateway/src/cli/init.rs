@@ -36,11 +36,10 @@ pub(super) fn run(
     certificate::ensure(&home)?;
     let realm = &home.config.general.realm;
     let users = if arguments.no_users {
-        None
+        Vec::new()
     } else {
         passwords::create_first_users(&store, realm, unix_now())?
     };
-    let users = users.unwrap_or_default();
 
     let mut text = String::new();
     let verb = if written { "wrote" } else { "kept" };

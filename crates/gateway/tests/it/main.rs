@@ -4,3 +4,5 @@
 
 mod command_line;
 mod config;
+mod gateway;
+mod running;

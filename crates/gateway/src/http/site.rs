@@ -1,0 +1,127 @@
+//! What there is to request.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
+use hyper::upgrade::OnUpgrade;
+
+use super::{Arrival, Backend, upgrade};
+use crate::config::Origins;
+
+#[derive(Clone)]
+struct Site {
+    origins: Arc<Origins>,
+    backend: Arc<dyn Backend>,
+}
+
+/// A file of the web phone, built into the binary.
+struct Asset {
+    path: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+pub(super) fn router(origins: Origins, backend: Arc<dyn Backend>) -> Router {
+    let mut router = Router::new()
+        .route("/ws", get(web_socket))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/phone-config", get(phone_config));
+    for asset in &ASSETS {
+        router = router.route(asset.path, get(move || async move { asset.response() }));
+    }
+    router
+        .layer(middleware::map_response(with_security_headers))
+        .with_state(Site { origins: Arc::new(origins), backend })
+}
+
+async fn web_socket(
+    State(site): State<Site>,
+    Extension(arrival): Extension<Arrival>,
+    mut request: Request,
+) -> Response {
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    upgrade::answer(request.headers(), upgrade, arrival, &site.origins, site.backend.clone())
+}
+
+async fn ready(State(site): State<Site>) -> Response {
+    if site.backend.is_ready().await {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+async fn metrics(State(site): State<Site>) -> Response {
+    let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, site.backend.metrics().await).into_response()
+}
+
+async fn phone_config(State(site): State<Site>) -> Response {
+    Json(site.backend.phone_config()).into_response()
+}
+
+async fn with_security_headers(mut response: Response) -> Response {
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl Asset {
+    fn response(&self) -> Response {
+        let headers = [(CONTENT_TYPE, self.kind), (CACHE_CONTROL, "no-cache")];
+        (headers, self.bytes).into_response()
+    }
+}
+
+const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
+    (
+        HeaderName::from_static("content-security-policy"),
+        "default-src 'self'; connect-src 'self' wss: ws:; img-src 'self' data:; \
+         media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    ),
+    (HeaderName::from_static("x-content-type-options"), "nosniff"),
+    (HeaderName::from_static("referrer-policy"), "no-referrer"),
+    (HeaderName::from_static("permissions-policy"), "microphone=(self), camera=()"),
+];
+
+/// Everything in `ui/dist`; a test compares.
+const ASSETS: [Asset; 3] = [
+    Asset {
+        path: "/",
+        kind: "text/html; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/index.html"),
+    },
+    Asset {
+        path: "/phone.css",
+        kind: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/phone.css"),
+    },
+    Asset {
+        path: "/phone.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/phone.js"),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_file_of_the_phone_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ui/dist");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+            assert!(ASSETS.iter().any(|asset| asset.path == path), "{path}");
+        }
+    }
+}
