@@ -10,4 +10,5 @@ pub mod negotiation;
 pub mod playback;
 pub mod rtcp;
 pub mod rtp;
+pub mod shard;
 pub mod srtp;

@@ -162,6 +162,14 @@ impl Context {
         Ok(len)
     }
 
+    /// Whether this is a fresh packet of the peer; takes no note of it. The buffer is decrypted.
+    pub fn check_rtp(&self, buffer: &mut [u8]) -> bool {
+        let Some(header) = rtp::Header::parse(buffer) else { return false };
+        let known = self.rtp.get(&header.ssrc).copied().unwrap_or_default();
+        let index = known.index_of(header.seq);
+        known.is_fresh(index) && self.cipher.unprotect_rtp(buffer, &header, index).is_ok()
+    }
+
     /// Protects the compound RTCP packet in `buffer[..len]` and gives its new length.
     ///
     /// # Errors

@@ -1,0 +1,381 @@
+//! A browser's side of a leg: ICE, then DTLS over the validated pair, then keys.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crosspoint_base::LegId;
+use crosspoint_sdp::Fingerprint;
+use dimpl::{Dtls, SrtpProfile};
+use is::stun::{StunMessage, StunPacket};
+use is::{Candidate as IceCandidate, IceAgent, IceAgentEvent, IceCreds};
+use sha2::{Digest, Sha256};
+
+use super::leg::Crypto;
+use super::{Output, Shard, SocketId, Timer};
+use crate::control::{Candidate, Event};
+use crate::negotiation::Transport;
+use crate::srtp;
+
+/// ICE and DTLS state of one leg.
+pub(super) struct Browser {
+    agent: IceAgent,
+    dtls: Option<Dtls>,
+    active: bool,
+    fingerprints: Vec<Fingerprint>,
+    /// Sources that passed an integrity check: DTLS is taken only from these.
+    validated: Vec<SocketAddr>,
+    /// Where to send.
+    pub(super) nominated: Option<SocketAddr>,
+    pub(super) is_up: bool,
+    pub(super) last_check: Option<Instant>,
+    proof: Option<FingerprintVerified>,
+    remote_ufrag: String,
+    has_failed: bool,
+}
+
+/// The peer's certificate is the one that signalling named. Only the check makes one, and keys
+/// are not taken without.
+struct FingerprintVerified(());
+
+impl std::fmt::Debug for Browser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Browser").field("is_up", &self.is_up).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of a certificate in DER.
+pub(super) fn fingerprint(certificate: &[u8]) -> Vec<u8> {
+    Sha256::digest(certificate).to_vec()
+}
+
+/// Our candidate lines for a description.
+pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<String> {
+    let line = |(index, address): (usize, &SocketAddr)| {
+        // RFC 8445 §5.1.2: host candidates, the first address preferred.
+        let local = 65_535_u32.saturating_sub(u32::try_from(index).unwrap_or(0));
+        let priority = 126 << 24 | local << 8 | 255;
+        let (ip, port) = (address.ip(), address.port());
+        format!("candidate:{} 1 udp {priority} {ip} {port} typ host", index + 1)
+    };
+    addresses.iter().enumerate().map(line).collect()
+}
+
+impl Shard {
+    /// Creates the ICE agent with our first description.
+    pub(super) fn start_browser(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.browser.is_some() {
+            return;
+        }
+        let ours = leg.negotiator.ice_credentials();
+        let mut agent =
+            IceAgent::new(IceCreds { ufrag: ours.ufrag.clone(), pass: ours.pwd.clone() });
+        agent.set_ice_lite(self.config.ice_lite);
+        agent.set_controlling(false);
+        for address in &self.config.browser_addresses {
+            if let Ok(candidate) = IceCandidate::host(*address, "udp") {
+                agent.add_local_candidate(candidate);
+            }
+        }
+        leg.browser = Some(Box::new(Browser {
+            agent,
+            dtls: None,
+            active: false,
+            fingerprints: vec![],
+            validated: vec![],
+            nominated: None,
+            is_up: false,
+            last_check: None,
+            proof: None,
+            remote_ufrag: String::new(),
+            has_failed: false,
+        }));
+        self.drive_ice(now, id);
+    }
+
+    /// Takes over what the peer's description says of ICE and DTLS.
+    pub(super) fn update_browser(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let (Some(browser), Some(stream)) = (&mut leg.browser, &leg.stream) else { return };
+        let Transport::Ice { ufrag, pwd, candidates, lite, fingerprints, active } =
+            &stream.transport
+        else {
+            return;
+        };
+        if browser.remote_ufrag != *ufrag {
+            // The first description, or an ICE restart: checks begin again, DTLS stays.
+            browser.remote_ufrag.clone_from(ufrag);
+            browser
+                .agent
+                .set_remote_credentials(IceCreds { ufrag: ufrag.clone(), pass: pwd.clone() });
+            // Of a lite peer and a full one, the full one controls (RFC 8445 §6.1.1).
+            browser.agent.set_controlling(*lite && !self.config.ice_lite);
+        }
+        for address in candidates {
+            if let Ok(candidate) = IceCandidate::host(*address, "udp") {
+                browser.agent.add_remote_candidate(candidate);
+            }
+        }
+        browser.active = *active;
+        browser.fingerprints.clone_from(fingerprints);
+        self.drive_ice(now, id);
+        self.start_dtls(now, id);
+    }
+
+    pub(super) fn add_candidate(&mut self, now: Instant, id: LegId, candidate: &Candidate) {
+        let parsed = crosspoint_sdp::Candidate(candidate.text.clone()).udp_address();
+        let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+            return;
+        };
+        let is_current =
+            candidate.ufrag.as_ref().is_none_or(|ufrag| *ufrag == browser.remote_ufrag);
+        let ice = parsed.and_then(|address| IceCandidate::host(address, "udp").ok());
+        match ice.filter(|_| is_current) {
+            Some(ice) => {
+                browser.agent.add_remote_candidate(ice);
+                self.drive_ice(now, id);
+            }
+            // mDNS names and TCP are tolerated: the browser's own checks reach us anyway.
+            None => self.counters.candidates_ignored += 1,
+        }
+    }
+
+    pub(super) fn stun(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        let Ok(message) = StunMessage::parse(packet) else {
+            self.counters.stun_refused += 1;
+            return;
+        };
+        let by_name = message.split_username().map(|(local, _)| local);
+        let by_name = by_name.and_then(|local| self.by_ufrag.get(local));
+        let known = by_name.or_else(|| self.by_browser.get(&source)).copied();
+        let Some((id, browser)) =
+            known.and_then(|id| Some((id, self.legs.get_mut(&id)?.browser.as_mut()?)))
+        else {
+            self.counters.stun_refused += 1;
+            return;
+        };
+        let Some(destination) = local_for(&self.config.browser_addresses, source) else { return };
+        let proto = is_udp();
+        // Integrity is checked inside: an unsigned or badly signed message changes nothing.
+        let taken =
+            browser.agent.handle_packet(now, StunPacket { proto, source, destination, message });
+        if !taken {
+            self.counters.stun_refused += 1;
+            return;
+        }
+        browser.last_check = Some(now);
+        if !browser.validated.contains(&source) {
+            if browser.validated.len() >= MAX_VALIDATED {
+                browser.validated.remove(0);
+            }
+            browser.validated.push(source);
+        }
+        self.by_browser.insert(source, id);
+        self.drive_ice(now, id);
+        self.start_dtls(now, id);
+    }
+
+    pub(super) fn ice_timeout(&mut self, now: Instant, id: LegId) {
+        if let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) {
+            browser.agent.handle_timeout(now);
+        }
+        self.drive_ice(now, id);
+    }
+
+    fn drive_ice(&mut self, now: Instant, id: LegId) {
+        let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+            return;
+        };
+        browser.agent.handle_timeout(now);
+        while let Some(event) = browser.agent.poll_event() {
+            if let IceAgentEvent::NominatedSend { destination, .. } = event {
+                browser.nominated = Some(destination);
+            }
+        }
+        while let Some(transmit) = browser.agent.poll_transmit() {
+            self.outputs.push_back(Output::Transmit {
+                socket: SocketId::BROWSER,
+                destination: transmit.destination,
+                bytes: transmit.contents.into(),
+            });
+        }
+        match browser.agent.poll_timeout() {
+            Some(at) => self.timers.set((id, Timer::Ice), at.max(now)),
+            None => {
+                self.timers.cancel(&(id, Timer::Ice));
+            }
+        }
+    }
+
+    /// DTLS begins when a pair is nominated and the peer's fingerprint is known; as client we
+    /// have then the peer's answer, so it has heard of us.
+    fn start_dtls(&mut self, now: Instant, id: LegId) {
+        let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+            return;
+        };
+        if browser.dtls.is_some() || browser.has_failed || browser.fingerprints.is_empty() {
+            return;
+        }
+        if browser.active && browser.nominated.is_none() {
+            return;
+        }
+        let mut dtls = Dtls::new_12(self.config.dtls.clone(), self.config.certificate.clone(), now);
+        dtls.set_active(browser.active);
+        browser.dtls = Some(dtls);
+        self.dtls_timeout(now, id);
+    }
+
+    pub(super) fn dtls(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
+        let id = self.by_browser.get(&source).copied();
+        let Some((id, browser)) =
+            id.and_then(|id| Some((id, self.legs.get_mut(&id)?.browser.as_mut()?)))
+        else {
+            self.counters.dtls_before_ice += 1;
+            return;
+        };
+        if !browser.validated.contains(&source) {
+            self.counters.dtls_before_ice += 1;
+            return;
+        }
+        // A peer may nominate only later; it is answered where it speaks from.
+        browser.nominated.get_or_insert(source);
+        let Some(dtls) = &mut browser.dtls else {
+            self.counters.dropped_not_ready += 1;
+            return;
+        };
+        if dtls.handle_packet(packet).is_err() {
+            self.counters.dropped_malformed += 1;
+        }
+        self.drive_dtls(now, id);
+    }
+
+    pub(super) fn dtls_timeout(&mut self, now: Instant, id: LegId) {
+        let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+            return;
+        };
+        let Some(dtls) = &mut browser.dtls else { return };
+        if dtls.handle_timeout(now).is_err() {
+            browser.dtls = None;
+            browser.has_failed = true;
+            self.counters.dtls_failed += 1;
+            return;
+        }
+        self.drive_dtls(now, id);
+    }
+
+    fn drive_dtls(&mut self, now: Instant, id: LegId) {
+        let mut buffer = [0; 4096];
+        let mut keys = None;
+        let mut is_over = false;
+        {
+            let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+                return;
+            };
+            let Browser { dtls: Some(dtls), proof, fingerprints, nominated, active, .. } =
+                &mut **browser
+            else {
+                return;
+            };
+            loop {
+                match dtls.poll_output(&mut buffer) {
+                    dimpl::Output::Packet(bytes) => {
+                        if let Some(destination) = *nominated {
+                            self.outputs.push_back(Output::Transmit {
+                                socket: SocketId::BROWSER,
+                                destination,
+                                bytes: bytes.to_vec(),
+                            });
+                        }
+                    }
+                    dimpl::Output::PeerCert(certificate) => {
+                        *proof = verify(certificate, fingerprints);
+                    }
+                    dimpl::Output::KeyingMaterial(material, profile) => match proof.take() {
+                        Some(proof) => keys = crypto(&proof, &material, profile, *active),
+                        None => is_over = true,
+                    },
+                    dimpl::Output::CloseNotify => is_over = true,
+                    dimpl::Output::Timeout(at) => {
+                        self.timers.set((id, Timer::Dtls), at.max(now));
+                        break;
+                    }
+                    dimpl::Output::BufferTooSmall { .. } => break,
+                    _ => {}
+                }
+            }
+        }
+        if let Some(keys) = keys {
+            self.secured(now, id, keys);
+        } else if is_over {
+            self.dtls_over(id);
+        }
+    }
+
+    fn secured(&mut self, now: Instant, id: LegId, crypto: Crypto) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.crypto = Some(crypto);
+        if let Some(browser) = &mut leg.browser {
+            browser.is_up = true;
+            browser.last_check = Some(now);
+        }
+        if !std::mem::replace(&mut leg.is_connected, true) {
+            self.event(Event::Connected { leg: id });
+        }
+    }
+
+    /// The wrong certificate, or the peer closed: nothing of this leg can be trusted on.
+    fn dtls_over(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.crypto = None;
+        if let Some(browser) = &mut leg.browser {
+            browser.dtls = None;
+            browser.has_failed = true;
+        }
+        self.timers.cancel(&(id, Timer::Dtls));
+        self.counters.dtls_failed += 1;
+        if !std::mem::replace(&mut leg.is_lost, true) {
+            self.event(Event::Lost { leg: id });
+        }
+    }
+}
+
+fn verify(certificate: &[u8], expected: &[Fingerprint]) -> Option<FingerprintVerified> {
+    let hash = fingerprint(certificate);
+    // SHA-1 and other short hashes are not taken as proof.
+    let fits = |f: &Fingerprint| f.algorithm == "sha-256" && f.bytes == hash;
+    expected.iter().any(fits).then_some(FingerprintVerified(()))
+}
+
+/// Splits the exported key block (RFC 5764 §4.2): client key, server key, client salt, server
+/// salt.
+fn crypto(
+    _proof: &FingerprintVerified,
+    material: &[u8],
+    profile: SrtpProfile,
+    is_client: bool,
+) -> Option<Crypto> {
+    let profile = match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => srtp::Profile::Aes128CmSha1_80,
+        SrtpProfile::AEAD_AES_128_GCM => srtp::Profile::AeadAes128Gcm,
+        SrtpProfile::AEAD_AES_256_GCM => srtp::Profile::AeadAes256Gcm,
+        _ => return None,
+    };
+    let (key, salt) = (profile.key_len(), profile.salt_len());
+    let part = |at: usize, len: usize| material.get(at..at + len);
+    let client = [part(0, key)?, part(2 * key, salt)?].concat();
+    let server = [part(key, key)?, part(2 * key + salt, salt)?].concat();
+    let (local, remote) = if is_client { (client, server) } else { (server, client) };
+    Crypto::new(profile, &local, &remote)
+}
+
+/// The address of ours that a source of this family speaks to.
+fn local_for(addresses: &[SocketAddr], source: SocketAddr) -> Option<SocketAddr> {
+    addresses.iter().find(|a| a.is_ipv4() == source.is_ipv4()).copied()
+}
+
+fn is_udp() -> is::Protocol {
+    is::Protocol::Udp
+}
+
+/// Addresses that one browser may speak from at once: interfaces and their changes.
+const MAX_VALIDATED: usize = 8;

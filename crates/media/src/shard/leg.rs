@@ -1,0 +1,316 @@
+//! One leg of a shard: its state, and how descriptions become a stream.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crosspoint_base::LegId;
+
+use super::browser::Browser;
+use super::packets::{Outgoing, Receiving};
+use super::sound::Feed;
+use super::{Output, Shard, SocketId, Timer};
+use crate::control::{Command, Event, LegStats, Playback, Profile, Refusal, SdpKind};
+use crate::dtmf::{EventDetector, EventSender};
+use crate::negotiation::{Keys, LocalEnd, Negotiator, StreamConfig, Transport};
+use crate::srtp;
+
+/// One side of a call.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) negotiator: Negotiator,
+    /// `Describe` and `Accept`, answered in order once the sockets are there.
+    pub(super) waiting: VecDeque<Command>,
+    pub(super) is_bound: bool,
+    pub(super) is_exhausted: bool,
+    pub(super) bind_tries: u32,
+    pub(super) socket: Option<SocketId>,
+    pub(super) local_port: u16,
+    pub(super) stream: Option<StreamConfig>,
+    pub(super) browser: Option<Box<Browser>>,
+    pub(super) phone: Phone,
+    /// Set once keys are agreed; a leg that must be secure sends and takes nothing before.
+    pub(super) crypto: Option<Crypto>,
+    pub(super) peer: Option<LegId>,
+    pub(super) outgoing: Outgoing,
+    pub(super) receiving: Receiving,
+    pub(super) feed: Option<Feed>,
+    pub(super) playback: Option<Playback>,
+    pub(super) detector: EventDetector,
+    pub(super) sender: Option<EventSender>,
+    pub(super) digits: VecDeque<(char, Duration)>,
+    pub(super) is_connected: bool,
+    pub(super) is_lost: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Crypto {
+    pub(super) inbound: srtp::Context,
+    pub(super) outbound: srtp::Context,
+    /// What the keys were made from, so that an unchanged re-offer keeps the counters.
+    material: Vec<u8>,
+}
+
+impl Crypto {
+    pub(super) fn new(profile: srtp::Profile, local: &[u8], remote: &[u8]) -> Option<Self> {
+        let split = profile.key_len();
+        let (local_key, local_salt) = local.split_at_checked(split)?;
+        let (remote_key, remote_salt) = remote.split_at_checked(split)?;
+        Some(Self {
+            inbound: srtp::Context::new(profile, remote_key, remote_salt)?,
+            outbound: srtp::Context::new(profile, local_key, local_salt)?,
+            material: [local, remote].concat(),
+        })
+    }
+}
+
+/// Where a phone's media comes from, and how firmly that is known.
+#[derive(Debug, Default)]
+pub(super) struct Phone {
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) rtcp: Option<SocketAddr>,
+    /// The signalled address, which may be behind a NAT.
+    pub(super) signalled: Option<SocketAddr>,
+    pub(super) is_latched: bool,
+    /// Until when a source that signalling did not name may prove itself.
+    pub(super) learn_until: Option<Instant>,
+    pub(super) candidate: Option<Candidate>,
+}
+
+/// A source that may turn out to be the phone behind its NAT.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) source: SocketAddr,
+    pub(super) ssrc: u32,
+    pub(super) seq: u16,
+    pub(super) in_order: u32,
+}
+
+impl Leg {
+    fn new(profile: Profile, rng: &mut crosspoint_base::Rng) -> Self {
+        let negotiator = Negotiator::new(profile, rng);
+        let outgoing = Outgoing::new(negotiator.ssrc(), rng);
+        Self {
+            negotiator,
+            waiting: VecDeque::new(),
+            is_bound: false,
+            is_exhausted: false,
+            bind_tries: 0,
+            socket: None,
+            local_port: 0,
+            stream: None,
+            browser: None,
+            phone: Phone::default(),
+            crypto: None,
+            peer: None,
+            outgoing,
+            receiving: Receiving::default(),
+            feed: None,
+            playback: None,
+            detector: EventDetector::default(),
+            sender: None,
+            digits: VecDeque::new(),
+            is_connected: false,
+            is_lost: false,
+        }
+    }
+
+    /// Where to send, when that is known and allowed.
+    pub(super) fn destination(&self) -> Option<(SocketId, SocketAddr)> {
+        match &self.browser {
+            Some(browser) => Some((SocketId::BROWSER, browser.nominated?)),
+            None => Some((self.socket?, self.phone.remote?)),
+        }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        !matches!(self.stream.as_ref().map(|s| &s.keys), None | Some(Keys::None))
+    }
+
+    pub(super) fn may_send(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.direction.sends())
+            && (!self.is_secure() || self.crypto.is_some())
+    }
+
+    pub(super) fn stats(&self) -> LegStats {
+        let codec = self.stream.as_ref().and_then(|s| s.send).map(|(codec, _)| codec);
+        LegStats { codec, ..self.receiving.stats(&self.outgoing) }
+    }
+}
+
+impl Shard {
+    pub(super) fn open(&mut self, id: LegId, profile: Profile) {
+        if self.legs.len() >= self.config.max_legs {
+            // `Describe` and `Accept` find no leg and are refused.
+            return;
+        }
+        let leg = Leg::new(profile, &mut self.rng);
+        self.legs.insert(id, leg);
+    }
+
+    /// Answers what waits, in order, as far as it can be answered now.
+    pub(super) fn work_off(&mut self, now: Instant, id: LegId) {
+        loop {
+            let Some(leg) = self.legs.get_mut(&id) else { return };
+            let Some(command) = leg.waiting.pop_front() else { return };
+            match command {
+                Command::Accept { kind, description, .. } => {
+                    let outcome = leg.negotiator.accept(kind, &description);
+                    let event = match outcome {
+                        Ok(accepted) => Event::Accepted { leg: id, accepted },
+                        Err(refusal) => Event::Refused { leg: id, refusal },
+                    };
+                    // Events first: what the stream causes comes after the answer.
+                    let accepted = outcome.is_ok();
+                    self.event(event);
+                    if accepted {
+                        self.apply(now, id);
+                    }
+                }
+                Command::Describe { kind, peer, .. } => {
+                    if leg.is_exhausted {
+                        self.event(Event::Refused { leg: id, refusal: Refusal::Exhausted });
+                    } else if leg.negotiator.is_webrtc() || leg.is_bound {
+                        self.describe(now, id, kind, peer);
+                    } else {
+                        let needs_socket = leg.socket.is_none();
+                        leg.waiting.push_front(Command::Describe { leg: id, kind, peer });
+                        if needs_socket {
+                            self.bind_new(id);
+                        }
+                        return;
+                    }
+                }
+                // Nothing else is put there.
+                _ => {}
+            }
+        }
+    }
+
+    fn describe(&mut self, now: Instant, id: LegId, kind: SdpKind, peer: Option<LegId>) {
+        let view = peer.and_then(|p| self.legs.get(&p)).map(|p| p.negotiator.view());
+        let Some(end) = self.local_end(id) else { return };
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        match leg.negotiator.describe(kind, view.as_ref(), &end) {
+            Ok(description) => {
+                if leg.negotiator.is_webrtc() {
+                    let ufrag = leg.negotiator.ice_credentials().ufrag.clone();
+                    self.by_ufrag.insert(ufrag, id);
+                    self.start_browser(now, id);
+                }
+                self.event(Event::Described { leg: id, description });
+                if kind == SdpKind::Answer {
+                    self.apply(now, id);
+                }
+            }
+            Err(refusal) => self.event(Event::Refused { leg: id, refusal }),
+        }
+    }
+
+    fn local_end(&self, id: LegId) -> Option<LocalEnd> {
+        let leg = self.legs.get(&id)?;
+        let address = if leg.negotiator.is_webrtc() {
+            *self.config.browser_addresses.first()?
+        } else {
+            SocketAddr::new(self.config.rtp_address, leg.local_port)
+        };
+        Some(LocalEnd {
+            address,
+            candidates: super::browser::candidates(&self.config.browser_addresses),
+            ice_lite: self.config.ice_lite,
+            fingerprint: self.fingerprint.clone(),
+        })
+    }
+
+    fn bind_new(&mut self, id: LegId) {
+        self.next_socket += 2;
+        let socket = SocketId(self.next_socket);
+        self.by_socket.insert(socket, id);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.socket = Some(socket);
+        }
+        self.bind(id, socket);
+    }
+
+    /// Asks for the next pair of ports of the range.
+    pub(super) fn bind(&mut self, id: LegId, socket: SocketId) {
+        let (first, last) = self.config.rtp_ports;
+        let port = self.next_port;
+        let next = port.checked_add(2).filter(|p| *p < last);
+        self.next_port = next.unwrap_or(first.next_multiple_of(2));
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.local_port = port;
+        }
+        let address = SocketAddr::new(self.config.rtp_bind, port);
+        self.outputs.push_back(Output::Bind { socket, address });
+    }
+
+    /// Takes over what was agreed, once both descriptions are known.
+    fn apply(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(stream) = leg.negotiator.stream() else { return };
+        if let Keys::Sdes { profile, local, remote } = &stream.keys {
+            let material = [local.as_slice(), remote].concat();
+            if leg.crypto.as_ref().is_none_or(|c| c.material != material) {
+                leg.crypto = Crypto::new(*profile, local, remote);
+            }
+        } else if matches!(stream.keys, Keys::None) {
+            leg.crypto = None;
+        }
+        if let Transport::Rtp { remote, rtcp, .. } = stream.transport
+            && leg.phone.signalled != remote
+        {
+            leg.phone = Phone {
+                remote,
+                rtcp,
+                signalled: remote,
+                learn_until: Some(now + LEARNING),
+                ..Phone::default()
+            };
+        }
+        let is_new = leg.stream.is_none();
+        leg.stream = Some(stream);
+        if is_new {
+            leg.receiving.last_packet = Some(now);
+            self.timers.set((id, Timer::Watch), now + WATCH);
+            self.timers.set((id, Timer::Report), now + super::reports::INTERVAL);
+        }
+        self.update_browser(now, id);
+        // A codec may have changed on either side of the bridge.
+        let peer = self.legs.get(&id).and_then(|l| l.peer);
+        if let Some(peer) = peer {
+            self.join(now, id, peer);
+            self.join(now, peer, id);
+        }
+        self.resume_playback(now, id);
+    }
+
+    pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
+        let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        self.timers.set((id, Timer::Watch), now + WATCH);
+        let since = |then: Option<Instant>| {
+            then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
+        };
+        let is_lost = match &leg.browser {
+            // Before ICE is up the call's own set-up timer counts.
+            Some(browser) => browser.is_up && since(browser.last_check) >= timeout.1,
+            // A held phone may be silent.
+            None => {
+                let expects = leg.stream.as_ref().is_some_and(|s| s.direction.receives());
+                if !expects {
+                    leg.receiving.last_packet = Some(now);
+                }
+                expects && since(leg.receiving.last_packet) >= timeout.0
+            }
+        };
+        if is_lost && !leg.is_lost {
+            leg.is_lost = true;
+            self.event(Event::Lost { leg: id });
+        }
+    }
+}
+
+/// How long a source that signalling did not name may prove itself after a description.
+const LEARNING: Duration = Duration::from_secs(10);
+const WATCH: Duration = Duration::from_secs(1);

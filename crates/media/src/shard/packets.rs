@@ -1,0 +1,466 @@
+//! The packet path: check, find the way, rewrite in place, protect, send.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crosspoint_base::{LegId, Rng};
+
+use super::leg::{Candidate, Leg};
+use super::{Forward, Output, Shard};
+use crate::codec::Codec;
+use crate::control::{Event, LegStats};
+use crate::rtcp::Compound;
+use crate::rtp::{self, Header};
+use crate::srtp::{self, MAX_OVERHEAD};
+
+/// What we send on a leg: one source, numbered without gaps whatever feeds it.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) ssrc: u32,
+    pub(super) seq: u16,
+    pub(super) timestamp: u32,
+    /// The foreign stream that is being passed on, and how its numbers become ours.
+    mapped: Option<Mapping>,
+    last_sent: Option<Instant>,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) marker_due: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mapping {
+    ssrc: u32,
+    from: LegId,
+    seq_offset: u16,
+    timestamp_offset: u32,
+}
+
+impl Outgoing {
+    pub(super) fn new(ssrc: u32, rng: &mut Rng) -> Self {
+        Self {
+            ssrc,
+            // RFC 3550 §5.1: random starts; half the range, so that wraps are not at once.
+            seq: rng.next_u32() as u16 & 0x7fff,
+            timestamp: rng.next_u32(),
+            mapped: None,
+            last_sent: None,
+            packets: 0,
+            bytes: 0,
+            marker_due: true,
+        }
+    }
+
+    /// The header for a foreign packet: our source, numbers that go on where the last left off.
+    fn map(&mut self, now: Instant, from: LegId, header: &Header, pt: u8, clock: u32) -> Header {
+        let mapping = match self.mapped {
+            Some(m) if m.ssrc == header.ssrc && m.from == from => m,
+            _ => {
+                let gap = self.last_sent.map_or(Duration::ZERO, |then| {
+                    now.saturating_duration_since(then).min(Duration::from_secs(600))
+                });
+                let ticks = (gap.as_millis() * u128::from(clock) / 1000) as u32;
+                let next = self.timestamp.wrapping_add(ticks.max(1));
+                Mapping {
+                    ssrc: header.ssrc,
+                    from,
+                    seq_offset: self.seq.wrapping_add(1).wrapping_sub(header.seq),
+                    timestamp_offset: next.wrapping_sub(header.timestamp),
+                }
+            }
+        };
+        let is_new = self.mapped.is_none_or(|m| m.ssrc != header.ssrc || m.from != from);
+        self.mapped = Some(mapping);
+        let seq = header.seq.wrapping_add(mapping.seq_offset);
+        let timestamp = header.timestamp.wrapping_add(mapping.timestamp_offset);
+        // A late packet does not turn the counters back.
+        if seq.wrapping_sub(self.seq) < 0x8000 {
+            self.seq = seq;
+            self.timestamp = timestamp;
+        }
+        Header::new(pt, seq, timestamp, self.ssrc, header.marker || is_new)
+    }
+
+    /// The header for a packet of our own, `ticks` after the last.
+    pub(super) fn next(&mut self, pt: u8, ticks: u32) -> Header {
+        self.mapped = None;
+        self.seq = self.seq.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+        let marker = std::mem::take(&mut self.marker_due);
+        Header::new(pt, self.seq, self.timestamp, self.ssrc, marker)
+    }
+
+    pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
+        self.last_sent = Some(now);
+        self.packets += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// What arrives on a leg (RFC 3550 appendix A).
+#[derive(Debug, Default)]
+pub(super) struct Receiving {
+    pub(super) ssrc: Option<u32>,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    first_seq: u64,
+    pub(super) highest_seq: u64,
+    packets_of_source: u64,
+    lost_before: u64,
+    transit: Option<(Instant, u32)>,
+    /// In clock ticks, scaled by 16.
+    jitter16: u32,
+    clock: u32,
+    pub(super) last_packet: Option<Instant>,
+    pub(super) last_sr: Option<(Instant, u32)>,
+    pub(super) expected_prior: u64,
+    pub(super) received_prior: u64,
+    pub(super) round_trip: Option<Duration>,
+}
+
+impl Receiving {
+    fn count(&mut self, now: Instant, header: &Header, len: usize, clock: u32) {
+        self.last_packet = Some(now);
+        self.packets += 1;
+        self.bytes += len as u64;
+        if self.ssrc != Some(header.ssrc) {
+            self.lost_before = self.lost();
+            self.ssrc = Some(header.ssrc);
+            self.first_seq = u64::from(header.seq);
+            self.highest_seq = u64::from(header.seq);
+            self.packets_of_source = 0;
+            self.transit = None;
+            (self.expected_prior, self.received_prior) = (0, 0);
+        }
+        self.packets_of_source += 1;
+        let step = header.seq.wrapping_sub(self.highest_seq as u16);
+        if step < 0x8000 {
+            self.highest_seq += u64::from(step);
+        }
+        self.clock = clock;
+        if let Some((then, timestamp)) = self.transit {
+            let arrived = now.saturating_duration_since(then).as_micros() as i64;
+            let arrived = arrived * i64::from(clock) / 1_000_000;
+            let sent = i64::from(header.timestamp.wrapping_sub(timestamp) as i32);
+            let difference = (arrived - sent).unsigned_abs().min(u64::from(clock)) as u32;
+            self.jitter16 = self.jitter16 + difference - ((self.jitter16 + 8) >> 4);
+        }
+        self.transit = Some((now, header.timestamp));
+    }
+
+    pub(super) fn expected(&self) -> u64 {
+        if self.ssrc.is_some() { self.highest_seq - self.first_seq + 1 } else { 0 }
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.packets_of_source
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost_before + self.expected().saturating_sub(self.packets_of_source)
+    }
+
+    pub(super) fn jitter_ticks(&self) -> u32 {
+        self.jitter16 >> 4
+    }
+
+    pub(super) fn stats(&self, outgoing: &Outgoing) -> LegStats {
+        let ticks = u64::from(self.jitter_ticks());
+        let micros = ticks * 1_000_000 / u64::from(self.clock.max(1));
+        LegStats {
+            codec: None,
+            packets_received: self.packets,
+            packets_sent: outgoing.packets,
+            bytes_received: self.bytes,
+            bytes_sent: outgoing.bytes,
+            packets_lost: self.lost(),
+            jitter: Duration::from_micros(micros),
+            round_trip: self.round_trip,
+        }
+    }
+}
+
+/// What a packet of a leg is, by its payload type.
+enum Kind {
+    Audio(Codec),
+    Event { clock: u32 },
+    Unknown,
+}
+
+impl Shard {
+    /// A datagram on a phone's socket pair.
+    pub(super) fn phone_packet(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        on_rtcp: bool,
+        source: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let leg = self.legs.get_mut(&id)?;
+        if leg.stream.is_none() {
+            self.counters.dropped_not_ready += 1;
+            return None;
+        }
+        let is_rtcp = on_rtcp || rtp::is_rtcp(&buffer[..len]);
+        let named = if on_rtcp {
+            leg.phone.remote.map(|r| r.ip()) == Some(source.ip())
+        } else {
+            leg.phone.remote == Some(source)
+        };
+        if !named {
+            // With keys of its own the packet proves itself; without, it must look right.
+            let is_proven = if is_rtcp {
+                false
+            } else if leg.crypto.is_some() {
+                !leg.phone.is_latched && is_authentic(leg, buffer, len)
+            } else {
+                learn(now, leg, source, &buffer[..len])
+            };
+            if !is_proven {
+                self.counters.dropped_unknown_source += 1;
+                return None;
+            }
+            leg.phone.remote = Some(source);
+            leg.phone.rtcp = None;
+            leg.phone.is_latched = true;
+        } else if !is_rtcp && (leg.crypto.is_none() || leg.is_connected) {
+            leg.phone.is_latched = true;
+        }
+        self.packet(now, id, buffer, len)
+    }
+
+    /// An RTP or RTCP packet whose source is the leg's.
+    pub(super) fn packet(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let leg = self.legs.get_mut(&id)?;
+        let is_rtcp = rtp::is_rtcp(&buffer[..len]);
+        let len = match unprotect(leg, buffer, len, is_rtcp) {
+            Ok(len) => len,
+            Err(error) => {
+                match error {
+                    None => self.counters.dropped_not_ready += 1,
+                    Some(srtp::Error::BadTag) => self.counters.dropped_bad_tag += 1,
+                    Some(srtp::Error::Replayed) => self.counters.dropped_replayed += 1,
+                    Some(srtp::Error::Malformed | srtp::Error::TooManySources) => {
+                        self.counters.dropped_malformed += 1;
+                    }
+                }
+                return None;
+            }
+        };
+        if is_rtcp {
+            self.take_report(now, id, &Compound::parse(&buffer[..len]));
+            return None;
+        }
+        let Some(header) = Header::parse(&buffer[..len]) else {
+            self.counters.dropped_malformed += 1;
+            return None;
+        };
+        let kind = kind_of(leg, header.pt);
+        let clock = match kind {
+            Kind::Audio(codec) => codec.clock_rate(),
+            Kind::Event { clock } => clock,
+            Kind::Unknown => {
+                self.counters.dropped_payload_type += 1;
+                return None;
+            }
+        };
+        leg.receiving.count(now, &header, len, clock);
+        if !leg.is_connected {
+            leg.is_connected = true;
+            self.outputs.push_back(Output::Event(Event::Connected { leg: id }));
+        }
+        match kind {
+            Kind::Audio(codec) => self.audio(now, id, codec, &header, buffer, len),
+            Kind::Event { clock } => self.telephone_event(now, id, clock, &header, buffer, len),
+            Kind::Unknown => None,
+        }
+    }
+
+    fn audio(
+        &mut self,
+        now: Instant,
+        from: LegId,
+        codec: Codec,
+        header: &Header,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let leg = self.legs.get_mut(&from)?;
+        // A browser goes on with sound under its events; a phone may not mark the end of one.
+        let clock = event_clock(leg);
+        let finished = leg.detector.finish(clock);
+        let peer = leg.peer;
+        if let Some((digit, duration)) = finished {
+            self.digit_over(now, from, clock, digit, duration);
+        }
+        let to = self.legs.get_mut(&peer?)?;
+        if !to.may_send() || to.sender.is_some() {
+            return None;
+        }
+        let (send, pt) = to.stream.as_ref()?.send?;
+        if send != codec {
+            let payload = header.payload(&buffer[..len])?;
+            to.take_foreign(now, codec, header, payload);
+            self.counters.packets_transcoded += 1;
+            return None;
+        }
+        self.forward(now, from, peer?, pt, header, buffer, len)
+    }
+
+    /// Passes a packet on under the other leg's source, in the buffer it came in.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        from: LegId,
+        to: LegId,
+        pt: u8,
+        header: &Header,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let leg = self.legs.get_mut(&to)?;
+        let (socket, destination) = leg.destination()?;
+        let clock = leg.stream.as_ref()?.send?.0.clock_rate();
+        let out = leg.outgoing.map(now, from, header, pt, clock);
+        let payload = header.payload(&buffer[..len])?.len();
+        // Extensions and contributing sources mean nothing to the other side: the payload moves
+        // up behind a plain header.
+        buffer.copy_within(header.len..header.len + payload, 12);
+        write_header(buffer, &out);
+        let plain = 12 + payload;
+        let len = match &mut leg.crypto {
+            Some(crypto) => crypto.outbound.protect_rtp(buffer, plain).ok()?,
+            None => plain,
+        };
+        leg.outgoing.sent(now, plain);
+        self.counters.packets_forwarded += 1;
+        Some(Forward { socket, destination, len })
+    }
+
+    /// Sends a packet that we made.
+    pub(super) fn send_own(&mut self, now: Instant, id: LegId, header: &Header, payload: &[u8]) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some((socket, destination)) = leg.destination() else { return };
+        let mut bytes = Vec::with_capacity(12 + payload.len() + MAX_OVERHEAD);
+        header.write(&mut bytes);
+        bytes.extend_from_slice(payload);
+        let plain = bytes.len();
+        if let Some(crypto) = &mut leg.crypto {
+            bytes.resize(plain + MAX_OVERHEAD, 0);
+            let Ok(len) = crypto.outbound.protect_rtp(&mut bytes, plain) else { return };
+            bytes.truncate(len);
+        }
+        leg.outgoing.sent(now, plain);
+        self.outputs.push_back(Output::Transmit { socket, destination, bytes });
+    }
+
+    /// Sends an RTCP compound that we made.
+    pub(super) fn send_rtcp(&mut self, id: LegId, mut bytes: Vec<u8>) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if leg.is_secure() && leg.crypto.is_none() {
+            return;
+        }
+        let Some((socket, destination)) = leg.destination() else { return };
+        let (socket, destination) = match (leg.browser.is_some(), leg.phone.rtcp) {
+            (false, Some(rtcp)) => (socket.rtcp(), rtcp),
+            _ => (socket, destination),
+        };
+        if let Some(crypto) = &mut leg.crypto {
+            let plain = bytes.len();
+            bytes.resize(plain + MAX_OVERHEAD, 0);
+            let Ok(len) = crypto.outbound.protect_rtcp(&mut bytes, plain) else { return };
+            bytes.truncate(len);
+        }
+        self.outputs.push_back(Output::Transmit { socket, destination, bytes });
+    }
+}
+
+pub(super) fn event_clock(leg: &Leg) -> u32 {
+    let events = leg.stream.as_ref().map(|s| &s.events);
+    events.and_then(|e| e.receive.first()).map_or(8000, |(_, clock)| *clock)
+}
+
+fn kind_of(leg: &Leg, pt: u8) -> Kind {
+    let Some(stream) = &leg.stream else { return Kind::Unknown };
+    if let Some((_, codec)) = stream.receive.iter().find(|(p, _)| *p == pt) {
+        return Kind::Audio(*codec);
+    }
+    match stream.events.receive.iter().find(|(p, _)| *p == pt) {
+        Some((_, clock)) => Kind::Event { clock: *clock },
+        None => Kind::Unknown,
+    }
+}
+
+/// The plain length, or why the packet is dropped; `None` when there are no keys yet.
+fn unprotect(
+    leg: &mut Leg,
+    buffer: &mut [u8],
+    len: usize,
+    is_rtcp: bool,
+) -> Result<usize, Option<srtp::Error>> {
+    let is_secure = leg.is_secure();
+    match &mut leg.crypto {
+        Some(crypto) if is_rtcp => crypto.inbound.unprotect_rtcp(&mut buffer[..len]).map_err(Some),
+        Some(crypto) => crypto.inbound.unprotect_rtp(&mut buffer[..len]).map_err(Some),
+        None if is_secure => Err(None),
+        None => Ok(len),
+    }
+}
+
+/// Whether an SDES packet from an unknown address has the peer's tag. The copy is checked, so
+/// that the packet itself is still whole for the path behind.
+fn is_authentic(leg: &mut Leg, buffer: &[u8], len: usize) -> bool {
+    let mut copy = buffer[..len].to_vec();
+    let Some(crypto) = &mut leg.crypto else { return false };
+    crypto.inbound.check_rtp(&mut copy)
+}
+
+/// Strict learning for a phone behind a NAT: only when signalling named a private address that
+/// sent nothing, only for a while, only from packets in order from one source, and then never
+/// again until a new description.
+fn learn(now: Instant, leg: &mut Leg, source: SocketAddr, packet: &[u8]) -> bool {
+    let phone = &mut leg.phone;
+    let may_learn = !phone.is_latched
+        && phone.learn_until.is_some_and(|until| now <= until)
+        && phone.signalled.is_none_or(|s| is_private(s.ip()) || s.ip() == source.ip());
+    let Some(header) = Header::parse(packet).filter(|_| may_learn) else { return false };
+    let known =
+        leg.stream.as_ref().is_some_and(|s| s.receive.iter().any(|(pt, _)| *pt == header.pt));
+    if !known {
+        return false;
+    }
+    let follows = phone.candidate.filter(|c| {
+        c.source == source && c.ssrc == header.ssrc && c.seq.wrapping_add(1) == header.seq
+    });
+    let in_order = follows.map_or(1, |c| c.in_order + 1);
+    phone.candidate = Some(Candidate { source, ssrc: header.ssrc, seq: header.seq, in_order });
+    in_order >= LEARN_PACKETS
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+fn write_header(buffer: &mut [u8], header: &Header) {
+    buffer[0] = 0x80;
+    buffer[1] = header.pt | if header.marker { 0x80 } else { 0 };
+    buffer[2..4].copy_from_slice(&header.seq.to_be_bytes());
+    buffer[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
+    buffer[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
+}
+
+/// A fifth of a second of sound in order from one unnamed source.
+const LEARN_PACKETS: u32 = 10;
