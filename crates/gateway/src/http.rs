@@ -4,7 +4,6 @@
 //! the time for a TLS handshake, for a request's head, and for a whole connection that does not
 //! become a WebSocket. Connections over the bound are closed at once; those that are in stay in.
 
-mod admission;
 mod site;
 mod upgrade;
 
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use crosspoint_net::{Admission, Permit};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
@@ -24,7 +24,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use admission::{Admission, Permit};
 pub(crate) use upgrade::Upgraded;
 
 use crate::config::Origins;

@@ -9,6 +9,7 @@ mod users;
 use std::sync::Arc;
 
 use crosspoint_base::Secret;
+use crosspoint_net::Admission;
 use crosspoint_state::{SqliteStore, Store, User, Writer};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -16,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::cli::{Failure, Output, unix_now};
 use crate::home::Home;
-use crate::http::{Admission, HttpServer};
+use crate::http::HttpServer;
 use crate::{certificate, log, passwords, tls};
 use announcement::Open;
 pub(crate) use overrides::Overrides;

@@ -1,1 +1,11 @@
-//! Placeholder until the crate's first code lands.
+//! Runs machines: gives them bytes and time, and sends what they say.
+//!
+//! [`SipTransport`] carries SIP over UDP, TCP, TLS and WebSocket. Nothing here decides anything
+//! about a protocol: a message is framed, parsed and handed on with the flow it came over.
+
+mod admission;
+mod local_address;
+mod sip_transport;
+
+pub use admission::{Admission, Permit};
+pub use sip_transport::{Arrival, BindError, SipTransport, SipTransportConfig, TransportCounters};

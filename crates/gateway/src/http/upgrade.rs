@@ -11,12 +11,13 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use crosspoint_net::Permit;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Arrival, Backend, Permit};
+use super::{Arrival, Backend};
 use crate::config::Origins;
 
 /// A connection after its WebSocket handshake. It keeps its place among the connections.

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crosspoint_net::Admission;
 use crosspoint_state::WriterHandle;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::http::{Admission, Backend, Upgraded};
+use crate::http::{Backend, Upgraded};
 use crate::metrics::{self, Page};
 
 /// The gateway as seen over HTTP.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Counts connections; clones share the count.
 #[derive(Debug, Clone)]
-pub(crate) struct Admission(Arc<Mutex<Counts>>);
+pub struct Admission(Arc<Mutex<Counts>>);
 
 #[derive(Debug)]
 struct Counts {
@@ -19,13 +19,14 @@ struct Counts {
 
 /// One connection's place, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     admission: Admission,
     source: IpAddr,
 }
 
 impl Admission {
-    pub(crate) fn new(max_total: usize, max_by_source: usize) -> Self {
+    #[must_use]
+    pub fn new(max_total: usize, max_by_source: usize) -> Self {
         Self(Arc::new(Mutex::new(Counts {
             total: 0,
             by_source: BTreeMap::new(),
@@ -36,7 +37,8 @@ impl Admission {
     }
 
     /// A place for a connection from `address`, if there is one.
-    pub(crate) fn admit(&self, address: IpAddr) -> Option<Permit> {
+    #[must_use]
+    pub fn admit(&self, address: IpAddr) -> Option<Permit> {
         let source = source_of(address);
         let mut counts = self.counts();
         let of_source = counts.by_source.get(&source).copied().unwrap_or(0);
@@ -50,11 +52,13 @@ impl Admission {
         Some(Permit { admission: self.clone(), source })
     }
 
-    pub(crate) fn open(&self) -> usize {
+    #[must_use]
+    pub fn open(&self) -> usize {
         self.counts().total
     }
 
-    pub(crate) fn refused(&self) -> u64 {
+    #[must_use]
+    pub fn refused(&self) -> u64 {
         self.counts().refused
     }
 

@@ -1,0 +1,105 @@
+//! Registrations and calls through the binary, by a phone on UDP.
+
+use std::time::Duration;
+
+use crosspoint_sip::{HeaderName, Method};
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+use crate::phone::Phone;
+use crate::sound::{Sound, media_address, share_of};
+
+/// A phone for one of the users of the first start.
+fn phone(gateway: &Gateway, index: usize) -> Phone {
+    let user = &gateway.ready()["users"][index];
+    let text = |key: &str| user[key].as_str().unwrap().to_owned();
+    Phone::new(gateway.address("udp"), &text("name"), &text("password"))
+}
+
+#[test]
+fn a_phone_registers_and_hears_itself_on_the_echo_number() {
+    let gateway = Gateway::start("");
+    let mut alice = phone(&gateway, 0);
+    let registered = alice.register(300);
+    assert_eq!(registered.status.0, 200);
+    assert!(registered.headers.has(&HeaderName::CONTACT));
+
+    let mut sound = Sound::new();
+    let (answered, mut call) = alice.call("600", &sound.description());
+    assert_eq!(answered.status.0, 200);
+    let far = media_address(&answered.body);
+    let heard = sound.talk(far, 1000.0, Duration::from_millis(1500));
+    assert!(heard.len() > 4000, "{} samples came back", heard.len());
+    let share = share_of(&heard[heard.len() / 2..], 1000.0);
+    assert!(share > 0.9, "only {share} of the sound is the tone");
+    assert_eq!(alice.hang_up(&mut call).status.0, 200);
+
+    let (code, folder) = gateway.stop();
+    assert_eq!(code, Some(0));
+    let gateway = Gateway::start_in(folder);
+    let records = gateway.command(&["cdr", "list"]);
+    assert_eq!(records.as_array().unwrap().len(), 1, "one call, one record");
+    assert_eq!(records[0]["cause"], "normal");
+    assert_eq!(records[0]["ended_by"], "front");
+    assert_eq!(records[0]["to"], "600");
+    assert_eq!(records[0]["from_user"], "alice");
+}
+
+#[test]
+fn a_wrong_password_is_refused() {
+    let gateway = Gateway::start("");
+    let mut mallory = Phone::new(gateway.address("udp"), "alice", "wrong");
+    assert_eq!(mallory.register(300).status.0, 401);
+}
+
+#[test]
+fn a_graceful_stop_says_goodbye_and_keeps_the_record() {
+    let gateway = Gateway::start("");
+    let mut alice = phone(&gateway, 0);
+    let (answered, _call) = alice.call("601", &Sound::new().description());
+    assert_eq!(answered.status.0, 200);
+    gateway.signal("-TERM");
+    alice.expect(&Method::BYE);
+    let (code, folder) = gateway.stop();
+    assert_eq!(code, Some(0));
+    let gateway = Gateway::start_in(folder);
+    let records = gateway.command(&["cdr", "list"]);
+    assert_eq!(records[0]["cause"], "shutdown");
+}
+
+#[test]
+fn a_restart_loses_no_registration_and_no_user() {
+    let gateway = Gateway::start("");
+    let address = gateway.address("udp");
+    let mut alice = phone(&gateway, 0);
+    assert_eq!(alice.register(300).status.0, 200);
+    let bob = gateway.ready()["users"][1].clone();
+    let (_, folder) = gateway.stop();
+    // The same port again, so that bob can call alice, who has not noticed anything.
+    let file = folder.path().join("crosspoint.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let udp = "transport = \"udp\"\naddress = \"127.0.0.1:0\"";
+    let again = format!("transport = \"udp\"\naddress = \"{address}\"");
+    std::fs::write(&file, text.replace(udp, &again)).unwrap();
+    let gateway = Gateway::start_in(folder);
+
+    let ringing = std::thread::spawn(move || alice.expect(&Method::INVITE));
+    let text = |key: &str| bob[key].as_str().unwrap().to_owned();
+    let mut bob = Phone::new(gateway.address("udp"), &text("name"), &text("password"));
+    let (_, _call) = bob.call("1001", &Sound::new().description());
+    let invite = ringing.join().unwrap();
+    assert!(invite.headers.has(&HeaderName::CONTACT));
+}
+
+#[test]
+fn a_user_added_meanwhile_can_sign_in() {
+    let gateway = Gateway::start("");
+    let added: Value = gateway.command(&["user", "add", "carol"]);
+    let mut carol =
+        Phone::new(gateway.address("udp"), "carol", added["password"].as_str().unwrap());
+    let registered = (0..10).any(|_| {
+        std::thread::sleep(Duration::from_millis(500));
+        carol.register(300).status.0 == 200
+    });
+    assert!(registered);
+}

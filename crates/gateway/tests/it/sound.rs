@@ -1,0 +1,95 @@
+//! RTP with a tone in it, and an ear for that tone: audio is verified by its content.
+
+use std::f64::consts::TAU;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// A phone's media side: PCMU, 20 ms a packet.
+pub(crate) struct Sound {
+    socket: UdpSocket,
+    sequence: u16,
+}
+
+impl Sound {
+    pub(crate) fn new() -> Self {
+        Self { socket: UdpSocket::bind("127.0.0.1:0").unwrap(), sequence: 1 }
+    }
+
+    /// What we tell the other side.
+    pub(crate) fn description(&self) -> String {
+        let port = self.socket.local_addr().unwrap().port();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
+             a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=sendrecv\r\n"
+        )
+    }
+
+    /// Sends a tone and listens meanwhile; gives what was heard.
+    pub(crate) fn talk(&mut self, to: SocketAddr, hertz: f64, length: Duration) -> Vec<f64> {
+        let start = Instant::now();
+        let mut heard = Vec::new();
+        let mut sent = 0_u32;
+        while start.elapsed() < length {
+            if start.elapsed() >= Duration::from_millis(20) * sent {
+                self.socket.send_to(&self.packet(sent, hertz), to).unwrap();
+                self.sequence = self.sequence.wrapping_add(1);
+                sent += 1;
+            }
+            let next = Duration::from_millis(20) * sent;
+            let pause = next.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+            self.socket.set_read_timeout(Some(pause)).unwrap();
+            let mut buffer = [0; 2048];
+            if let Ok((size, _)) = self.socket.recv_from(&mut buffer)
+                && size > 12
+                && buffer[1] & 0x7f == 0
+            {
+                heard.extend(buffer[12..size].iter().map(|byte| expand(*byte)));
+            }
+        }
+        heard
+    }
+
+    fn packet(&self, number: u32, hertz: f64) -> Vec<u8> {
+        let mut packet = vec![0x80, 0];
+        packet.extend(self.sequence.to_be_bytes());
+        packet.extend((number * 160).to_be_bytes());
+        packet.extend(0x5eed_5eed_u32.to_be_bytes());
+        let sample = |n: u32| 0.4 * (TAU * hertz * f64::from(number * 160 + n) / 8000.0).sin();
+        packet.extend((0..160).map(|n| compress(sample(n))));
+        packet
+    }
+}
+
+/// Where the other side wants its audio.
+pub(crate) fn media_address(description: &[u8]) -> SocketAddr {
+    let text = std::str::from_utf8(description).unwrap();
+    let after = |mark: &str| text.lines().find_map(|line| line.strip_prefix(mark)).unwrap();
+    let port = after("m=audio ").split(' ').next().unwrap();
+    format!("{}:{port}", after("c=IN IP4 ").trim()).parse().unwrap()
+}
+
+/// How much of the sound's energy is at `hertz`, from 0 to 1 (Goertzel).
+pub(crate) fn share_of(samples: &[f64], hertz: f64) -> f64 {
+    let step = 2.0 * (TAU * hertz / 8000.0).cos();
+    let (mut last, mut before) = (0.0, 0.0);
+    for sample in samples {
+        (last, before) = (sample + step * last - before, last);
+    }
+    let power = last * last + before * before - step * last * before;
+    let energy: f64 = samples.iter().map(|s| s * s).sum();
+    2.0 * power / (samples.len() as f64 * energy.max(f64::MIN_POSITIVE))
+}
+
+/// µ-law (ITU-T G.711) by its formula: good enough for a tone.
+fn compress(sample: f64) -> u8 {
+    let level = ((1.0 + 255.0 * sample.abs()).ln() / 256_f64.ln() * 127.0).round() as u8;
+    let sign = if sample < 0.0 { 0 } else { 0x80 };
+    sign | (0x7f - level)
+}
+
+fn expand(byte: u8) -> f64 {
+    let level = f64::from(0x7f - (byte & 0x7f)) / 127.0;
+    let size = (256_f64.powf(level) - 1.0) / 255.0;
+    if byte & 0x80 == 0 { -size } else { size }
+}
