@@ -1,0 +1,6 @@
+//! The drivers against real sockets on loopback.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod media_pool;
+mod sip_transport;
