@@ -208,6 +208,7 @@ pub enum Playback {
 
 /// What a call asks of the media plane about one leg.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
 pub enum MediaRequest {
     /// Creates the leg's media session.
     Open {
@@ -260,6 +261,7 @@ pub enum MediaRequest {
 
 /// What media control tells a call about one leg.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
 pub enum MediaNotice {
     Described {
         leg: LegId,

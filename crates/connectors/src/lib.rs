@@ -1,1 +1,3 @@
-//! Placeholder until the crate's first code lands.
+//! One module per outside protocol, each translating its wire format to the `call` vocabulary.
+
+pub mod sip_ua;

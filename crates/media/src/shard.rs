@@ -67,6 +67,7 @@ impl std::fmt::Debug for ShardConfig {
 
 /// What the shard wants done, besides forwarding the packet at hand.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "descriptions are what most events carry")]
 pub enum Output {
     Transmit {
         socket: SocketId,
@@ -298,7 +299,11 @@ impl Shard {
     }
 
     fn close(&mut self, id: LegId) {
-        let Some(leg) = self.legs.remove(&id) else { return };
+        let Some(leg) = self.legs.remove(&id) else {
+            // Refused for want of room: it carried nothing.
+            self.event(Event::Closed { leg: id, stats: crate::control::LegStats::default() });
+            return;
+        };
         self.by_ufrag.retain(|_, l| *l != id);
         self.by_browser.retain(|_, l| *l != id);
         if let Some(socket) = leg.socket {

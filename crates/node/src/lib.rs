@@ -1,1 +1,11 @@
-//! Placeholder until the crate's first code lands.
+//! One machine out of connectors, calls, router and media control.
+//!
+//! [`Node`] hears messages, media events and the passing of time, and says what to send, what to
+//! ask of the media plane and what to keep. It does no I/O: the shipped binary and the simulator
+//! host the same `Node`.
+
+mod media_control;
+mod node;
+mod switchboard;
+
+pub use node::{CallReport, Counters, Input, Node, NodeConfig, Output};

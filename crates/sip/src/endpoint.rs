@@ -37,7 +37,7 @@ pub struct EndpointConfig {
     pub max_pending_per_source: usize,
     /// Told to the peer with the 503 (RFC 3261 §20.33).
     pub retry_after_seconds: u32,
-    /// Host and port for our `Via`, for a flow's local address.
+    /// Host for our `Via` when the local address is a wildcard.
     pub via_host: Option<String>,
 }
 
@@ -81,6 +81,10 @@ pub enum Event {
         key: ClientKey,
     },
     TransportFailed {
+        key: ClientKey,
+    },
+    /// An INVITE of ours is over, its waiting for repeats included.
+    Ended {
         key: ClientKey,
     },
     /// No ACK came for a 2xx within 64·T1: the dialog must be ended (RFC 3261 §13.3.1.4).
@@ -478,8 +482,10 @@ impl Endpoint {
                 Action::AckMissing => {}
                 Action::Terminate => {
                     let ended = self.clients.remove(&key);
-                    if ended.is_some_and(|c| c.method == Method::CANCEL) {
-                        self.cancels.retain(|_, cancel| *cancel != key);
+                    match ended.map(|c| c.method) {
+                        Some(Method::CANCEL) => self.cancels.retain(|_, cancel| *cancel != key),
+                        Some(Method::INVITE) => self.event(Event::Ended { key }),
+                        _ => {}
                     }
                     for timer in ALL_TIMERS {
                         self.timers.cancel(&(Owner::Client(key), timer));
@@ -576,8 +582,10 @@ impl Endpoint {
 
     fn add_via(&mut self, request: &mut Request, flow: &Flow, branch: &str) {
         let sent_by = match &self.config.via_host {
-            Some(host) => format!("{host}:{}", flow.local.port()),
-            None => flow.local.to_string(),
+            Some(host) if flow.local.ip().is_unspecified() => {
+                format!("{host}:{}", flow.local.port())
+            }
+            _ => flow.local.to_string(),
         };
         let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport", flow.transport);
         request.headers.push_front(HeaderName::VIA, via);

@@ -2,6 +2,7 @@
 //!
 //! Bodies are bytes here; session descriptions belong to the `sdp` crate.
 
+pub mod dialog;
 pub mod digest;
 pub mod endpoint;
 pub mod framing;

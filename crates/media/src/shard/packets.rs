@@ -315,6 +315,7 @@ impl Shard {
     }
 
     /// Passes a packet on under the other leg's source, in the buffer it came in.
+    #[expect(clippy::too_many_arguments, reason = "one packet, two legs and a buffer")]
     pub(super) fn forward(
         &mut self,
         now: Instant,

@@ -1,0 +1,402 @@
+//! SIP as a connector: user agents over any transport, the registrar, and trunks.
+//!
+//! Owns the endpoint (transactions), the registrar and the digest verifier, and translates
+//! between INVITE dialogs and leg signals. A leg is one INVITE usage.
+
+mod auth;
+mod body;
+mod commands;
+mod inbound;
+mod indialog;
+mod leg;
+mod outbound;
+mod status;
+mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crosspoint_base::{BindingId, ConnectionId, Flow, LegId, Rng, TimerTable, Transmit, Transport};
+use crosspoint_call::{Cause, LegCommand, LegEvent};
+use crosspoint_sip::digest::{Credentials, UserHa1, Verifier, VerifierConfig};
+use crosspoint_sip::endpoint::{
+    ClientKey, Endpoint, EndpointConfig, Event, Output as Sent, ServerKey,
+};
+use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
+use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
+
+use leg::Leg;
+
+/// A configured SIP peer.
+#[derive(Debug, Clone)]
+pub struct TrunkConfig {
+    pub name: Arc<str>,
+    pub transport: Transport,
+    /// Where it is; the shell resolves names. Calls from this address come from the trunk.
+    pub address: SocketAddr,
+    /// The domain in requests to it.
+    pub domain: String,
+    /// For its challenges.
+    pub credentials: Option<Credentials>,
+    /// The local address to send from.
+    pub local: SocketAddr,
+}
+
+/// What the connector is made with.
+#[derive(Debug, Clone)]
+pub struct SipUaConfig {
+    /// Of the digest; named in every challenge.
+    pub realm: String,
+    /// The domain users live in.
+    pub domain: String,
+    /// Shown in Via and Contact where the local address is a wildcard.
+    pub advertised: IpAddr,
+    pub trunks: Vec<TrunkConfig>,
+    pub endpoint: EndpointConfig,
+    pub registrar: RegistrarConfig,
+    pub max_legs: usize,
+    pub user_agent: String,
+}
+
+/// What the connector wants done.
+#[derive(Debug)]
+pub enum Output {
+    Transmit(Transmit),
+    Leg(LegId, Box<LegEvent>),
+    /// A binding came, changed or went: to be kept over a restart.
+    Binding(Box<Change>),
+    Timeout(Option<Instant>),
+}
+
+/// What the connector has counted since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub endpoint: crosspoint_sip::endpoint::Counters,
+    pub registrations: u64,
+    pub challenges: u64,
+    pub auth_failures: u64,
+    pub refused_legs: u64,
+    pub malformed: u64,
+}
+
+/// What a client transaction of ours is for.
+#[derive(Debug)]
+enum ClientUse {
+    /// The INVITE of a back leg.
+    Invite(LegId),
+    /// The INVITE of a leg that was given up; a 2xx may still cross the CANCEL.
+    Abandoned(Box<Leg>),
+    Reoffer(LegId),
+    /// A request whose failure 481 or 408 ends the dialog (RFC 5057 §5.1).
+    InDialog(LegId),
+    /// An INVITE whose 2xx is acknowledged: repeats get the same ACK again.
+    Acknowledged(Box<(leg::SentAck, Request)>),
+    /// Nothing depends on its answer.
+    Forgotten,
+}
+
+/// What a server transaction that is not answered yet is for.
+#[derive(Debug, Clone, Copy)]
+enum ServerUse {
+    Invite(LegId),
+    Reoffer(LegId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Ring,
+    /// Retransmits a reliable provisional (RFC 3262 §3).
+    Reliable,
+    /// Tries a re-offer again after glare (RFC 3261 §14.1).
+    Glare,
+    /// Refreshes, or gives up, the session (RFC 4028).
+    Session,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SipUa {
+    config: SipUaConfig,
+    rng: Rng,
+    endpoint: Endpoint,
+    registrar: Registrar,
+    verifier: Verifier,
+    users: BTreeMap<Arc<str>, UserHa1>,
+    legs: BTreeMap<LegId, Leg>,
+    /// By Call-ID and our tag.
+    dialogs: BTreeMap<(Bytes, Bytes), LegId>,
+    clients: BTreeMap<ClientKey, ClientUse>,
+    servers: BTreeMap<ServerKey, ServerUse>,
+    /// 2xx of ours that wait for their ACK.
+    unacknowledged: BTreeMap<ServerKey, LegId>,
+    timers: TimerTable<(LegId, Timer)>,
+    next_leg: u64,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    is_draining: bool,
+}
+
+impl SipUa {
+    #[must_use]
+    pub fn new(config: SipUaConfig, mut rng: Rng) -> Self {
+        let endpoint = EndpointConfig {
+            via_host: Some(host_text(config.advertised)),
+            ..config.endpoint.clone()
+        };
+        Self {
+            endpoint: Endpoint::new(endpoint, rng.fork()),
+            registrar: Registrar::new(config.registrar.clone()),
+            verifier: Verifier::new(VerifierConfig::new(config.realm.clone()), rng.fork()),
+            users: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            unacknowledged: BTreeMap::new(),
+            timers: TimerTable::new(),
+            next_leg: 0,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            is_draining: false,
+            config,
+            rng,
+        }
+    }
+
+    /// Replaces who may sign in. Users that are gone lose their bindings.
+    pub fn set_users(&mut self, users: BTreeMap<Arc<str>, UserHa1>) {
+        let gone: Vec<Arc<str>> =
+            self.users.keys().filter(|u| !users.contains_key(*u)).cloned().collect();
+        for user in gone {
+            self.registrar.forget_user(&user);
+        }
+        self.users = users;
+        self.settle_registrar();
+    }
+
+    /// Puts back a binding kept over a restart.
+    pub fn restore_binding(
+        &mut self,
+        user: Arc<str>,
+        contact: crosspoint_sip::Uri,
+        flow: Flow,
+        expires: Instant,
+    ) {
+        self.registrar.restore(user, contact, flow, expires);
+        // It is kept already.
+        while self.registrar.poll_change().is_some() {}
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { endpoint: self.endpoint.counters(), ..self.counters }
+    }
+
+    #[must_use]
+    pub fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    #[must_use]
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// Transactions that live, finished ones in their waiting time included.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        self.endpoint.transactions()
+    }
+
+    /// Where a user is signed in: binding, and whether a browser is behind it.
+    pub fn bindings_of(&self, user: &str) -> impl Iterator<Item = (BindingId, bool)> {
+        self.registrar.bindings_of(user).map(|b| (b.id, is_browser(b)))
+    }
+
+    /// A fresh leg id; back legs of every connector are numbered here too.
+    pub fn next_leg_id(&mut self) -> LegId {
+        self.next_leg += 1;
+        LegId(self.next_leg)
+    }
+
+    /// From now on new calls are refused with 503.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// The next thing to do. Call until it gives `Timeout`.
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| {
+            let times =
+                [self.endpoint_timeout(), self.timers.next(), self.registrar.next_timeout()];
+            Output::Timeout(times.into_iter().flatten().min())
+        })
+    }
+
+    fn endpoint_timeout(&mut self) -> Option<Instant> {
+        match self.endpoint.poll_output() {
+            Sent::Timeout(at) => at,
+            // Everything else was taken by `settle`.
+            Sent::Transmit(transmit) => {
+                self.outputs.push_back(Output::Transmit(transmit));
+                None
+            }
+            Sent::Event(_) => None,
+        }
+    }
+
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        self.endpoint.handle_message(now, flow, message);
+        self.settle(now);
+    }
+
+    /// A message that did not parse: answered when it says enough.
+    pub fn handle_malformed(&mut self, flow: Flow, answer: Option<&Response>) {
+        self.counters.malformed += 1;
+        if let Some(answer) = answer {
+            self.endpoint.resend(flow, answer.print());
+        }
+        self.take_transmits();
+    }
+
+    pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.registrar.handle_connection_closed(connection);
+        self.endpoint.handle_connection_closed(now, connection);
+        self.settle(now);
+    }
+
+    pub fn handle_transport_error(&mut self, now: Instant, flow: &Flow) {
+        self.endpoint.handle_transport_error(now, flow);
+        self.settle(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.registrar.handle_timeout(now);
+        while let Some((leg, timer)) = self.timers.pop_due(now) {
+            self.timer_due(now, leg, timer);
+        }
+        self.settle(now);
+    }
+
+    pub fn handle_command(&mut self, now: Instant, leg: LegId, command: LegCommand) {
+        self.command(now, leg, command);
+        self.settle(now);
+    }
+
+    /// Lets the endpoint say what it has, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            match self.endpoint.poll_output() {
+                Sent::Transmit(transmit) => self.outputs.push_back(Output::Transmit(transmit)),
+                Sent::Event(event) => self.handle_event(now, *event),
+                Sent::Timeout(_) => break,
+            }
+        }
+        self.settle_registrar();
+    }
+
+    fn take_transmits(&mut self) {
+        while let Sent::Transmit(transmit) = self.endpoint.poll_output() {
+            self.outputs.push_back(Output::Transmit(transmit));
+        }
+    }
+
+    fn settle_registrar(&mut self) {
+        while let Some(change) = self.registrar.poll_change() {
+            self.outputs.push_back(Output::Binding(Box::new(change)));
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { key, flow, request } => self.handle_request(now, key, flow, &request),
+            Event::Ack { flow, request } => self.handle_ack(now, flow, &request),
+            Event::Cancelled { key, .. } => self.handle_cancel(now, key),
+            Event::Response { key, flow, response } => {
+                self.handle_response(now, key, flow, &response);
+            }
+            Event::TimedOut { key } => {
+                self.client_failed(now, key, StatusCode::REQUEST_TIMEOUT);
+            }
+            Event::TransportFailed { key } => {
+                self.client_failed(now, key, StatusCode::SERVICE_UNAVAILABLE);
+            }
+            Event::Ended { key } => {
+                self.clients.remove(&key);
+            }
+            Event::AckMissing { key } => {
+                if let Some(leg) = self.unacknowledged.remove(&key) {
+                    self.hang_up(now, leg, Cause::SignalingLost);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, leg: LegId, event: LegEvent) {
+        self.outputs.push_back(Output::Leg(leg, Box::new(event)));
+    }
+
+    fn respond(&mut self, now: Instant, key: ServerKey, response: &mut Response) {
+        response.headers.push(HeaderName::SERVER, self.config.user_agent.clone());
+        self.endpoint.respond(now, key, response);
+    }
+
+    /// A plain response without a body. Dialog-less ones get a tag too (RFC 3261 §8.2.6.2).
+    fn refuse(&mut self, now: Instant, key: ServerKey, request: &Request, status: StatusCode) {
+        let mut response = Response::for_request(request, status);
+        self.tag(&mut response);
+        if status == StatusCode::METHOD_NOT_ALLOWED || status == StatusCode::NOT_IMPLEMENTED {
+            response.headers.push(HeaderName::ALLOW, ALLOW);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers.push(HeaderName::RETRY_AFTER, "5");
+        }
+        self.respond(now, key, &mut response);
+    }
+
+    fn tag(&mut self, response: &mut Response) {
+        let has_tag = response.headers.to().is_some_and(|to| to.tag().is_some());
+        if let Some(to) = response.headers.first(&HeaderName::TO).filter(|_| !has_tag) {
+            let tag = self.rng.hex(8);
+            let tagged = Bytes::from([to.as_ref(), b";tag=", tag.as_bytes()].concat());
+            response.headers.set(HeaderName::TO, tagged);
+        }
+    }
+
+    /// Our Contact on a flow.
+    fn contact(&self, flow: &Flow) -> String {
+        let ip =
+            if flow.local.ip().is_unspecified() { self.config.advertised } else { flow.local.ip() };
+        let transport = match flow.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+            // RFC 7118 §5.2: one token for both.
+            Transport::Ws | Transport::Wss => ";transport=ws",
+        };
+        format!("<sip:crosspoint@{}:{}{transport}>", host_text(ip), flow.local.port())
+    }
+}
+
+fn is_browser(binding: &Binding) -> bool {
+    binding.flow.transport.is_websocket()
+}
+
+fn host_text(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+const ALLOW: &str =
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE";
+const SUPPORTED: &str = "100rel, timer, replaces, outbound, path, trickle-ice, norefersub";
+/// Extensions a request may require of us.
+const KNOWN_EXTENSIONS: [&str; 5] = ["100rel", "timer", "outbound", "path", "trickle-ice"];
+/// Base of retransmissions (RFC 3261 T1).
+const T1: Duration = Duration::from_millis(500);

@@ -1,0 +1,109 @@
+//! Who is speaking: digest for users, address for trunks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crosspoint_base::Flow;
+use crosspoint_sip::digest::Verdict;
+use crosspoint_sip::endpoint::ServerKey;
+use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
+
+use super::SipUa;
+
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sender {
+    User(Arc<str>),
+    /// Index into the configured trunks.
+    Trunk(usize),
+}
+
+impl SipUa {
+    /// Finds out who sent a request, or answers it with a challenge or refusal.
+    pub(super) fn authenticate(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        flow: &Flow,
+        request: &Request,
+    ) -> Option<Sender> {
+        if let Some(trunk) = self.trunk_at(flow) {
+            return Some(Sender::Trunk(trunk));
+        }
+        let (name, challenge_name, status) = if request.method == Method::REGISTER {
+            (HeaderName::AUTHORIZATION, HeaderName::WWW_AUTHENTICATE, StatusCode::UNAUTHORIZED)
+        } else {
+            (
+                HeaderName::PROXY_AUTHORIZATION,
+                HeaderName::PROXY_AUTHENTICATE,
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            )
+        };
+        // Some clients answer either challenge with either header.
+        let other = HeaderName::AUTHORIZATION;
+        let values: Vec<_> =
+            request.headers.all(&name).chain(request.headers.all(&other)).cloned().collect();
+        let users = &self.users;
+        let verdict =
+            self.verifier.verify(now, &request.method, values.into_iter(), |user| users.get(user));
+        let stale = match verdict {
+            Verdict::Valid { user } => {
+                let user = self.users.get_key_value(user.as_str()).map(|(u, _)| u.clone())?;
+                return self.own_identity(now, key, request, user);
+            }
+            Verdict::Malformed(_) => {
+                self.counters.auth_failures += 1;
+                self.refuse(now, key, request, StatusCode::BAD_REQUEST);
+                return None;
+            }
+            Verdict::Stale => true,
+            Verdict::Wrong => {
+                self.counters.auth_failures += 1;
+                false
+            }
+            Verdict::Missing => false,
+        };
+        self.counters.challenges += 1;
+        let mut response = Response::for_request(request, status);
+        self.tag(&mut response);
+        for value in self.verifier.challenge(now, stale) {
+            response.headers.push(challenge_name.clone(), value);
+        }
+        self.respond(now, key, &mut response);
+        None
+    }
+
+    /// A user may speak for itself only: the From (and the To of a REGISTER) must be its own.
+    fn own_identity(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Request,
+        user: Arc<str>,
+    ) -> Option<Sender> {
+        let claimed = if request.method == Method::REGISTER {
+            request.headers.to()
+        } else {
+            request.headers.from()
+        };
+        let claimed = claimed.and_then(|c| c.uri.user_decoded());
+        if claimed.as_deref() == Some(&*user) {
+            return Some(Sender::User(user));
+        }
+        self.counters.auth_failures += 1;
+        self.refuse(now, key, request, StatusCode::FORBIDDEN);
+        None
+    }
+
+    /// The trunk a flow comes from: by address, never over a browser's connection.
+    fn trunk_at(&self, flow: &Flow) -> Option<usize> {
+        if flow.transport.is_websocket() {
+            return None;
+        }
+        self.config.trunks.iter().position(|t| {
+            let same_port = t.address.port() == flow.remote.port();
+            // Loopback carries trunks and phones side by side, so there the port tells them.
+            t.address.ip() == flow.remote.ip() && (same_port || !t.address.ip().is_loopback())
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! Requests from outside any dialog: REGISTER, INVITE, OPTIONS and the rest.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crosspoint_base::{Flow, Gcid, Private};
+use crosspoint_call::{Cause, Identity, IncomingOffer, LegEvent, Profile, SrtpPolicy};
+use crosspoint_sdp::Session;
+use crosspoint_sip::dialog::Dialog;
+use crosspoint_sip::endpoint::ServerKey;
+use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
+
+use super::auth::Sender;
+use super::body::{Described, description};
+use super::leg::{Incoming, Leg, Phase};
+use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
+
+impl SipUa {
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        flow: Flow,
+        request: &Request,
+    ) {
+        let to_tag = request.headers.to().and_then(|to| to.tag());
+        if let (Some(tag), Some(call_id)) = (to_tag, request.headers.call_id()) {
+            match self.dialogs.get(&(call_id.clone(), tag)).copied() {
+                Some(leg) => self.request_in_dialog(now, key, flow, leg, request),
+                // RFC 3261 §12.2.2. Keep-alive OPTIONS of a forgotten dialog get it too.
+                None => self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST),
+            }
+            return;
+        }
+        if request.headers.max_forwards() == Some(0) && request.method != Method::REGISTER {
+            self.refuse(now, key, request, StatusCode::TOO_MANY_HOPS);
+        } else if !self.requirements_met(now, key, request) {
+        } else if request.method == Method::OPTIONS {
+            self.options(now, key, request);
+        } else if request.method == Method::REGISTER {
+            self.register(now, key, flow, request);
+        } else if request.method == Method::INVITE {
+            self.invite(now, key, flow, request);
+        } else if request.method == Method::MESSAGE
+            || request.method == Method::SUBSCRIBE
+            || request.method == Method::PUBLISH
+            || request.method == Method::REFER
+        {
+            // Only to somebody who may speak here is told what is not served.
+            if self.authenticate(now, key, &flow, request).is_some() {
+                let status = if request.method == Method::SUBSCRIBE {
+                    StatusCode::BAD_EVENT
+                } else {
+                    StatusCode::METHOD_NOT_ALLOWED
+                };
+                self.refuse(now, key, request, status);
+            }
+        } else if request.method.is_known() {
+            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
+        } else {
+            self.refuse(now, key, request, StatusCode::NOT_IMPLEMENTED);
+        }
+    }
+
+    /// RFC 3261 §8.2.2.3.
+    fn requirements_met(&mut self, now: Instant, key: ServerKey, request: &Request) -> bool {
+        let unknown: Vec<String> = request
+            .headers
+            .values(&HeaderName::REQUIRE)
+            .map(|v| String::from_utf8_lossy(&v).into_owned())
+            .filter(|v| !KNOWN_EXTENSIONS.contains(&v.to_ascii_lowercase().as_str()))
+            .take(16)
+            .collect();
+        if unknown.is_empty() {
+            return true;
+        }
+        let mut response = Response::for_request(request, StatusCode::BAD_EXTENSION);
+        self.tag(&mut response);
+        response.headers.push(HeaderName::UNSUPPORTED, unknown.join(", "));
+        self.respond(now, key, &mut response);
+        false
+    }
+
+    pub(super) fn options(&mut self, now: Instant, key: ServerKey, request: &Request) {
+        let mut response = Response::for_request(request, StatusCode::OK);
+        self.tag(&mut response);
+        response.headers.push(HeaderName::ALLOW, ALLOW);
+        response.headers.push(HeaderName::SUPPORTED, SUPPORTED);
+        response.headers.push(HeaderName::ACCEPT, "application/sdp");
+        self.respond(now, key, &mut response);
+    }
+
+    fn register(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
+        let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
+        let Sender::User(user) = sender else {
+            // A trunk has no place among the users.
+            self.refuse(now, key, request, StatusCode::FORBIDDEN);
+            return;
+        };
+        self.counters.registrations += 1;
+        let mut response = self.registrar.handle_register(now, &user, request, flow);
+        self.tag(&mut response);
+        self.respond(now, key, &mut response);
+    }
+
+    fn invite(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
+        let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
+        if self.is_draining || self.legs.len() >= self.config.max_legs {
+            self.counters.refused_legs += 1;
+            self.refuse(now, key, request, StatusCode::SERVICE_UNAVAILABLE);
+            return;
+        }
+        let Ok(described) = self.offered(now, key, request) else { return };
+        let Some(to) = request.uri.user_decoded() else {
+            self.refuse(now, key, request, StatusCode::ADDRESS_INCOMPLETE);
+            return;
+        };
+        if !self.session_timer_fits(now, key, request) {
+            return;
+        }
+        let id = self.next_leg_id();
+        let local_tag = self.rng.hex(8);
+        let Some(dialog) = Dialog::as_callee(request, &local_tag, flow) else {
+            self.refuse(now, key, request, StatusCode::BAD_REQUEST);
+            return;
+        };
+        let late_offer = described.is_none();
+        let mut leg = Leg::new(
+            Phase::Incoming(Box::new(Incoming {
+                key,
+                request: request.clone(),
+                local_tag,
+                late_offer,
+                reliable: None,
+                next_rseq: 1 + self.rng.below(1 << 16),
+                queued: Default::default(),
+            })),
+            flow,
+        );
+        leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
+        leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
+        let (user, trunk) = match &sender {
+            Sender::User(user) => (Some(user.clone()), None),
+            Sender::Trunk(index) => {
+                leg.trunk = Some(*index);
+                (None, self.config.trunks.get(*index).map(|t| t.name.clone()))
+            }
+        };
+        leg.user.clone_from(&user);
+        self.dialogs.insert((dialog.call_id.clone(), dialog.local_tag().clone()), id);
+        leg.dialog = Some(dialog);
+        let trickle = leg.peer.trickles;
+        self.legs.insert(id, leg);
+        self.servers.insert(key, ServerUse::Invite(id));
+        let offer = incoming_offer(request, &flow, to, described, user, trunk, trickle);
+        self.tell(id, LegEvent::Offer(Box::new(offer)));
+    }
+
+    /// The description of a new INVITE; one that cannot be read is answered here.
+    fn offered(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Request,
+    ) -> Result<Option<Session>, ()> {
+        match description(&request.headers, &request.body) {
+            Described::Nothing => Ok(None),
+            Described::Session(session) => Ok(Some(*session)),
+            Described::UnknownType => {
+                let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+                let mut response = Response::for_request(request, status);
+                self.tag(&mut response);
+                response.headers.push(HeaderName::ACCEPT, "application/sdp");
+                self.respond(now, key, &mut response);
+                Err(())
+            }
+            Described::Malformed => {
+                self.refuse(now, key, request, StatusCode::BAD_REQUEST);
+                Err(())
+            }
+        }
+    }
+
+    /// RFC 3261 §9.2: the caller gave up before an answer.
+    pub(super) fn handle_cancel(&mut self, now: Instant, key: ServerKey) {
+        match self.servers.get(&key).copied() {
+            Some(ServerUse::Invite(leg)) => {
+                self.finish_incoming(now, leg, StatusCode::REQUEST_TERMINATED, None);
+                self.end(leg, Cause::Cancelled);
+            }
+            Some(ServerUse::Reoffer(leg)) => {
+                self.refuse_reoffer(now, leg, StatusCode::REQUEST_TERMINATED);
+            }
+            None => {}
+        }
+    }
+}
+
+/// What the call hears of a new INVITE.
+fn incoming_offer(
+    request: &Request,
+    flow: &Flow,
+    to: String,
+    description: Option<Session>,
+    user: Option<Arc<str>>,
+    trunk: Option<Arc<str>>,
+    trickle: bool,
+) -> IncomingOffer {
+    let from = request.headers.from();
+    let address = from.as_ref().and_then(|f| f.uri.user_decoded()).unwrap_or_default();
+    let is_browser = flow.transport.is_websocket();
+    IncomingOffer {
+        from: Identity {
+            address: Private(address),
+            display_name: from.and_then(|f| f.display_text()).map(Private),
+            user,
+        },
+        to: Private(to),
+        description,
+        profile: if is_browser { Profile::WebRtc } else { Profile::Rtp(SrtpPolicy::Off) },
+        trunk,
+        gcid: request
+            .headers
+            .call_id()
+            .and_then(|id| Gcid::from_peer(std::str::from_utf8(id).ok()?)),
+        trickle,
+    }
+}

@@ -1,0 +1,224 @@
+//! Requests inside a dialog: ACK, BYE, re-INVITE, UPDATE, PRACK, INFO, REFER.
+
+use std::time::Instant;
+
+use crosspoint_base::{Flow, LegId, Private};
+use crosspoint_call::{Candidate, Cause, LegEvent, TransferTarget};
+use crosspoint_sdp::fragment::Fragment;
+use crosspoint_sip::endpoint::ServerKey;
+use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
+
+use super::body::{self, Described, description};
+use super::leg::{Offer, Phase};
+use super::{ServerUse, SipUa};
+
+impl SipUa {
+    pub(super) fn request_in_dialog(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        flow: Flow,
+        id: LegId,
+        request: &Request,
+    ) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let in_order = leg.dialog.as_mut().is_some_and(|d| d.take_request(request, flow));
+        if !in_order {
+            // RFC 3261 §12.2.2: an older request came late.
+            self.refuse(now, key, request, StatusCode::SERVER_INTERNAL_ERROR);
+        } else if request.method == Method::BYE {
+            self.accept(now, key, request);
+            self.finish_incoming(now, id, StatusCode::REQUEST_TERMINATED, None);
+            self.end(id, Cause::Normal);
+        } else if request.method == Method::INVITE || request.method == Method::UPDATE {
+            self.reoffer_arrived(now, key, id, request);
+        } else if request.method == Method::PRACK {
+            self.prack_arrived(now, key, id, request);
+        } else if request.method == Method::INFO {
+            self.info_arrived(now, key, id, request);
+        } else if request.method == Method::REFER {
+            self.refer_arrived(now, key, id, request);
+        } else if request.method == Method::OPTIONS {
+            self.options(now, key, request);
+        } else if request.method == Method::NOTIFY || request.method == Method::MESSAGE {
+            // A NOTIFY of a transfer we did not ask for changes nothing; a chat line is lost.
+            self.accept(now, key, request);
+        } else {
+            self.refuse(now, key, request, StatusCode::METHOD_NOT_ALLOWED);
+        }
+    }
+
+    fn accept(&mut self, now: Instant, key: ServerKey, request: &Request) {
+        let mut response = Response::for_request(request, StatusCode::OK);
+        self.respond(now, key, &mut response);
+    }
+
+    /// The ACK of a 2xx.
+    pub(super) fn handle_ack(&mut self, now: Instant, flow: Flow, request: &Request) {
+        let tag = request.headers.to().and_then(|to| to.tag());
+        let found = request
+            .headers
+            .call_id()
+            .zip(tag)
+            .and_then(|(call_id, tag)| self.dialogs.get(&(call_id.clone(), tag)).copied());
+        let Some(id) = found else { return };
+        self.unacknowledged.retain(|_, leg| *leg != id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if let Some(dialog) = &mut leg.dialog
+            && dialog.flow.connection.is_some()
+        {
+            dialog.flow = flow;
+        }
+        if matches!(leg.offer, Offer::AwaitingAck) {
+            leg.offer = Offer::None;
+            match description(&request.headers, &request.body) {
+                Described::Session(session) => {
+                    self.tell(id, LegEvent::Confirm(Some(*session)));
+                }
+                // Our offer was never answered (RFC 3261 §13.2.2.4).
+                Described::Nothing | Described::UnknownType | Described::Malformed => {
+                    self.hang_up(now, id, Cause::BadDescription);
+                }
+            }
+        } else {
+            self.tell(id, LegEvent::Confirm(None));
+        }
+    }
+
+    fn reoffer_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let is_invite = request.method == Method::INVITE;
+        let is_up = matches!(leg.phase, Phase::Confirmed);
+        let described = description(&request.headers, &request.body);
+        let status = match (&leg.offer, &described) {
+            (_, Described::UnknownType) => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            (_, Described::Malformed) => Some(StatusCode::BAD_REQUEST),
+            // An UPDATE without a description only refreshes the session.
+            (_, Described::Nothing) if !is_invite => None,
+            // RFC 3261 §14.2, RFC 3311 §5.2.
+            (Offer::Ours { .. } | Offer::AwaitingAck, _) => Some(StatusCode::REQUEST_PENDING),
+            (Offer::Theirs { .. }, _) => Some(StatusCode::SERVER_INTERNAL_ERROR),
+            (Offer::None, _) if is_invite && !is_up => Some(StatusCode::REQUEST_PENDING),
+            // An early UPDATE needs an offer that was answered (RFC 3311 §5.1).
+            (Offer::None, Described::Session(_)) if !is_up && leg.early_answer.is_none() => {
+                Some(StatusCode::REQUEST_PENDING)
+            }
+            (Offer::None, _) => None,
+        };
+        if let Some(status) = status {
+            let mut response = Response::for_request(request, status);
+            if status == StatusCode::SERVER_INTERNAL_ERROR {
+                response.headers.push(HeaderName::RETRY_AFTER, "2");
+            }
+            self.respond(now, key, &mut response);
+            return;
+        }
+        self.session_refreshed(now, id, request);
+        let (session, late) = match described {
+            Described::Session(session) => (Some(*session), false),
+            _ if is_invite => (None, true),
+            _ => {
+                let mut response = Response::for_request(request, StatusCode::OK);
+                self.dialog_headers(id, &mut response);
+                self.session_headers(id, &mut response);
+                self.respond(now, key, &mut response);
+                return;
+            }
+        };
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.offer = Offer::Theirs { key, request: Box::new(request.clone()), late };
+        }
+        self.servers.insert(key, ServerUse::Reoffer(id));
+        self.tell(id, LegEvent::Reoffer(session));
+    }
+
+    fn info_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
+        let kind = body::content_type(&request.headers);
+        if kind == body::SDP_FRAGMENT {
+            self.accept(now, key, request);
+            let fragment = Fragment::parse(&request.body);
+            for candidate in fragment.candidates {
+                let candidate = Candidate {
+                    text: candidate.0,
+                    mid: fragment.mid.clone(),
+                    ufrag: fragment.ufrag.clone(),
+                };
+                self.tell(id, LegEvent::Candidate(candidate));
+            }
+            if fragment.end_of_candidates {
+                self.tell(id, LegEvent::EndOfCandidates);
+            }
+        } else if let Some((digit, duration)) = body::digit(&request.headers, &request.body) {
+            self.accept(now, key, request);
+            self.tell(id, LegEvent::Dtmf(digit, duration));
+        } else if kind == body::DTMF_RELAY || kind == "application/dtmf" {
+            self.refuse(now, key, request, StatusCode::BAD_REQUEST);
+        } else if request.headers.has(&HeaderName::INFO_PACKAGE) {
+            self.refuse(now, key, request, StatusCode::BAD_INFO_PACKAGE);
+        } else if request.body.is_empty() {
+            // RFC 2976 keep-alives.
+            self.accept(now, key, request);
+        } else {
+            self.refuse(now, key, request, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+    }
+
+    /// A blind transfer (RFC 3515): carried out by us.
+    fn refer_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let target = request.headers.first(&HeaderName::REFER_TO).and_then(NameAddr::parse);
+        let to = target.as_ref().and_then(|t| t.uri.user_decoded());
+        let has_replaces = target
+            .as_ref()
+            .and_then(|t| t.uri.headers())
+            .is_some_and(|h| h.to_ascii_lowercase().windows(8).any(|w| w == b"replaces"));
+        let status = match &to {
+            None => StatusCode::BAD_REQUEST,
+            // An attended transfer names another dialog: taking it for a blind one would ring
+            // somebody who is already in a call.
+            Some(_) if has_replaces => StatusCode::NOT_IMPLEMENTED,
+            Some(_) if leg.refer || !matches!(leg.phase, Phase::Confirmed) => {
+                StatusCode::REQUEST_PENDING
+            }
+            Some(_) => StatusCode::ACCEPTED,
+        };
+        if status != StatusCode::ACCEPTED {
+            self.refuse(now, key, request, status);
+            return;
+        }
+        let wants_no_news = request
+            .headers
+            .first(&HeaderName::REFER_SUB)
+            .is_some_and(|v| v.eq_ignore_ascii_case(b"false"));
+        leg.refer = !wants_no_news;
+        let mut response = Response::for_request(request, StatusCode::ACCEPTED);
+        self.dialog_headers(id, &mut response);
+        if wants_no_news {
+            response.headers.push(HeaderName::REFER_SUB, "false");
+        }
+        self.respond(now, key, &mut response);
+        let to = to.unwrap_or_default();
+        self.tell(id, LegEvent::Transfer(TransferTarget::Blind(Private(to))));
+    }
+
+    /// RFC 3262 §3: the peer has our reliable provisional.
+    fn prack_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
+        let acked = request.headers.number(&HeaderName::RACK);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Phase::Incoming(incoming) = &mut leg.phase else {
+            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
+            return;
+        };
+        if incoming.reliable.as_ref().map(|r| r.rseq) != acked {
+            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
+            return;
+        }
+        incoming.reliable = None;
+        let next = incoming.queued.pop_front();
+        self.timers.cancel(&(id, super::Timer::Reliable));
+        self.accept(now, key, request);
+        if let Some(next) = next {
+            self.send_incoming(now, id, next);
+        }
+    }
+}

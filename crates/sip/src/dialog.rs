@@ -1,0 +1,166 @@
+//! Dialogs (RFC 3261 §12): identity, route set, and requests inside them.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use crosspoint_base::Flow;
+
+use crate::{HeaderName, Method, NameAddr, Request, Response, Uri};
+
+/// One dialog, from our side.
+#[derive(Debug, Clone)]
+pub struct Dialog {
+    pub call_id: Bytes,
+    /// Our From or To value, with our tag.
+    local: Bytes,
+    /// The peer's, with its tag once known.
+    remote: Bytes,
+    local_tag: Bytes,
+    remote_tag: Bytes,
+    local_cseq: u32,
+    remote_cseq: Option<u32>,
+    pub remote_target: Uri,
+    route_set: Vec<Bytes>,
+    pub flow: Flow,
+    /// The peer's own address leads nowhere: everything goes back over the flow.
+    by_flow: bool,
+}
+
+impl Dialog {
+    /// As the called side (RFC 3261 §12.1.1). `local_tag` is the tag of our responses.
+    #[must_use]
+    pub fn as_callee(request: &Request, local_tag: &str, flow: Flow) -> Option<Self> {
+        let headers = &request.headers;
+        let to = headers.first(&HeaderName::TO)?;
+        let contact = headers.contacts().next()?;
+        Some(Self {
+            call_id: headers.call_id()?.clone(),
+            local: Bytes::from([to.as_ref(), b";tag=", local_tag.as_bytes()].concat()),
+            remote: headers.first(&HeaderName::FROM)?.clone(),
+            local_tag: Bytes::copy_from_slice(local_tag.as_bytes()),
+            remote_tag: headers.from()?.tag().unwrap_or_default(),
+            local_cseq: 0,
+            remote_cseq: headers.cseq().map(|c| c.number),
+            by_flow: is_by_flow(&contact.uri, &flow),
+            remote_target: contact.uri,
+            route_set: headers.values(&HeaderName::RECORD_ROUTE).take(MAX_ROUTES).collect(),
+            flow,
+        })
+    }
+
+    /// As the calling side (RFC 3261 §12.1.2), from a response with a To tag.
+    #[must_use]
+    pub fn as_caller(request: &Request, response: &Response, flow: Flow) -> Option<Self> {
+        let headers = &response.headers;
+        let remote_tag = headers.to()?.tag()?;
+        let contact = headers.contacts().next().map(|c| c.uri);
+        let target = contact.unwrap_or_else(|| request.uri.clone());
+        let mut route_set: Vec<Bytes> =
+            headers.values(&HeaderName::RECORD_ROUTE).take(MAX_ROUTES).collect();
+        route_set.reverse();
+        Some(Self {
+            call_id: request.headers.call_id()?.clone(),
+            local: request.headers.first(&HeaderName::FROM)?.clone(),
+            remote: headers.first(&HeaderName::TO)?.clone(),
+            local_tag: request.headers.from()?.tag()?,
+            remote_tag,
+            local_cseq: request.headers.cseq()?.number,
+            remote_cseq: None,
+            by_flow: is_by_flow(&target, &flow),
+            remote_target: target,
+            route_set,
+            flow,
+        })
+    }
+
+    #[must_use]
+    pub fn local_tag(&self) -> &Bytes {
+        &self.local_tag
+    }
+
+    #[must_use]
+    pub fn remote_tag(&self) -> &Bytes {
+        &self.remote_tag
+    }
+
+    /// A request inside the dialog (RFC 3261 §12.2.1.1). An ACK carries the INVITE's number.
+    pub fn request(&mut self, method: Method, ack_of: Option<u32>) -> Request {
+        let number = ack_of.unwrap_or_else(|| {
+            self.local_cseq += 1;
+            self.local_cseq
+        });
+        let mut request = Request::new(method.clone(), self.remote_target.clone());
+        for route in &self.route_set {
+            request.headers.push(HeaderName::ROUTE, route.clone());
+        }
+        request.headers.push(HeaderName::MAX_FORWARDS, "70");
+        request.headers.push(HeaderName::FROM, self.local.clone());
+        request.headers.push(HeaderName::TO, self.remote.clone());
+        request.headers.push(HeaderName::CALL_ID, self.call_id.clone());
+        request.headers.push(HeaderName::CSEQ, format!("{number} {method}"));
+        request
+    }
+
+    /// Where requests inside the dialog are sent.
+    #[must_use]
+    pub fn next_hop(&self) -> Flow {
+        if self.flow.connection.is_some() {
+            return self.flow;
+        }
+        let first = self.route_set.first().and_then(NameAddr::parse).map(|r| r.uri);
+        let hop = match &first {
+            Some(route) => address_of(route),
+            None if self.by_flow => None,
+            None => address_of(&self.remote_target),
+        };
+        Flow { remote: hop.unwrap_or(self.flow.remote), ..self.flow }
+    }
+
+    /// Takes note of a request of the peer: order, and a new target (RFC 3261 §12.2.2).
+    /// Says whether it is in order.
+    pub fn take_request(&mut self, request: &Request, flow: Flow) -> bool {
+        let Some(number) = request.headers.cseq().map(|c| c.number) else { return false };
+        if self.remote_cseq.is_some_and(|last| number < last) {
+            return false;
+        }
+        self.remote_cseq = Some(number);
+        // Later requests go back the way the newest came: a browser may have reconnected.
+        if self.flow.connection.is_some() {
+            self.flow = flow;
+        }
+        self.refresh_target(&request.headers, &request.method);
+        true
+    }
+
+    /// A target refresh by the peer's response (RFC 3261 §12.2.1.2).
+    pub fn take_response(&mut self, response: &Response, method: &Method) {
+        self.refresh_target(&response.headers, method);
+    }
+
+    fn refresh_target(&mut self, headers: &crate::Headers, method: &Method) {
+        if ![Method::INVITE, Method::UPDATE, Method::SUBSCRIBE].contains(method) {
+            return;
+        }
+        if let Some(contact) = headers.contacts().next() {
+            self.by_flow = is_by_flow(&contact.uri, &self.flow);
+            self.remote_target = contact.uri;
+        }
+    }
+}
+
+/// True when the contact's own address cannot be used: a connection, an invented name, or an
+/// address behind a NAT.
+fn is_by_flow(contact: &Uri, flow: &Flow) -> bool {
+    flow.connection.is_some()
+        || contact.is_invalid_host()
+        || contact.host_ip() != Some(flow.remote.ip())
+}
+
+/// The address of a URI with a literal host.
+#[must_use]
+pub fn address_of(uri: &Uri) -> Option<SocketAddr> {
+    Some(SocketAddr::new(uri.host_ip()?, uri.port().unwrap_or(5060)))
+}
+
+/// Proxies on the way between a peer and us.
+const MAX_ROUTES: usize = 16;
