@@ -36,7 +36,7 @@ snd_path ${folder}
     const port = gateway.port(transport);
     const media = mediaenc ? `;mediaenc=${mediaenc}` : "";
     await writeFile(join(folder, "accounts"),
-      `<sip:${user}@${gateway.ready.domain};transport=${transport}>;auth_user=${user};auth_pass=${password};outbound="sip:127.0.0.1:${port};transport=${transport}";regint=60;audio_codecs=${codecs};answermode=${answer}${media}\n`);
+      `<sip:${user}@${gateway.domain};transport=${transport}>;auth_user=${user};auth_pass=${password};outbound="sip:127.0.0.1:${port};transport=${transport}";regint=60;audio_codecs=${codecs};answermode=${answer}${media}\n`);
     await writeFile(join(folder, "contacts"), "");
     const phone = new Baresip(folder, control, gateway);
     phone.process = spawn("baresip", ["-f", folder, "-v"], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
@@ -95,7 +95,7 @@ snd_path ${folder}
   }
 
   dial(target) {
-    this.command("dial", `sip:${target}@${this.gateway.ready.domain}`);
+    this.command("dial", `sip:${target}@${this.gateway.domain}`);
   }
 
   /** Waits until the recording of what it received holds this tone. */

@@ -48,7 +48,7 @@ export class Browser {
     await tab.goto(`${this.origin}/${library}.html`);
     await tab.evaluate(
       (args) => window.client.start(args),
-      { url: gateway.webSocketUrl, user, password, domain: gateway.ready.domain, ...options },
+      { url: gateway.webSocketUrl, user, password, domain: gateway.domain, ...options },
     );
     return client;
   }

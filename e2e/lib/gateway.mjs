@@ -62,6 +62,11 @@ export class Gateway {
     if (this.log.length > 2000) this.log.shift();
   }
 
+  /** Users live at our address: no name has to resolve. */
+  get domain() {
+    return "127.0.0.1";
+  }
+
   port(kind) {
     const found = this.ready.listeners.find((l) => l.kind === kind);
     if (!found) throw new Error(`no ${kind} listener in ${JSON.stringify(this.ready)}`);

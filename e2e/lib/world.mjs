@@ -1,0 +1,61 @@
+// A gateway, a browser and peers for one test file, taken down whatever happens.
+import { after, before } from "node:test";
+import { Baresip } from "./baresip.mjs";
+import { Browser } from "./browser.mjs";
+import { Gateway } from "./gateway.mjs";
+import { Sipp } from "./sipp.mjs";
+
+export const USERS = {
+  alice: { password: "alice-secret", aliases: ["1001"] },
+  bob: { password: "bob-secret", aliases: ["1002"] },
+  carol: { password: "carol-secret", aliases: ["1003"] },
+};
+
+/** The tone that browsers play, in Hz. */
+export const BROWSER_TONE = 1000;
+/** The tone that baresip plays, in Hz. */
+export const PHONE_TONE = 440;
+
+/** Sets up a world before the file's tests and takes it down after them. */
+export function world(options = {}) {
+  const it = {
+    open: [],
+    keep(thing) {
+      it.open.push(thing);
+      return thing;
+    },
+    async browser(library, user, extra) {
+      const client = it.keep(await it.chromium.client(library, it.gateway, user, USERS[user].password, extra));
+      await client.registered();
+      return client;
+    },
+    async phone(user, extra = {}) {
+      const phone = it.keep(await Baresip.start({ gateway: it.gateway, user, password: USERS[user].password, frequency: PHONE_TONE, ...extra }));
+      await phone.registered();
+      return phone;
+    },
+    async sipp(name, user, extra = {}) {
+      const kind = extra.kind ?? "udp";
+      const keys = { domain: it.gateway.domain, hold: 500, ...extra.keys };
+      return it.keep(await Sipp.start(name, { port: it.gateway.port(kind), transport: kind === "tcp" ? "t1" : "u1", user, password: USERS[user].password, ...extra, keys }));
+    },
+    /** Signs a sipp scenario in as a phone that will wait for calls on `port`. */
+    async signIn(user, port, kind = "udp") {
+      const register = await it.sipp("uac_register", user, { kind, keys: { contact_port: port } });
+      await register.done();
+    },
+    async close() {
+      for (const thing of it.open.splice(0).reverse()) await (thing.close ?? thing.stop).call(thing).catch(() => {});
+    },
+  };
+  before(async () => {
+    it.gateway = await Gateway.start({ users: USERS, ...options });
+    if (!options.withoutBrowser) it.chromium = await Browser.start({ frequency: BROWSER_TONE });
+  });
+  after(async () => {
+    await it.close();
+    await it.chromium?.stop();
+    await it.gateway?.remove();
+  });
+  return it;
+}
