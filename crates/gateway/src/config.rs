@@ -76,15 +76,6 @@ pub enum LogLevel {
 pub struct Listener {
     pub transport: Transport,
     pub address: SocketAddr,
-    /// What peers are told to reach it at, when that differs from `address`.
-    pub advertise: Option<Advertised>,
-}
-
-/// A host and perhaps a port, as written into messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertised {
-    pub host: String,
-    pub port: Option<u16>,
 }
 
 /// A certificate chain and its key in PEM, already found to be readable.
@@ -114,7 +105,7 @@ pub enum Origins {
 
 #[derive(Debug)]
 pub struct Media {
-    /// What peers are told to send to. Empty: found out at start.
+    /// What peers are told to send to, for SIP as well. Empty: found out at start.
     pub addresses: Vec<IpAddr>,
     /// The address that sockets for phones are bound to.
     pub listen: IpAddr,
@@ -124,8 +115,6 @@ pub struct Media {
     pub ice: Ice,
     /// A call without any media for this long is over.
     pub timeout: Duration,
-    /// Media threads; absent: one for each core.
-    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +135,6 @@ pub struct Trunk {
     pub transport: Transport,
     pub credentials: Option<TrunkCredentials>,
     pub srtp: SrtpPolicy,
-    /// Codec names in order; empty: all of ours.
-    pub codecs: Vec<String>,
     /// Numbers that start with one of these go out here; empty: all.
     pub prefixes: Vec<String>,
     pub rewrite: Rewrite,
@@ -163,8 +150,6 @@ pub struct TrunkCredentials {
 pub struct Timers {
     /// How long a called device rings.
     pub ring: Duration,
-    /// Session timer (RFC 4028) that we propose.
-    pub session_expires: Duration,
     /// How long a graceful stop may take.
     pub shutdown: Duration,
     pub registration_min: Duration,

@@ -6,33 +6,168 @@
 
 mod page;
 
+use crosspoint_base::Transport;
+use crosspoint_call::{Cause, Ended, Party};
+use crosspoint_connectors::sip_ua;
+use crosspoint_media::shard;
+use crosspoint_net::{MediaReport, TransportCounters};
 use crosspoint_state::WriterCounters;
 
-pub(crate) use page::{Kind, Metric, Page};
+pub(crate) use page::Page;
+use page::{counter, gauge};
 
-pub(crate) fn http(page: &mut Page, open: usize, refused: u64) {
-    page.value(&HTTP_CONNECTIONS, open as u64);
-    page.value(&HTTP_REFUSED, refused);
+/// Calls that are over, by who ended them and why.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EndedCalls {
+    counts: std::collections::BTreeMap<(Party, Cause), u64>,
+    pub(crate) answered: u64,
+}
+
+/// What the signalling loop tells of itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signaling {
+    pub(crate) calls: u64,
+    pub(crate) legs: u64,
+    pub(crate) bindings: u64,
+    pub(crate) transactions: u64,
+    pub(crate) defects: u64,
+    pub(crate) is_stopping: bool,
+    pub(crate) sip: sip_ua::Counters,
+    pub(crate) ended: EndedCalls,
+}
+
+impl EndedCalls {
+    pub(crate) fn count(&mut self, ended: Ended, was_answered: bool) {
+        *self.counts.entry((ended.by, ended.cause)).or_default() += 1;
+        self.answered += u64::from(was_answered);
+    }
+}
+
+pub(crate) fn signaling(page: &mut Page, now: &Signaling) {
+    let is = gauge("crosspoint_calls_active", "Calls that are being set up or running.");
+    page.value(&is, now.calls);
+    let is = counter("crosspoint_calls_answered_total", "Calls that were answered and are over.");
+    page.value(&is, now.ended.answered);
+    let is = counter("crosspoint_calls_ended_total", "Calls that are over.");
+    let values = PARTIES
+        .into_iter()
+        .flat_map(|party| Cause::ALL.into_iter().map(move |cause| (party, cause)));
+    page.family(
+        &is,
+        ["party", "cause"],
+        values.map(|(party, cause)| {
+            let count = now.ended.counts.get(&(party, cause)).copied().unwrap_or(0);
+            ([party.as_str(), cause.as_str()], count)
+        }),
+    );
+    page.value(&gauge("crosspoint_legs", "Sides of calls."), now.legs);
+    page.value(&gauge("crosspoint_bindings", "Devices that are signed in."), now.bindings);
+    let is =
+        counter("crosspoint_defects_total", "Defects of ours that were caught; each cost a call.");
+    page.value(&is, now.defects);
+    sip(page, now.transactions, &now.sip);
+}
+
+fn sip(page: &mut Page, transactions: u64, counters: &sip_ua::Counters) {
+    let sip_ua::Counters {
+        endpoint, registrations, challenges, auth_failures, refused_legs, ..
+    } = counters;
+    let is = gauge("crosspoint_sip_transactions", "SIP transactions, finished ones included.");
+    page.value(&is, transactions);
+    let is = counter("crosspoint_sip_requests_total", "SIP requests that came in.");
+    page.value(&is, endpoint.requests);
+    let is = counter("crosspoint_sip_responses_total", "SIP responses that came in.");
+    page.value(&is, endpoint.responses);
+    let is = counter("crosspoint_sip_registrations_total", "REGISTER requests that were accepted.");
+    page.value(&is, *registrations);
+    let is = counter("crosspoint_sip_challenges_total", "Requests that were asked for a password.");
+    page.value(&is, *challenges);
+    let is = counter("crosspoint_sip_auth_failures_total", "Passwords that were wrong.");
+    page.value(&is, *auth_failures);
+    let is = counter("crosspoint_sip_refused_calls_total", "Calls refused before they began.");
+    page.value(&is, *refused_legs);
+    let is = counter("crosspoint_sip_anomalies_total", "What went wrong between peers and us.");
+    let values = [
+        (["retransmission"], endpoint.retransmissions_absorbed),
+        (["stray_response"], endpoint.stray_responses),
+        (["shed"], endpoint.shed),
+        (["timeout"], endpoint.timeouts),
+        (["transport_failure"], endpoint.transport_failures),
+        (["ack_missing"], endpoint.acks_missing),
+    ];
+    page.family(&is, ["kind"], values);
+}
+
+pub(crate) fn transport(page: &mut Page, counters: &TransportCounters) {
+    let by_transport = |values: [u64; 5]| {
+        Transport::ALL.into_iter().zip(values).map(|(t, value)| ([name_of(t)], value))
+    };
+    let is = counter("crosspoint_sip_messages_received_total", "SIP messages received.");
+    page.family(&is, ["transport"], by_transport(counters.received));
+    let is = counter("crosspoint_sip_messages_sent_total", "SIP messages sent.");
+    page.family(&is, ["transport"], by_transport(counters.sent));
+    let is = gauge("crosspoint_sip_connections", "Open SIP connections.");
+    page.family(&is, ["transport"], by_transport(counters.open).skip(1));
+    let is = counter("crosspoint_sip_malformed_total", "SIP messages that broke the grammar.");
+    page.value(&is, counters.malformed);
+    let is = counter("crosspoint_sip_overflow_total", "Datagrams dropped for lack of time.");
+    page.value(&is, counters.overflow);
+}
+
+pub(crate) fn media(page: &mut Page, report: &MediaReport) {
+    let counters = &report.counters;
+    page.value(&gauge("crosspoint_media_legs", "Legs with media."), report.legs);
+    let is = counter("crosspoint_media_packets_received_total", "Media packets received.");
+    page.value(&is, counters.packets_received);
+    let is = counter("crosspoint_media_packets_forwarded_total", "Media packets passed on.");
+    page.value(&is, counters.packets_forwarded);
+    let is = counter("crosspoint_media_packets_transcoded_total", "Media packets translated.");
+    page.value(&is, counters.packets_transcoded);
+    let is = counter("crosspoint_media_packets_dropped_total", "Media packets not passed on.");
+    page.family(&is, ["reason"], drops(counters));
+    let is = counter("crosspoint_media_stun_refused_total", "STUN requests without a leg.");
+    page.value(&is, counters.stun_refused);
+    let is = counter("crosspoint_media_dtls_failed_total", "DTLS handshakes that failed.");
+    page.value(&is, counters.dtls_failed);
+}
+
+fn drops(counters: &shard::Counters) -> [([&'static str; 1], u64); 7] {
+    [
+        (["unknown_source"], counters.dropped_unknown_source),
+        (["bad_tag"], counters.dropped_bad_tag),
+        (["replayed"], counters.dropped_replayed),
+        (["malformed"], counters.dropped_malformed),
+        (["not_ready"], counters.dropped_not_ready),
+        (["payload_type"], counters.dropped_payload_type),
+        (["dtls_before_ice"], counters.dtls_before_ice),
+    ]
+}
+
+pub(crate) fn connections(page: &mut Page, open: usize, refused: u64) {
+    let is = gauge("crosspoint_connections", "Open connections of all listeners, HTTPS included.");
+    page.value(&is, open as u64);
+    let is = counter(
+        "crosspoint_connections_refused_total",
+        "Connections closed at once because a limit was reached.",
+    );
+    page.value(&is, refused);
 }
 
 pub(crate) fn store(page: &mut Page, counters: WriterCounters) {
     let WriterCounters { written, dropped, failed } = counters;
     let values = [(["written"], written), (["dropped"], dropped), (["failed"], failed)];
-    page.family(&STORE_WRITES, ["outcome"], values);
+    let is = counter("crosspoint_store_writes_total", "Call records and bindings to be kept.");
+    page.family(&is, ["outcome"], values);
 }
 
-const HTTP_CONNECTIONS: Metric = Metric {
-    name: "crosspoint_http_connections",
-    kind: Kind::Gauge,
-    help: "Open connections of the HTTPS port, WebSockets included.",
-};
-const HTTP_REFUSED: Metric = Metric {
-    name: "crosspoint_http_connections_refused_total",
-    kind: Kind::Counter,
-    help: "Connections closed at once because a limit was reached.",
-};
-const STORE_WRITES: Metric = Metric {
-    name: "crosspoint_store_writes_total",
-    kind: Kind::Counter,
-    help: "Call records and bindings handed to the store.",
-};
+fn name_of(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+        Transport::Tls => "tls",
+        Transport::Ws => "ws",
+        Transport::Wss => "wss",
+    }
+}
+
+const PARTIES: [Party; 3] = [Party::Front, Party::Back, Party::Gateway];

@@ -11,6 +11,23 @@ use crate::config::Config;
 
 /// What the router decides by.
 pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
+    let trunk = |t: &crate::config::Trunk| TrunkRoute {
+        name: t.name.as_str().into(),
+        prefixes: t.prefixes.clone(),
+        rewrite: t.rewrite.clone(),
+        profile: Profile::Rtp(t.srtp),
+    };
+    let plan = Plan {
+        users: BTreeMap::new(),
+        trunks: config.trunks.iter().map(trunk).collect(),
+        builtins: config.numbers.clone(),
+        ring_timeout: RingTimeout(config.timers.ring),
+    };
+    with_users(plan, users)
+}
+
+/// The same plan for other users.
+pub(crate) fn with_users(plan: Plan, users: &[User]) -> Plan {
     let mut names: BTreeMap<String, Arc<str>> = BTreeMap::new();
     for user in users {
         let name = user.name.clone().into_inner();
@@ -18,16 +35,5 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
             names.insert(known_as.to_string(), name.clone());
         }
     }
-    let trunk = |t: &crate::config::Trunk| TrunkRoute {
-        name: t.name.as_str().into(),
-        prefixes: t.prefixes.clone(),
-        rewrite: t.rewrite.clone(),
-        profile: Profile::Rtp(t.srtp),
-    };
-    Plan {
-        users: names,
-        trunks: config.trunks.iter().map(trunk).collect(),
-        builtins: config.numbers.clone(),
-        ring_timeout: RingTimeout(config.timers.ring),
-    }
+    Plan { users: names, ..plan }
 }

@@ -14,7 +14,7 @@ mod websocket;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,6 +58,9 @@ pub struct SipTransportConfig {
     /// For connections that we open to TLS peers; without it none are opened.
     pub tls_client: Option<Arc<ClientConfig>>,
     pub admission: Admission,
+    /// Flows tell which of our addresses the peer sees. Without it they tell what the listener
+    /// was given, a wildcard mostly: for a gateway behind NAT, whose own addresses lead nowhere.
+    pub tell_local_address: bool,
 }
 
 /// A listener that could not be opened.
@@ -80,7 +83,7 @@ struct Shared {
     links: Mutex<Table>,
     arrivals: mpsc::Sender<Arrival>,
     counters: Counters,
-    locals: LocalAddresses,
+    locals: Option<LocalAddresses>,
     tls_client: Option<Arc<ClientConfig>>,
     /// Host names of TLS peers by address, for checking their certificates.
     tls_names: Mutex<BTreeMap<SocketAddr, String>>,
@@ -123,7 +126,7 @@ impl SipTransport {
             links: Mutex::default(),
             arrivals,
             counters: Counters::default(),
-            locals: LocalAddresses::default(),
+            locals: config.tell_local_address.then(LocalAddresses::default),
             tls_client: config.tls_client,
             tls_names: Mutex::default(),
             next_connection: AtomicU64::new(1),
@@ -254,10 +257,20 @@ impl SipTransport {
         remote: SocketAddr,
     ) -> (ConnectionId, Flow, mpsc::Receiver<Bytes>) {
         let id = ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed));
-        let flow = Flow { transport, connection: Some(id), local, remote };
+        let flow =
+            Flow { transport, connection: Some(id), local: self.told(local, remote), remote };
         let (queue, outbound) = mpsc::channel(WAITING_MESSAGES);
         self.0.links().insert(id, Link { transport, remote, queue });
         (id, flow, outbound)
+    }
+
+    /// Our address in a flow.
+    fn told(&self, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
+        match (&self.0.locals, local) {
+            (Some(locals), _) => locals.towards(local, remote),
+            (None, SocketAddr::V4(_)) => (Ipv4Addr::UNSPECIFIED, local.port()).into(),
+            (None, SocketAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, local.port()).into(),
+        }
     }
 
     async fn unregister(&self, id: ConnectionId) {

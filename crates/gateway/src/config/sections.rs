@@ -11,8 +11,8 @@ use crosspoint_call::Playback;
 
 use super::reader::{Located, Section};
 use super::{
-    Advertised, Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media,
-    Origins, Timers, TlsFiles, default_port, trunk,
+    Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins, Timers,
+    TlsFiles, default_port, trunk,
 };
 
 pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
@@ -101,10 +101,8 @@ fn listeners(root: &Section<'_>) -> Vec<Listener> {
                 "\"0.0.0.0:5060\"",
             ),
         );
-        let advertise = section.string("advertise").and_then(|text| advertised(&section, &text));
         if let (Some(transport), Some(address)) = (transport, address) {
-            let listener =
-                Listener { transport: transport.value, address: address.value, advertise };
+            let listener = Listener { transport: transport.value, address: address.value };
             if listeners.iter().any(|other| clash(other, &listener)) {
                 let message = format!("{} is taken by a listener further up", address.value);
                 let remedy = "give each listener an address or port of its own, or remove one";
@@ -118,7 +116,6 @@ fn listeners(root: &Section<'_>) -> Vec<Listener> {
         let any = |transport| Listener {
             transport,
             address: SocketAddr::new(ANY, default_port(transport)),
-            advertise: None,
         };
         listeners = [Transport::Udp, Transport::Tcp, Transport::Tls].map(any).into();
     }
@@ -129,30 +126,6 @@ fn listeners(root: &Section<'_>) -> Vec<Listener> {
 fn clash(a: &Listener, b: &Listener) -> bool {
     let same_space = (a.transport == Transport::Udp) == (b.transport == Transport::Udp);
     same_space && a.address == b.address && a.address.port() != 0
-}
-
-fn advertised(section: &Section<'_>, text: &Located<String>) -> Option<Advertised> {
-    let found = split_host_port(&text.value);
-    if found.is_none() {
-        let message = format!("{:?} is not a host or a host with a port", text.value);
-        let remedy = "write for example \"sip.example.com:5060\" or \"198.51.100.7\"";
-        section.document().complain_about(text, message, remedy);
-    }
-    found
-}
-
-fn split_host_port(text: &str) -> Option<Advertised> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(Advertised { host: address.ip().to_string(), port: Some(address.port()) });
-    }
-    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Some(Advertised { host: address.to_string(), port: None });
-    }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, Some(port.parse().ok()?)),
-        None => (text, None),
-    };
-    is_host(host).then(|| Advertised { host: host.to_ascii_lowercase(), port })
 }
 
 /// A DNS name or an IP address.
@@ -256,9 +229,6 @@ fn media(section: Option<&Section<'_>>) -> Media {
         timeout: value(section, Duration::from_secs(30), |s| {
             s.duration("timeout", seconds(5)..seconds(3600))
         }),
-        threads: section
-            .and_then(|s| s.integer("threads", 1..257))
-            .and_then(|n| usize::try_from(n.value).ok()),
     }
 }
 
@@ -327,7 +297,6 @@ fn timers(section: Option<&Section<'_>>) -> Timers {
     };
     let timers = Timers {
         ring: time("ring", seconds(120), 5, 601),
-        session_expires: time("session_expires", seconds(1800), 90, 86_401),
         shutdown: time("shutdown", seconds(10), 1, 301),
         registration_min: time("registration_min", seconds(60), 1, 86_401),
         registration_max: time("registration_max", seconds(3600), 60, 604_801),

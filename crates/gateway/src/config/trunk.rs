@@ -44,7 +44,6 @@ fn trunk(section: &Section<'_>, folder: &Path, others: &[Trunk]) -> Option<Trunk
     let transport = section.choice("transport", &transports);
     let srtp = section.choice("srtp", &policies);
     let credentials = credentials(section, folder);
-    let codecs = codecs(section);
     let prefixes = section.strings("prefixes").unwrap_or_default();
     let rewrite = rewrite(section);
     Some(Trunk {
@@ -54,7 +53,6 @@ fn trunk(section: &Section<'_>, folder: &Path, others: &[Trunk]) -> Option<Trunk
         transport: transport.map_or(Transport::Udp, |t| t.value),
         credentials,
         srtp: srtp.map_or(SrtpPolicy::Off, |p| p.value),
-        codecs,
         prefixes: prefixes.into_iter().map(|p| p.value).collect(),
         rewrite,
     })
@@ -122,20 +120,6 @@ fn from_environment(section: &Section<'_>, name: &Located<String>) -> Option<Str
     found
 }
 
-fn codecs(section: &Section<'_>) -> Vec<String> {
-    let mut codecs = Vec::new();
-    for codec in section.strings("codecs").unwrap_or_default() {
-        if CODECS.contains(&codec.value.as_str()) {
-            codecs.push(codec.value);
-        } else {
-            let message = format!("{:?} is not a codec of ours", codec.value);
-            let remedy = format!("write some of {}", CODECS.join(", "));
-            section.document().complain_about(&codec, message, remedy);
-        }
-    }
-    codecs
-}
-
 fn rewrite(section: &Section<'_>) -> Rewrite {
     let strip = section.integer("strip", 0..65).and_then(|n| usize::try_from(n.value).ok());
     let prepend = section.string("prepend").map(|p| p.value).unwrap_or_default();
@@ -166,6 +150,3 @@ fn rewrite(section: &Section<'_>) -> Rewrite {
         }
     }
 }
-
-/// In the spelling of `rtpmap` (RFC 8866 §6.6), lower case.
-const CODECS: [&str; 4] = ["opus", "g722", "pcmu", "pcma"];

@@ -3,17 +3,25 @@
 use std::fmt::Write;
 
 /// A metric as monitoring sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Metric {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+#[derive(Debug)]
+enum Kind {
     Counter,
     Gauge,
+}
+
+pub(super) fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, help }
+}
+
+pub(super) fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, help }
 }
 
 /// A page while it is written.

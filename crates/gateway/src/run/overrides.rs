@@ -40,7 +40,7 @@ impl Overrides {
                 continue;
             }
             config.listeners.retain(|listener| listener.transport != transport);
-            let listener = |address| Listener { transport, address, advertise: None };
+            let listener = |address| Listener { transport, address };
             config.listeners.extend(addresses.into_iter().map(listener));
         }
         if let Some(address) = self.https {

@@ -1,25 +1,38 @@
-//! What the HTTP server shows of the running gateway.
+//! What the HTTP server shows of the running gateway, and where its WebSockets go.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
-use crosspoint_net::Admission;
+use crosspoint_base::Transport;
+use crosspoint_net::{Admission, MediaPool, SipTransport};
 use crosspoint_state::WriterHandle;
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 
+use super::Signaling;
+use super::driver::Wish;
 use crate::config::Config;
 use crate::http::{Backend, Upgraded};
 use crate::metrics::{self, Page};
 
 /// The gateway as seen over HTTP.
 pub(super) struct Pages {
+    transport: SipTransport,
+    media: MediaPool,
+    wishes: mpsc::Sender<Wish>,
     writer: WriterHandle,
     admission: Admission,
     phone_config: Value,
 }
 
 impl Pages {
-    pub(super) fn new(config: &Config, writer: WriterHandle, admission: Admission) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        signaling: &Signaling,
+        writer: WriterHandle,
+        admission: Admission,
+    ) -> Self {
         let mut phone = json!({
             "realm": config.general.realm,
             "ws_path": "/ws",
@@ -29,19 +42,41 @@ impl Pages {
         if let Some(domain) = config.general.domains.first() {
             phone["domain"] = json!(domain);
         }
-        Self { writer, admission, phone_config: phone }
+        Self {
+            transport: signaling.transport.clone(),
+            media: signaling.media.clone(),
+            wishes: signaling.wishes.clone(),
+            writer,
+            admission,
+            phone_config: phone,
+        }
+    }
+
+    /// What the signalling loop says of itself; none when it does not answer in time.
+    async fn ask(&self) -> Option<metrics::Signaling> {
+        let (answer, told) = oneshot::channel();
+        let asking = async {
+            self.wishes.send(Wish::Report(answer)).await.ok()?;
+            told.await.ok()
+        };
+        tokio::time::timeout(ANSWER_TIME, asking).await.ok().flatten()
     }
 }
 
 impl Backend for Pages {
     fn is_ready(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(async { false })
+        Box::pin(async { self.ask().await.is_some_and(|signaling| !signaling.is_stopping) })
     }
 
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async {
             let mut page = Page::default();
-            metrics::http(&mut page, self.admission.open(), self.admission.refused());
+            if let Some(signaling) = self.ask().await {
+                metrics::signaling(&mut page, &signaling);
+            }
+            metrics::transport(&mut page, &self.transport.counters());
+            metrics::media(&mut page, &self.media.report());
+            metrics::connections(&mut page, self.admission.open(), self.admission.refused());
             metrics::store(&mut page, self.writer.counters());
             page.into_text()
         })
@@ -52,7 +87,11 @@ impl Backend for Pages {
     }
 
     fn adopt(&self, socket: Upgraded) {
-        let Upgraded { local, remote, is_secure, .. } = socket;
-        tracing::debug!(%local, %remote, is_secure, "nobody takes this WebSocket yet");
+        let transport = if socket.is_secure { Transport::Wss } else { Transport::Ws };
+        let (local, remote) = (socket.local, socket.remote);
+        self.transport.adopt_websocket(socket, local, remote, transport);
     }
 }
+
+/// A loop that takes longer is not healthy.
+const ANSWER_TIME: Duration = Duration::from_secs(2);

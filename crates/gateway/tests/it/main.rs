@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod calls;
 mod command_line;
 mod config;
 mod gateway;
+mod phone;
 mod running;
+mod sound;

@@ -100,19 +100,12 @@ impl Phone {
         let challenge = Challenge::best(response.headers.all(&asked)).unwrap();
         let uri = Uri::parse(Bytes::from(thread.target.clone())).unwrap();
         let token = Method::parse(&Bytes::copy_from_slice(method.as_bytes())).unwrap();
-        let proof =
-            answer(&challenge, &self.credentials, &token, &uri, 1, &mut self.rng).unwrap();
+        let proof = answer(&challenge, &self.credentials, &token, &uri, 1, &mut self.rng).unwrap();
         self.transact(thread, method, &format!("{extra}{answered}: {proof}\r\n"), body)
     }
 
     /// Sends a request until its final response comes; acknowledges a failed INVITE.
-    fn transact(
-        &mut self,
-        thread: &mut Thread,
-        method: &str,
-        extra: &str,
-        body: &str,
-    ) -> Response {
+    fn transact(&mut self, thread: &mut Thread, method: &str, extra: &str, body: &str) -> Response {
         thread.cseq += 1;
         let branch = format!("z9hG4bK{}", self.rng.hex(8));
         let request = self.request(thread, &branch, method, extra, body);

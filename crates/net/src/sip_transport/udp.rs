@@ -51,7 +51,7 @@ pub(super) async fn serve(transport: SipTransport, socket: Arc<UdpSocket>, bound
         if is_keep_alive(datagram) {
             continue;
         }
-        let local = transport.0.locals.towards(bound, remote);
+        let local = transport.told(bound, remote);
         let flow = Flow { transport: Transport::Udp, connection: None, local, remote };
         let Some(message) = transport.parse(flow, Bytes::copy_from_slice(datagram)) else {
             continue;

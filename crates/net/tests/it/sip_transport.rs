@@ -42,6 +42,7 @@ impl Host {
             tls_server: server,
             tls_client: Some(client.clone()),
             admission: Admission::new(100, 10),
+            tell_local_address: true,
         };
         let transport = SipTransport::bind(config, sender).await.unwrap();
         Self { transport, arrivals, client }

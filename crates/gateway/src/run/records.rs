@@ -1,0 +1,87 @@
+//! A finished call as a call detail record, and as the one line the log has about it.
+
+use crosspoint_base::LegId;
+use crosspoint_call::{CallRecord, Playback, Profile};
+use crosspoint_media::control::LegStats;
+use crosspoint_state::{Cdr, LegFigures};
+
+use super::clock::Clock;
+
+/// Joins what the call knows with what its media carried.
+pub(super) fn cdr(record: &CallRecord, stats: &[(LegId, LegStats)], clock: &Clock) -> Cdr {
+    let started_at = clock.millis(record.started);
+    let ended_at = clock.millis(record.ended_at);
+    let answered_at = record.answered.map(|at| clock.millis(at));
+    let of_leg = |leg: Option<&LegId>| {
+        let found = stats.iter().find(|(id, _)| Some(id) == leg);
+        found.map(|(_, stats)| figures(stats)).unwrap_or_default()
+    };
+    // The front leg comes first; of several back legs, the one that had media counts.
+    let back = record.legs.iter().skip(1).find(|leg| {
+        stats.iter().any(|(id, s)| id == *leg && s.packets_received + s.packets_sent > 0)
+    });
+    let back_kind = match (record.builtin, record.back_profile) {
+        (Some(playback), _) => Some(name_of(playback)),
+        (None, Some(profile)) => Some(kind_of(profile)),
+        (None, None) => None,
+    };
+    Cdr {
+        gcid: record.gcid.to_string(),
+        from_address: record.from.address.expose().clone(),
+        from_user: record.from.user.as_deref().map(str::to_owned),
+        to_address: record.to.expose().clone(),
+        trunk: record.trunk.as_deref().map(str::to_owned),
+        front: kind_of(record.front_profile).to_owned(),
+        back: back_kind.map(str::to_owned),
+        started_at,
+        ringing_at: record.ringing.map(|at| clock.millis(at)),
+        answered_at,
+        ended_at,
+        duration_ms: answered_at.map_or(0, |at| (ended_at - at).max(0)),
+        ended_by: record.ended.by.as_str().to_owned(),
+        cause: record.ended.cause.as_str().to_owned(),
+        front_figures: of_leg(record.legs.first()),
+        back_figures: of_leg(back),
+        why: record.why.clone(),
+    }
+}
+
+/// The line at a call's end. Who it was is in the record, not in the log.
+pub(super) fn log(cdr: &Cdr) {
+    tracing::info!(
+        call = cdr.gcid,
+        by = cdr.ended_by,
+        cause = cdr.cause,
+        duration_ms = cdr.duration_ms,
+        front = cdr.front,
+        back = cdr.back,
+        "a call has ended"
+    );
+}
+
+fn figures(stats: &LegStats) -> LegFigures {
+    let count = |n: u64| i64::try_from(n).ok();
+    LegFigures {
+        codec: stats.codec.map(|codec| codec.name().to_owned()),
+        packets_received: count(stats.packets_received),
+        packets_sent: count(stats.packets_sent),
+        packets_lost: count(stats.packets_lost),
+        jitter_ms: Some(stats.jitter.as_secs_f64() * 1000.0),
+        round_trip_ms: stats.round_trip.map(|rtt| rtt.as_secs_f64() * 1000.0),
+    }
+}
+
+fn kind_of(profile: Profile) -> &'static str {
+    match profile {
+        Profile::WebRtc => "webrtc",
+        Profile::Rtp(_) => "rtp",
+    }
+}
+
+fn name_of(playback: Playback) -> &'static str {
+    match playback {
+        Playback::Echo => "echo",
+        Playback::Tone => "tone",
+        Playback::Announcement => "announcement",
+    }
+}
