@@ -7,7 +7,11 @@ mod admission;
 mod local_address;
 mod media_pool;
 mod sip_transport;
+mod socket;
 
 pub use admission::{Admission, Permit};
 pub use media_pool::{MediaError, MediaPool, MediaPoolConfig, MediaReport};
-pub use sip_transport::{Arrival, BindError, SipTransport, SipTransportConfig, TransportCounters};
+pub use sip_transport::{
+    Arrival, BindError, ConnectionLimits, OriginCheck, SipTransport, SipTransportConfig,
+    TransportCounters,
+};

@@ -6,35 +6,39 @@
 //!
 //! Not here: which flow an answer takes (the endpoint), and names (DNS).
 
+mod config;
 mod counters;
 mod stream;
+mod stun;
 mod table;
 mod udp;
 mod websocket;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, Transmit, Transport};
 use crosspoint_sip::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
-use counters::Counters;
+pub use config::{BindError, ConnectionLimits, OriginCheck, SipTransportConfig};
 pub use counters::TransportCounters;
-use table::{Link, Table};
+use counters::{Counters, Happening};
+use table::{Link, Outbound, Queued, Table};
 use udp::UdpListener;
 
 use crate::local_address::LocalAddresses;
-use crate::{Admission, Permit};
+use crate::{Admission, Permit, socket};
 
 /// What the transport tells.
 #[derive(Debug)]
@@ -49,29 +53,6 @@ pub enum Arrival {
     Failed(Flow),
 }
 
-/// What to listen on, and with what.
-#[derive(Debug)]
-pub struct SipTransportConfig {
-    pub listeners: Vec<(Transport, SocketAddr)>,
-    /// For TLS and WSS listeners.
-    pub tls_server: Arc<ServerConfig>,
-    /// For connections that we open to TLS peers; without it none are opened.
-    pub tls_client: Option<Arc<ClientConfig>>,
-    pub admission: Admission,
-    /// Flows tell which of our addresses the peer sees. Without it they tell what the listener
-    /// was given, a wildcard mostly: for a gateway behind NAT, whose own addresses lead nowhere.
-    pub tell_local_address: bool,
-}
-
-/// A listener that could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("{transport} {address} cannot be opened: {source}")]
-pub struct BindError {
-    pub transport: Transport,
-    pub address: SocketAddr,
-    pub source: io::Error,
-}
-
 /// A handle on all of it; clones share it.
 #[derive(Debug, Clone)]
 pub struct SipTransport(Arc<Shared>);
@@ -83,12 +64,18 @@ struct Shared {
     links: Mutex<Table>,
     arrivals: mpsc::Sender<Arrival>,
     counters: Counters,
+    /// None when flows keep the wildcard.
     locals: Option<LocalAddresses>,
+    tls_server: RwLock<Arc<ServerConfig>>,
     tls_client: Option<Arc<ClientConfig>>,
     /// Host names of TLS peers by address, for checking their certificates.
     tls_names: Mutex<BTreeMap<SocketAddr, String>>,
     next_connection: AtomicU64,
     admission: Admission,
+    origins: OriginCheck,
+    limits: ConnectionLimits,
+    /// Places for datagrams that wait for the network.
+    waiting_datagrams: Arc<Semaphore>,
 }
 
 impl SipTransport {
@@ -106,12 +93,13 @@ impl SipTransport {
         for (transport, address) in config.listeners {
             let bad = |source| BindError { transport, address, source };
             let bound = if transport == Transport::Udp {
-                let listener = UdpListener::bind(address).await.map_err(bad)?;
+                let listener = UdpListener::bind(address).map_err(bad)?;
                 let local = listener.local;
                 udp.push(listener);
                 local
             } else {
-                let listener = TcpListener::bind(address).await.map_err(bad)?;
+                let listener = socket::tcp_listener(address).map_err(bad)?;
+                let listener = TcpListener::from_std(listener).map_err(bad)?;
                 let local = listener.local_addr().map_err(bad)?;
                 streams.push((transport, listener));
                 local
@@ -127,17 +115,20 @@ impl SipTransport {
             arrivals,
             counters: Counters::default(),
             locals: config.tell_local_address.then(LocalAddresses::default),
+            tls_server: RwLock::new(config.tls_server),
             tls_client: config.tls_client,
             tls_names: Mutex::default(),
             next_connection: AtomicU64::new(1),
             admission: config.admission,
+            origins: config.origins,
+            limits: config.limits,
+            waiting_datagrams: Arc::new(Semaphore::new(WAITING_DATAGRAMS)),
         }));
         for (socket, local) in sockets {
             tokio::spawn(udp::serve(transport.clone(), socket, local));
         }
         for (kind, listener) in streams {
-            let tls = TlsAcceptor::from(config.tls_server.clone());
-            tokio::spawn(stream::accept(transport.clone(), kind, listener, tls));
+            tokio::spawn(stream::accept(transport.clone(), kind, listener));
         }
         Ok(transport)
     }
@@ -154,9 +145,17 @@ impl SipTransport {
         self.0.counters.snapshot(open)
     }
 
+    /// Handshakes from now on use this certificate; open connections stay.
+    pub fn replace_certificate(&self, config: Arc<ServerConfig>) {
+        *self.0.tls_server.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
     /// Says whose certificate a TLS peer at `remote` has to show.
     pub fn expect_name(&self, remote: SocketAddr, host: &str) {
         let mut names = self.0.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= MAX_NAMES && !names.contains_key(&remote) {
+            names.pop_first();
+        }
         names.insert(remote, host.to_owned());
     }
 
@@ -171,6 +170,11 @@ impl SipTransport {
         }
     }
 
+    /// Ends a connection; [`Arrival::Closed`] follows.
+    pub fn close(&self, connection: ConnectionId) {
+        self.0.links().remove(connection);
+    }
+
     /// Serves a connection whose WebSocket handshake is done.
     pub fn adopt_websocket(
         &self,
@@ -179,12 +183,8 @@ impl SipTransport {
         remote: SocketAddr,
         transport: Transport,
     ) {
-        let (id, flow, outbound) = self.register(transport, local, remote);
-        let this = self.clone();
-        tokio::spawn(async move {
-            websocket::converse(&this, io, flow, outbound).await;
-            this.unregister(id).await;
-        });
+        let (open, outbound) = self.register(transport, local, remote);
+        tokio::spawn(async move { websocket::converse(&open, io, outbound).await });
     }
 
     /// Serves a TCP or TLS connection until it ends.
@@ -194,9 +194,13 @@ impl SipTransport {
         (transport, local, remote): (Transport, SocketAddr, SocketAddr),
         _permit: Permit,
     ) {
-        let (id, flow, outbound) = self.register(transport, local, remote);
-        stream::converse(self, io, flow, outbound).await;
-        self.unregister(id).await;
+        let (open, outbound) = self.register(transport, local, remote);
+        stream::converse(&open, io, outbound).await;
+    }
+
+    /// The local address of a flow from `remote` over a socket bound to `bound`.
+    fn told(&self, bound: SocketAddr, remote: SocketAddr) -> SocketAddr {
+        self.0.locals.as_ref().map_or(bound, |locals| locals.towards(bound, remote))
     }
 
     fn send_datagram(&self, flow: Flow, bytes: Bytes) {
@@ -206,8 +210,13 @@ impl SipTransport {
         match listener.socket.try_send_to(&bytes, flow.remote) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let Ok(place) = self.0.waiting_datagrams.clone().try_acquire_owned() else {
+                    // The network is full; SIP sends again.
+                    return self.count(Happening::Unsent);
+                };
                 let (socket, this) = (listener.socket.clone(), self.clone());
                 tokio::spawn(async move {
+                    let _place = place;
                     if socket.send_to(&bytes, flow.remote).await.is_err() {
                         this.report(Arrival::Failed(flow));
                     }
@@ -219,15 +228,16 @@ impl SipTransport {
 
     fn send_on_connection(&self, flow: Flow, bytes: Bytes) {
         let mut links = self.0.links();
-        let id = match flow.connection {
-            Some(id) => Some(id),
-            None => links.to(flow.transport, flow.remote),
-        };
-        let sent = id.map(|id| links.send(id, bytes.clone()));
+        let id = flow.connection.or_else(|| links.to(flow.transport, flow.remote));
+        let queued = id.map(|id| links.send(id, bytes.clone()));
         drop(links);
-        match sent {
-            Some(true) => {}
-            Some(false) => self.report(Arrival::Failed(flow)),
+        match queued {
+            Some(Queued::Yes) => {}
+            Some(Queued::Gone) => self.report(Arrival::Failed(flow)),
+            Some(Queued::Cut) => {
+                self.count(Happening::CutUnread);
+                self.report(Arrival::Failed(flow));
+            }
             None => self.open(flow, bytes),
         }
     }
@@ -238,15 +248,16 @@ impl SipTransport {
         let Some(permit) = self.0.admission.admit(flow.remote.ip()).filter(|_| is_possible) else {
             return self.report(Arrival::Failed(flow));
         };
-        let (id, link_flow, outbound) = self.register(flow.transport, flow.local, flow.remote);
-        self.0.links().send(id, first);
-        let this = self.clone();
+        let (open, outbound) = self.register(flow.transport, flow.local, flow.remote);
+        if let Some(id) = open.flow.connection {
+            self.0.links().send(id, first);
+        }
         tokio::spawn(async move {
-            let connecting = stream::connect(&this, link_flow, outbound, permit);
-            if !connecting.await {
-                this.report(Arrival::Failed(flow));
+            let _permit = permit;
+            if !stream::connect(&open, outbound).await {
+                open.transport.count(Happening::ConnectFailed);
+                open.transport.report(Arrival::Failed(flow));
             }
-            this.unregister(id).await;
         });
     }
 
@@ -255,42 +266,25 @@ impl SipTransport {
         transport: Transport,
         local: SocketAddr,
         remote: SocketAddr,
-    ) -> (ConnectionId, Flow, mpsc::Receiver<Bytes>) {
+    ) -> (OpenConnection, Outbound) {
         let id = ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed));
-        let flow =
-            Flow { transport, connection: Some(id), local: self.told(local, remote), remote };
-        let (queue, outbound) = mpsc::channel(WAITING_MESSAGES);
-        self.0.links().insert(id, Link { transport, remote, queue });
-        (id, flow, outbound)
-    }
-
-    /// Our address in a flow.
-    fn told(&self, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
-        match (&self.0.locals, local) {
-            (Some(locals), _) => locals.towards(local, remote),
-            (None, SocketAddr::V4(_)) => (Ipv4Addr::UNSPECIFIED, local.port()).into(),
-            (None, SocketAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED, local.port()).into(),
-        }
-    }
-
-    async fn unregister(&self, id: ConnectionId) {
-        self.0.links().remove(id);
-        let _ = self.0.arrivals.send(Arrival::Closed(id)).await;
-    }
-
-    /// Hands on what a connection brought; waits while the node is busy, so that the peer has to.
-    async fn deliver(&self, flow: Flow, bytes: Bytes) {
-        if let Some(message) = self.parse(flow, bytes) {
-            let _ = self.0.arrivals.send(Arrival::Message { flow, message }).await;
-        }
+        let flow = Flow { transport, connection: Some(id), local, remote };
+        let (link, outbound) = Link::new(transport, remote);
+        self.0.links().insert(id, link);
+        (OpenConnection { transport: self.clone(), flow }, outbound)
     }
 
     fn parse(&self, flow: Flow, bytes: Bytes) -> Option<Message> {
         self.0.counters.received(flow.transport);
-        match Message::parse(bytes) {
+        // A defect in the parser must cost one message, not the listener.
+        let Ok(parsed) = catch_unwind(AssertUnwindSafe(|| Message::parse(bytes))) else {
+            self.count(Happening::Panic);
+            return None;
+        };
+        match parsed {
             Ok(message) => Some(message),
             Err(error) => {
-                self.0.counters.malformed();
+                self.count(Happening::Malformed);
                 tracing::debug!(%error, transport = %flow.transport, "a message is malformed");
                 if let Some(answer) = error.answer {
                     self.send(Transmit { flow, bytes: answer.print() });
@@ -302,16 +296,68 @@ impl SipTransport {
 
     /// Tells the node, also when its queue is full at the moment.
     fn report(&self, arrival: Arrival) {
-        if let Err(mpsc::error::TrySendError::Full(arrival)) = self.0.arrivals.try_send(arrival) {
+        if let Err(mpsc::error::TrySendError::Full(arrival)) = self.0.arrivals.try_send(arrival)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let arrivals = self.0.arrivals.clone();
-            tokio::spawn(async move { arrivals.send(arrival).await });
+            runtime.spawn(async move { arrivals.send(arrival).await });
         }
+    }
+
+    fn count(&self, happening: Happening) {
+        self.0.counters.count(happening);
     }
 }
 
 impl Shared {
-    fn links(&self) -> std::sync::MutexGuard<'_, Table> {
+    fn links(&self) -> MutexGuard<'_, Table> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tls_acceptor(&self) -> TlsAcceptor {
+        self.tls_server.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+    }
+}
+
+/// A connection's entry in the table. However its task ends, also by a panic, the entry goes and
+/// the node is told.
+#[derive(Debug)]
+struct OpenConnection {
+    transport: SipTransport,
+    flow: Flow,
+}
+
+impl OpenConnection {
+    /// Hands on what the peer sent; waits while the node is busy, so that the peer has to.
+    async fn deliver(&self, bytes: Bytes) {
+        if let Some(message) = self.transport.parse(self.flow, bytes) {
+            let arrival = Arrival::Message { flow: self.flow, message };
+            let _ = self.transport.0.arrivals.send(arrival).await;
+        }
+    }
+
+    fn count(&self, happening: Happening) {
+        self.transport.count(happening);
+    }
+
+    fn count_connected(&self) {
+        self.transport.0.counters.connected(self.flow.transport);
+    }
+
+    fn limits(&self) -> ConnectionLimits {
+        self.transport.0.limits
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.count(Happening::Panic);
+        }
+        if let Some(id) = self.flow.connection {
+            self.transport.0.links().remove(id);
+            self.transport.report(Arrival::Closed(id));
+        }
     }
 }
 
@@ -319,10 +365,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn prepare(stream: &TcpStream) {
-    // A message is written in one piece; waiting for more only costs time.
-    let _ = stream.set_nodelay(true);
-}
-
-/// Messages waiting for a peer that does not read.
-const WAITING_MESSAGES: usize = 256;
+/// Datagrams that wait while the network takes no more.
+const WAITING_DATAGRAMS: usize = 1024;
+/// Names of TLS peers remembered.
+const MAX_NAMES: usize = 4096;

@@ -1,31 +1,28 @@
 //! SIP over TCP and TLS, both ways.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Transport};
+use crosspoint_base::Transport;
 use crosspoint_sip::Limits;
 use crosspoint_sip::framing::{Frame, StreamDecoder};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{SipTransport, prepare, websocket, within};
-use crate::Permit;
+use super::counters::Happening;
+use super::table::Outbound;
+use super::{OpenConnection, SipTransport, websocket, within};
+use crate::{Permit, socket};
 
 /// Takes connections for as long as the process lives.
-pub(super) async fn accept(
-    transport: SipTransport,
-    kind: Transport,
-    listener: TcpListener,
-    tls: TlsAcceptor,
-) {
+pub(super) async fn accept(transport: SipTransport, kind: Transport, listener: TcpListener) {
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -35,10 +32,14 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let Some(permit) = transport.0.admission.admit(remote.ip()) else { continue };
-        let (transport, tls) = (transport.clone(), tls.clone());
+        let Some(permit) = transport.0.admission.admit(remote.ip()) else {
+            transport.count(Happening::Refused);
+            continue;
+        };
+        let transport = transport.clone();
         tokio::spawn(async move {
-            if let Err(error) = greet(&transport, kind, stream, remote, tls, permit).await {
+            if let Err(error) = greet(&transport, kind, stream, remote, permit).await {
+                transport.count(Happening::HandshakeFailed);
                 tracing::debug!(%error, transport = %kind, "a handshake failed");
             }
         });
@@ -50,22 +51,23 @@ async fn greet(
     kind: Transport,
     stream: TcpStream,
     remote: SocketAddr,
-    tls: TlsAcceptor,
     permit: Permit,
 ) -> io::Result<()> {
-    prepare(&stream);
+    socket::prepare(&stream);
     let ends = (kind, stream.local_addr()?, remote);
+    let tls = transport.0.tls_acceptor();
+    let limit = transport.0.limits.handshake;
     match kind {
         // UDP has no connections.
         Transport::Udp => {}
         Transport::Tcp => transport.serve_stream(stream, ends, permit).await,
         Transport::Tls => {
-            let stream = within(HANDSHAKE_TIME, tls.accept(stream)).await?;
+            let stream = within(limit, tls.accept(stream)).await?;
             transport.serve_stream(stream, ends, permit).await;
         }
         Transport::Ws => websocket::greet(transport, stream, ends, permit).await?,
         Transport::Wss => {
-            let stream = within(HANDSHAKE_TIME, tls.accept(stream)).await?;
+            let stream = within(limit, tls.accept(stream)).await?;
             websocket::greet(transport, stream, ends, permit).await?;
         }
     }
@@ -73,37 +75,34 @@ async fn greet(
 }
 
 /// Opens a connection and serves it to its end; false when it never came about.
-pub(super) async fn connect(
-    transport: &SipTransport,
-    flow: Flow,
-    outbound: mpsc::Receiver<Bytes>,
-    _permit: Permit,
-) -> bool {
-    let stream = match within(HANDSHAKE_TIME, TcpStream::connect(flow.remote)).await {
+pub(super) async fn connect(open: &OpenConnection, outbound: Outbound) -> bool {
+    let (remote, limit) = (open.flow.remote, open.limits().handshake);
+    let stream = match within(limit, TcpStream::connect(remote)).await {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, "a peer cannot be connected to");
             return false;
         }
     };
-    prepare(&stream);
-    if flow.transport == Transport::Tcp {
-        converse(transport, stream, flow, outbound).await;
+    socket::prepare(&stream);
+    if open.flow.transport == Transport::Tcp {
+        converse(open, stream, outbound).await;
         return true;
     }
-    let Some(config) = transport.0.tls_client.clone() else { return false };
+    let shared = &open.transport.0;
+    let Some(config) = shared.tls_client.clone() else { return false };
     let name = {
-        let names = transport.0.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(&flow.remote).cloned()
+        let names = shared.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(&remote).cloned()
     };
     let name = match name.map(ServerName::try_from) {
         Some(Ok(name)) => name,
         Some(Err(_)) => return false,
-        None => ServerName::from(ip_of(flow.remote)),
+        None => ServerName::from(remote.ip().to_canonical()),
     };
-    match within(HANDSHAKE_TIME, TlsConnector::from(config).connect(name, stream)).await {
+    match within(limit, TlsConnector::from(config).connect(name, stream)).await {
         Ok(stream) => {
-            converse(transport, stream, flow, outbound).await;
+            converse(open, stream, outbound).await;
             true
         }
         Err(error) => {
@@ -113,96 +112,105 @@ pub(super) async fn connect(
     }
 }
 
-fn ip_of(address: SocketAddr) -> IpAddr {
-    address.ip().to_canonical()
-}
-
 /// Reads and writes until either side has had enough.
 pub(super) async fn converse(
-    transport: &SipTransport,
+    open: &OpenConnection,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    flow: Flow,
-    outbound: mpsc::Receiver<Bytes>,
+    outbound: Outbound,
 ) {
+    open.count_connected();
     let (reader, writer) = tokio::io::split(io);
     let (answers, keep_alives) = mpsc::channel(KEEP_ALIVES);
+    let cut = outbound.cut();
     tokio::select! {
-        () = read(transport, reader, flow, answers) => {}
-        () = write(writer, outbound, keep_alives) => {}
+        () = read(open, reader, answers) => {}
+        () = write(open, writer, outbound, keep_alives) => {}
+        () = cut.notified() => {}
     }
 }
 
 async fn read<T: AsyncRead>(
-    transport: &SipTransport,
+    open: &OpenConnection,
     mut reader: ReadHalf<T>,
-    flow: Flow,
     answers: mpsc::Sender<Bytes>,
 ) {
+    let limits = open.limits();
     let mut decoder = StreamDecoder::new(Limits::default());
     let mut buffer = vec![0; READ_SIZE];
-    let mut deadline = Instant::now() + FIRST_MESSAGE_TIME;
-    let mut idle = FIRST_MESSAGE_TIME;
+    let mut deadline = Instant::now() + limits.first_message;
     loop {
-        let read = tokio::time::timeout_at(deadline, reader.read(&mut buffer)).await;
-        let Ok(Ok(length @ 1..)) = read else { return };
+        let read = match tokio::time::timeout_at(deadline, reader.read(&mut buffer)).await {
+            Ok(Ok(length @ 1..)) => buffer.get(..length).unwrap_or_default(),
+            Ok(_) => return,
+            Err(_) => return open.count(Happening::CutSilent),
+        };
         let was_partial = decoder.has_partial();
-        decoder.push(buffer.get(..length).unwrap_or_default());
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(Frame::Message(bytes))) => {
-                    transport.deliver(flow, bytes).await;
-                    idle = IDLE_TIME;
-                }
-                // RFC 5626 §4.4.1. A peer that floods pings gets fewer answers.
-                Ok(Some(Frame::Ping)) => {
-                    let _ = answers.try_send(Bytes::from_static(b"\r\n"));
-                }
-                Ok(Some(Frame::Pong)) => {}
-                Ok(None) => break,
-                Err(error) => {
-                    transport.0.counters.malformed();
-                    tracing::debug!(%error, "a stream cannot be read on");
-                    return;
+        decoder.push(read);
+        let Some(is_alive) = take_frames(open, &mut decoder, &answers).await else { return };
+        // Part of a message has to become whole soon, however slowly it trickles in.
+        match (was_partial && !is_alive, decoder.has_partial()) {
+            (false, true) => deadline = Instant::now() + limits.message,
+            (_, false) if is_alive => deadline = Instant::now() + limits.idle,
+            _ => {}
+        }
+    }
+}
+
+/// Takes every whole frame; tells whether there was one, or nothing when the stream is lost.
+async fn take_frames(
+    open: &OpenConnection,
+    decoder: &mut StreamDecoder,
+    answers: &mpsc::Sender<Bytes>,
+) -> Option<bool> {
+    let mut is_alive = false;
+    loop {
+        match decoder.next_frame() {
+            Ok(Some(Frame::Message(bytes))) => open.deliver(bytes).await,
+            // RFC 5626 §4.4.1. A peer that floods pings gets fewer answers.
+            Ok(Some(Frame::Ping)) => {
+                if answers.try_send(Bytes::from_static(b"\r\n")).is_ok() {
+                    open.count(Happening::KeepAlive);
                 }
             }
+            Ok(Some(Frame::Pong)) => {}
+            Ok(None) => return Some(is_alive),
+            Err(error) => {
+                open.count(Happening::Malformed);
+                tracing::debug!(%error, "a stream cannot be read on");
+                return None;
+            }
         }
-        // Part of a message has to become whole soon, however slowly it trickles in.
-        match (was_partial, decoder.has_partial()) {
-            (_, false) => deadline = Instant::now() + idle,
-            (false, true) => deadline = Instant::now() + MESSAGE_TIME,
-            (true, true) => {}
-        }
+        is_alive = true;
     }
 }
 
 async fn write<T: AsyncWrite>(
+    open: &OpenConnection,
     mut writer: WriteHalf<T>,
-    mut outbound: mpsc::Receiver<Bytes>,
+    mut outbound: Outbound,
     mut keep_alives: mpsc::Receiver<Bytes>,
 ) {
+    let limit = open.limits().write;
     loop {
         let bytes = tokio::select! {
-            bytes = outbound.recv() => bytes,
+            bytes = outbound.next() => bytes,
             Some(bytes) = keep_alives.recv() => Some(bytes),
         };
         let Some(bytes) = bytes else { break };
-        let written = within(WRITE_TIME, async {
+        let written = within(limit, async {
             writer.write_all(&bytes).await?;
             writer.flush().await
         });
-        if written.await.is_err() {
+        if let Err(error) = written.await {
+            if error.kind() == io::ErrorKind::TimedOut {
+                open.count(Happening::CutUnread);
+            }
             return;
         }
     }
-    let _ = within(WRITE_TIME, writer.shutdown()).await;
+    let _ = within(limit, writer.shutdown()).await;
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
-const MESSAGE_TIME: Duration = Duration::from_secs(15);
-/// Longer than any registration: phones without keep-alives refresh at least that often.
-const IDLE_TIME: Duration = Duration::from_secs(2 * 3600);
-pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
 const READ_SIZE: usize = 8192;
 const KEEP_ALIVES: usize = 4;

@@ -10,7 +10,9 @@ use crosspoint_base::{Flow, Transport};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{Arrival, SipTransport};
+use super::counters::Happening;
+use super::{Arrival, SipTransport, stun};
+use crate::socket;
 
 #[derive(Debug)]
 pub(super) struct UdpListener {
@@ -19,8 +21,8 @@ pub(super) struct UdpListener {
 }
 
 impl UdpListener {
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address).await?;
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(socket::udp(address, BUFFER)?)?;
         let local = socket.local_addr()?;
         Ok(Self { socket: Arc::new(socket), local })
     }
@@ -51,6 +53,14 @@ pub(super) async fn serve(transport: SipTransport, socket: Arc<UdpSocket>, bound
         if is_keep_alive(datagram) {
             continue;
         }
+        if stun::is_stun(datagram) {
+            if let Some(answer) = stun::answer(datagram, remote)
+                && socket.try_send_to(&answer, remote).is_ok()
+            {
+                transport.count(Happening::KeepAlive);
+            }
+            continue;
+        }
         let local = transport.told(bound, remote);
         let flow = Flow { transport: Transport::Udp, connection: None, local, remote };
         let Some(message) = transport.parse(flow, Bytes::copy_from_slice(datagram)) else {
@@ -59,7 +69,7 @@ pub(super) async fn serve(transport: SipTransport, socket: Arc<UdpSocket>, bound
         // The network would lose datagrams as well; the peer sends again.
         match transport.0.arrivals.try_send(Arrival::Message { flow, message }) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => transport.0.counters.overflow(),
+            Err(TrySendError::Full(_)) => transport.count(Happening::Overflow),
             Err(TrySendError::Closed(_)) => return,
         }
     }
@@ -71,4 +81,6 @@ fn is_keep_alive(datagram: &[u8]) -> bool {
 }
 
 const MAX_DATAGRAM: usize = 65_535;
+/// A burst of thousands of messages waits here while the reader is busy.
+const BUFFER: usize = 4 * 1024 * 1024;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);

@@ -2,21 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Transport};
+use crosspoint_base::Transport;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::stream::{HANDSHAKE_TIME, WRITE_TIME};
-use super::{SipTransport, within};
+use super::counters::Happening;
+use super::table::Outbound;
+use super::{OpenConnection, OriginCheck, SipTransport, within};
 use crate::Permit;
 
 /// Does the handshake on a listener of our own, and serves the connection to its end.
@@ -26,77 +25,112 @@ pub(super) async fn greet(
     (kind, local, remote): (Transport, SocketAddr, SocketAddr),
     _permit: Permit,
 ) -> io::Result<()> {
-    let handshake =
-        tokio_tungstenite::accept_hdr_async_with_config(io, check_subprotocol, Some(limits()));
-    let socket =
-        within(HANDSHAKE_TIME, async { handshake.await.map_err(io::Error::other) }).await?;
-    let (id, flow, outbound) = transport.register(kind, local, remote);
-    exchange(transport, socket, flow, outbound).await;
-    transport.unregister(id).await;
+    let origins = transport.0.origins.clone();
+    #[expect(clippy::result_large_err, reason = "the library's callback wants it so")]
+    let check = move |request: &Request, response| check(request, response, &origins);
+    let handshake = tokio_tungstenite::accept_hdr_async_with_config(io, check, Some(limits()));
+    let limit = transport.0.limits.handshake;
+    let socket = within(limit, async { handshake.await.map_err(io::Error::other) }).await?;
+    let (open, outbound) = transport.register(kind, local, remote);
+    serve(&open, socket, outbound).await;
     Ok(())
 }
 
 /// Serves a connection whose handshake was done elsewhere.
 pub(super) async fn converse(
-    transport: &SipTransport,
+    open: &OpenConnection,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    flow: Flow,
-    outbound: mpsc::Receiver<Bytes>,
+    outbound: Outbound,
 ) {
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
-    exchange(transport, socket, flow, outbound).await;
+    serve(open, socket, outbound).await;
+}
+
+async fn serve(
+    open: &OpenConnection,
+    mut socket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
+    outbound: Outbound,
+) {
+    open.count_connected();
+    let cut = outbound.cut();
+    tokio::select! {
+        () = exchange(open, &mut socket, outbound) => {
+            // Both sides should know that it was meant.
+            let close = async { socket.close(None).await.map_err(io::Error::other) };
+            let _ = within(open.limits().write, close).await;
+        }
+        () = cut.notified() => {}
+    }
 }
 
 async fn exchange(
-    transport: &SipTransport,
-    socket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
-    flow: Flow,
-    mut outbound: mpsc::Receiver<Bytes>,
+    open: &OpenConnection,
+    socket: &mut WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
+    mut outbound: Outbound,
 ) {
+    let limits = open.limits();
     let (mut sink, mut source) = socket.split();
-    let mut ping = tokio::time::interval(PING_PERIOD);
+    let mut ping = tokio::time::interval(limits.ping_period);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {
         let outgoing = tokio::select! {
             incoming = source.next() => {
-                let Some(Ok(message)) = incoming else { return };
+                let message = match incoming {
+                    Some(Ok(message)) => message,
+                    Some(Err(error)) => return refuse(open, &error),
+                    None => return,
+                };
                 heard = Instant::now();
                 match message {
-                    Message::Text(text) => take(transport, flow, text.into()).await,
-                    Message::Binary(bytes) => take(transport, flow, bytes).await,
+                    Message::Text(text) => take(open, text.into()).await,
+                    Message::Binary(bytes) => take(open, bytes).await,
                     Message::Close(_) => return,
                     Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
                 }
             }
-            queued = outbound.recv() => match queued {
+            queued = outbound.next() => match queued {
                 Some(bytes) => Some(message_of(bytes)),
                 None => return,
             },
             // A browser answers pings for its pages, so silence means that the host is gone.
             now = ping.tick() => {
-                if now.duration_since(heard) > SILENCE {
-                    return;
+                if now.duration_since(heard) > limits.ping_period * 2 {
+                    return open.count(Happening::CutSilent);
                 }
                 Some(Message::Ping(Bytes::new()))
             }
         };
-        if let Some(message) = outgoing {
-            let sent =
-                within(WRITE_TIME, async { sink.send(message).await.map_err(io::Error::other) });
-            if sent.await.is_err() {
-                return;
+        let Some(message) = outgoing else { continue };
+        let sent =
+            within(limits.write, async { sink.send(message).await.map_err(io::Error::other) });
+        if let Err(error) = sent.await {
+            if error.kind() == io::ErrorKind::TimedOut {
+                open.count(Happening::CutUnread);
             }
+            return;
         }
     }
 }
 
+/// What is not WebSocket, or too long for us, ends the connection.
+fn refuse(open: &OpenConnection, error: &tokio_tungstenite::tungstenite::Error) {
+    use tokio_tungstenite::tungstenite::Error;
+    if matches!(error, Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_)) {
+        open.count(Happening::Malformed);
+    }
+    tracing::debug!(%error, "a WebSocket cannot be read on");
+}
+
 /// Hands on a message; gives the answer to a keep-alive (RFC 5626 §4.4.1).
-async fn take(transport: &SipTransport, flow: Flow, bytes: Bytes) -> Option<Message> {
+async fn take(open: &OpenConnection, bytes: Bytes) -> Option<Message> {
     match &bytes[..] {
-        b"\r\n\r\n" => return Some(Message::text("\r\n")),
+        b"\r\n\r\n" => {
+            open.count(Happening::KeepAlive);
+            return Some(Message::text("\r\n"));
+        }
         b"\r\n" | b"" => {}
-        _ => transport.deliver(flow, bytes).await,
+        _ => open.deliver(bytes).await,
     }
     None
 }
@@ -110,17 +144,33 @@ fn message_of(bytes: Bytes) -> Message {
 }
 
 #[expect(clippy::result_large_err, reason = "the library's callback wants it so")]
-fn check_subprotocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    let name = "sec-websocket-protocol";
-    let offered = request.headers().get_all(name).iter().filter_map(|v| v.to_str().ok());
-    let is_sip = offered.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case("sip"));
-    if !is_sip {
-        let mut refusal = ErrorResponse::new(Some("the subprotocol is sip".to_owned()));
-        *refusal.status_mut() = StatusCode::BAD_REQUEST;
-        return Err(refusal);
+fn check(
+    request: &Request,
+    mut response: Response,
+    origins: &OriginCheck,
+) -> Result<Response, ErrorResponse> {
+    let refuse = |status, why: &str| {
+        let mut refusal = ErrorResponse::new(Some(why.to_owned()));
+        *refusal.status_mut() = status;
+        Err(refusal)
+    };
+    let headers = request.headers();
+    let offered = headers.get_all(SUBPROTOCOL).iter().filter_map(|v| v.to_str().ok());
+    if !offered.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case("sip")) {
+        return refuse(StatusCode::BAD_REQUEST, "the subprotocol is sip");
     }
-    response.headers_mut().insert(name, HeaderValue::from_static("sip"));
+    if !is_from_allowed_page(headers, origins) {
+        return refuse(StatusCode::FORBIDDEN, "this page's origin is not allowed");
+    }
+    response.headers_mut().insert(SUBPROTOCOL, HeaderValue::from_static("sip"));
     Ok(response)
+}
+
+/// A page of another site must not use a visitor's place in our network (RFC 6455 §10.2).
+fn is_from_allowed_page(headers: &HeaderMap, origins: &OriginCheck) -> bool {
+    // What cannot be read must not count as absent.
+    let text = |name| headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap_or("null"));
+    origins.is_allowed(text("origin"), text("host"))
 }
 
 fn limits() -> WebSocketConfig {
@@ -133,5 +183,4 @@ fn limits() -> WebSocketConfig {
 }
 
 const MAX_MESSAGE: usize = 65_535;
-const PING_PERIOD: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(25);
+const SUBPROTOCOL: &str = "sec-websocket-protocol";

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crosspoint_base::{Flow, Transmit, Transport};
-use crosspoint_net::{Admission, Arrival, SipTransport, SipTransportConfig};
+use crosspoint_net::{
+    Admission, Arrival, ConnectionLimits, OriginCheck, SipTransport, SipTransportConfig,
+};
 use crosspoint_sip::Message;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +45,8 @@ impl Host {
             tls_client: Some(client.clone()),
             admission: Admission::new(100, 10),
             tell_local_address: true,
+            origins: OriginCheck::default(),
+            limits: ConnectionLimits::default(),
         };
         let transport = SipTransport::bind(config, sender).await.unwrap();
         Self { transport, arrivals, client }
