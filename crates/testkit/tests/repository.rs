@@ -16,14 +16,8 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("node", &["base", "sdp", "sip", "media", "call", "connectors"]),
     ("net", &["base", "sip", "media"]),
     ("state", &["base"]),
-    (
-        "gateway",
-        &["base", "sdp", "sip", "media", "call", "connectors", "node", "net", "state"],
-    ),
-    (
-        "testkit",
-        &["base", "sdp", "sip", "media", "call", "connectors", "node", "state"],
-    ),
+    ("gateway", &["base", "sdp", "sip", "media", "call", "connectors", "node", "net", "state"]),
+    ("testkit", &["base", "sdp", "sip", "media", "call", "connectors", "node", "state"]),
 ];
 
 const MAX_LINES: usize = 1200;

@@ -1,0 +1,453 @@
+//! A simulated SIP phone: our own endpoint and dialogs, seen from the other side.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crosspoint_base::{Flow, Rng, Secret, Transport};
+use crosspoint_sip::dialog::Dialog;
+use crosspoint_sip::digest::{Challenge, Credentials, answer};
+use crosspoint_sip::endpoint::{ClientKey, Endpoint, EndpointConfig, Event, Output, ServerKey};
+use crosspoint_sip::{HeaderName, Message, Method, NameAddr, Request, Response, StatusCode, Uri};
+
+/// What a phone does when it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Answer,
+    /// Rings and waits for `Sim::pick_up`.
+    Ring,
+    Busy,
+    Decline,
+    /// Says nothing at all.
+    Ignore,
+    /// Sends early media, then answers at once.
+    EarlyThenAnswer,
+}
+
+/// Where a phone's call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallState {
+    Idle,
+    Calling,
+    Ringing,
+    Up,
+    /// Over, with the last final status of its INVITE.
+    Over(u16),
+}
+
+#[derive(Debug)]
+struct Usage {
+    state: CallState,
+    dialog: Option<Dialog>,
+    invite: Option<Request>,
+    client: Option<ClientKey>,
+    server: Option<(ServerKey, Request)>,
+    ack: Option<(Flow, Bytes)>,
+    challenged: bool,
+}
+
+impl Usage {
+    fn new(state: CallState) -> Self {
+        Self {
+            state,
+            dialog: None,
+            invite: None,
+            client: None,
+            server: None,
+            ack: None,
+            challenged: false,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Phone {
+    pub(crate) user: String,
+    pub(crate) address: SocketAddr,
+    gateway: SocketAddr,
+    password: String,
+    endpoint: Endpoint,
+    rng: Rng,
+    pub(crate) manner: Manner,
+    call: Usage,
+    registering: BTreeMap<ClientKey, (Request, bool)>,
+    pub(crate) is_registered: bool,
+    /// The direction the other side last asked for in a re-offer.
+    pub(crate) asked_direction: Option<String>,
+    pub(crate) digits: String,
+    pub(crate) notified: Vec<String>,
+    port: u16,
+    version: u32,
+}
+
+impl Phone {
+    pub(crate) fn new(
+        user: &str,
+        password: &str,
+        address: SocketAddr,
+        gateway: SocketAddr,
+        mut rng: Rng,
+    ) -> Self {
+        Self {
+            user: user.to_owned(),
+            address,
+            gateway,
+            password: password.to_owned(),
+            endpoint: Endpoint::new(EndpointConfig::default(), rng.fork()),
+            rng,
+            manner: Manner::Answer,
+            call: Usage::new(CallState::Idle),
+            registering: BTreeMap::new(),
+            is_registered: false,
+            asked_direction: None,
+            digits: String::new(),
+            notified: Vec::new(),
+            port: 4000,
+            version: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> CallState {
+        self.call.state
+    }
+
+    pub(crate) fn transactions(&self) -> usize {
+        self.endpoint.transactions()
+    }
+
+    fn flow(&self) -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            connection: None,
+            local: self.address,
+            remote: self.gateway,
+        }
+    }
+
+    pub(crate) fn register(&mut self, now: Instant) {
+        let request = self.request(Method::REGISTER, &self.user.clone(), 1);
+        self.send_register(now, request, false);
+    }
+
+    fn send_register(&mut self, now: Instant, request: Request, challenged: bool) {
+        let key = self.endpoint.send_request(now, self.flow(), request.clone());
+        self.registering.insert(key, (request, challenged));
+    }
+
+    pub(crate) fn invite(&mut self, now: Instant, target: &str, with_offer: bool) {
+        let mut request = self.request(Method::INVITE, target, 1);
+        if with_offer {
+            request.set_body("application/sdp", self.sdp("sendrecv"));
+        }
+        self.call = Usage::new(CallState::Calling);
+        self.send_invite(now, request);
+    }
+
+    fn send_invite(&mut self, now: Instant, request: Request) {
+        self.call.client = Some(self.endpoint.send_request(now, self.flow(), request.clone()));
+        self.call.invite = Some(request);
+    }
+
+    pub(crate) fn cancel(&mut self, now: Instant) {
+        if let Some(key) = self.call.client {
+            self.endpoint.cancel(now, key, None);
+        }
+    }
+
+    pub(crate) fn pick_up(&mut self, now: Instant) {
+        self.respond_invite(now, StatusCode::OK, true);
+    }
+
+    pub(crate) fn hang_up(&mut self, now: Instant) {
+        self.in_dialog(now, Method::BYE, None);
+        self.call.state = CallState::Over(200);
+    }
+
+    pub(crate) fn reoffer(&mut self, now: Instant, direction: &str) {
+        let sdp = self.sdp(direction);
+        self.in_dialog(now, Method::INVITE, Some(("application/sdp", sdp)));
+    }
+
+    pub(crate) fn press(&mut self, now: Instant, digit: char) {
+        let body = format!("Signal={digit}\r\nDuration=160\r\n");
+        self.in_dialog(now, Method::INFO, Some(("application/dtmf-relay", body)));
+    }
+
+    pub(crate) fn refer(&mut self, now: Instant, target: &str) {
+        let Some(dialog) = &mut self.call.dialog else { return };
+        let mut request = dialog.request(Method::REFER, None);
+        request.headers.push(HeaderName::REFER_TO, format!("<sip:{target}@gateway.test>"));
+        request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+        let hop = dialog.next_hop();
+        self.endpoint.send_request(now, hop, request);
+    }
+
+    fn in_dialog(&mut self, now: Instant, method: Method, body: Option<(&'static str, String)>) {
+        let Some(dialog) = &mut self.call.dialog else { return };
+        let mut request = dialog.request(method, None);
+        request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+        if let Some((kind, body)) = body {
+            request.set_body(kind, body);
+        }
+        let hop = dialog.next_hop();
+        self.endpoint.send_request(now, hop, request);
+    }
+
+    fn request(&mut self, method: Method, target: &str, cseq: u32) -> Request {
+        let uri = if method == Method::REGISTER {
+            Uri::sip(None, "gateway.test", None)
+        } else {
+            Uri::sip(Some(target), "gateway.test", None)
+        };
+        let mut request =
+            Request::new(method.clone(), uri.expect("a test's names make good addresses"));
+        let (user, tag) = (&self.user, self.rng.hex(4));
+        let headers = &mut request.headers;
+        headers.push(HeaderName::FROM, format!("<sip:{user}@gateway.test>;tag={tag}"));
+        headers.push(HeaderName::TO, format!("<sip:{target}@gateway.test>"));
+        headers.push(HeaderName::CALL_ID, self.rng.hex(8));
+        headers.push(HeaderName::CSEQ, format!("{cseq} {method}"));
+        headers.push(HeaderName::MAX_FORWARDS, "70");
+        headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+        request
+    }
+
+    fn sdp(&mut self, direction: &str) -> String {
+        self.version += 1;
+        let (ip, port, version) = (self.address.ip(), self.port, self.version);
+        format!(
+            "v=0\r\no=- 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na={direction}\r\n"
+        )
+    }
+
+    // What arrives.
+
+    pub(crate) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: Bytes) {
+        let flow = Flow { remote: from, ..self.flow() };
+        if let Ok(message) = Message::parse(bytes) {
+            self.endpoint.handle_message(now, flow, message);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+    }
+
+    /// Does what the endpoint says; gives what to send and when to wake.
+    pub(crate) fn settle(&mut self, now: Instant) -> (Vec<(SocketAddr, Bytes)>, Option<Instant>) {
+        let mut sent = Vec::new();
+        loop {
+            match self.endpoint.poll_output() {
+                Output::Transmit(t) => sent.push((t.flow.remote, t.bytes)),
+                Output::Event(event) => self.event(now, *event),
+                Output::Timeout(at) => return (sent, at),
+            }
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { key, flow, request } => self.request_came(now, key, flow, request),
+            Event::Ack { .. } => {}
+            Event::Cancelled { key, .. } => {
+                if self.call.server.as_ref().is_some_and(|(k, _)| *k == key) {
+                    self.respond_invite(now, StatusCode::REQUEST_TERMINATED, false);
+                }
+            }
+            Event::Response { key, flow, response } => self.response(now, key, flow, &response),
+            Event::TimedOut { key } | Event::TransportFailed { key } => {
+                self.registering.remove(&key);
+                if self.call.client == Some(key) {
+                    self.call.state = CallState::Over(408);
+                }
+            }
+            Event::AckMissing { .. } => self.hang_up(now),
+            Event::Ended { .. } => {}
+        }
+    }
+
+    fn response(&mut self, now: Instant, key: ClientKey, flow: Flow, response: &Response) {
+        if let Some((request, challenged)) = self.registering.get(&key).cloned() {
+            if response.status.is_provisional() {
+                return;
+            }
+            self.registering.remove(&key);
+            if response.status == StatusCode::UNAUTHORIZED && !challenged {
+                let request = self.authorize(request, response);
+                self.send_register(now, request, true);
+            } else {
+                self.is_registered = response.status.is_success();
+            }
+            return;
+        }
+        if self.call.client != Some(key) {
+            let is_invite = response.headers.cseq().is_some_and(|c| c.method == Method::INVITE);
+            if is_invite && response.status.is_success() {
+                self.reinvite_answered(flow, response);
+            }
+            return;
+        }
+        let Some(invite) = self.call.invite.clone() else { return };
+        if response.status.is_provisional() {
+            if self.call.state == CallState::Calling {
+                self.call.state = CallState::Ringing;
+            }
+        } else if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && !self.call.challenged
+        {
+            self.call.challenged = true;
+            let request = self.authorize(invite, response);
+            self.send_invite(now, request);
+        } else if response.status.is_success() {
+            self.answered(now, flow, &invite, response);
+        } else {
+            self.call.state = CallState::Over(response.status.0);
+        }
+    }
+
+    fn answered(&mut self, now: Instant, flow: Flow, invite: &Request, response: &Response) {
+        if let Some((flow, bytes)) = self.call.ack.clone() {
+            self.endpoint.resend(flow, bytes);
+            return;
+        }
+        let Some(mut dialog) = Dialog::as_caller(invite, response, flow) else { return };
+        let mut ack = dialog.request(Method::ACK, invite.headers.cseq().map(|c| c.number));
+        if invite.body.is_empty() {
+            ack.set_body("application/sdp", self.sdp("sendrecv"));
+        }
+        let hop = dialog.next_hop();
+        self.call.ack = Some((hop, self.endpoint.send_ack(hop, ack)));
+        self.call.dialog = Some(dialog);
+        if matches!(self.call.state, CallState::Over(_)) {
+            self.hang_up(now);
+        } else {
+            self.call.state = CallState::Up;
+        }
+    }
+
+    fn reinvite_answered(&mut self, _flow: Flow, response: &Response) {
+        let number = response.headers.cseq().map(|c| c.number);
+        if let Some(dialog) = &mut self.call.dialog {
+            let ack = dialog.request(Method::ACK, number);
+            let hop = dialog.next_hop();
+            self.endpoint.send_ack(hop, ack);
+        }
+    }
+
+    fn authorize(&mut self, mut request: Request, response: &Response) -> Request {
+        let is_proxy = response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        let (asked, answered) = if is_proxy {
+            (HeaderName::PROXY_AUTHENTICATE, HeaderName::PROXY_AUTHORIZATION)
+        } else {
+            (HeaderName::WWW_AUTHENTICATE, HeaderName::AUTHORIZATION)
+        };
+        let credentials = Credentials {
+            user: self.user.clone(),
+            password: Secret::new(self.password.clone()),
+            realm: None,
+        };
+        let value = Challenge::best(response.headers.all(&asked)).and_then(|challenge| {
+            answer(&challenge, &credentials, &request.method, &request.uri, 1, &mut self.rng)
+        });
+        request.headers.set(answered, value.unwrap_or_default());
+        let number = request.headers.cseq().map_or(1, |c| c.number) + 1;
+        request.headers.set(HeaderName::CSEQ, format!("{number} {}", request.method));
+        request
+    }
+
+    fn request_came(&mut self, now: Instant, key: ServerKey, flow: Flow, request: Request) {
+        let has_tag = request.headers.to().is_some_and(|to| to.tag().is_some());
+        if request.method == Method::INVITE && !has_tag {
+            self.called(now, key, flow, request);
+            return;
+        }
+        let mut response = Response::for_request(&request, StatusCode::OK);
+        if let Some(dialog) = &mut self.call.dialog {
+            dialog.take_request(&request, flow);
+        }
+        if request.method == Method::BYE {
+            self.call.state = CallState::Over(200);
+        } else if request.method == Method::INVITE {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let direction = ["sendonly", "recvonly", "inactive"]
+                .into_iter()
+                .find(|d| body.contains(&format!("a={d}")))
+                .unwrap_or("sendrecv");
+            self.asked_direction = Some(direction.to_owned());
+            let back = match direction {
+                "sendonly" => "recvonly",
+                "recvonly" => "sendonly",
+                other => other,
+            };
+            response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+            response.set_body("application/sdp", self.sdp(back));
+        } else if request.method == Method::INFO {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            self.digits.extend(body.strip_prefix("Signal=").and_then(|b| b.chars().next()));
+        } else if request.method == Method::NOTIFY {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            self.notified.push(body.trim().to_owned());
+        }
+        self.endpoint.respond(now, key, &response);
+    }
+
+    fn called(&mut self, now: Instant, key: ServerKey, flow: Flow, request: Request) {
+        let is_free = matches!(self.call.state, CallState::Idle | CallState::Over(_));
+        if !is_free {
+            let response = Response::for_request(&request, StatusCode::BUSY_HERE);
+            self.endpoint.respond(now, key, &tagged(response, "busy"));
+            return;
+        }
+        let tag = self.rng.hex(4);
+        self.call = Usage::new(CallState::Ringing);
+        self.call.dialog = Dialog::as_callee(&request, &tag, flow);
+        self.call.server = Some((key, request));
+        match self.manner {
+            Manner::Answer => self.respond_invite(now, StatusCode::OK, true),
+            Manner::Ring => self.respond_invite(now, StatusCode::RINGING, false),
+            Manner::Busy => self.respond_invite(now, StatusCode::BUSY_HERE, false),
+            Manner::Decline => self.respond_invite(now, StatusCode::DECLINE, false),
+            Manner::Ignore => {}
+            Manner::EarlyThenAnswer => {
+                self.respond_invite(now, StatusCode::SESSION_PROGRESS, true);
+                self.respond_invite(now, StatusCode::OK, true);
+            }
+        }
+    }
+
+    fn respond_invite(&mut self, now: Instant, status: StatusCode, with_sdp: bool) {
+        let Some((key, request)) = self.call.server.clone() else { return };
+        let tag = self.call.dialog.as_ref().map(|d| d.local_tag().clone()).unwrap_or_default();
+        let mut response = Response::for_request(&request, status);
+        response = tagged(response, &String::from_utf8_lossy(&tag));
+        response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+        if with_sdp {
+            response.set_body("application/sdp", self.sdp("sendrecv"));
+        }
+        self.endpoint.respond(now, key, &response);
+        if status.is_success() {
+            self.call.state = CallState::Up;
+        } else if status.is_final() {
+            self.call.state = CallState::Over(status.0);
+            self.call.server = None;
+        }
+    }
+}
+
+fn contact(user: &str, address: SocketAddr) -> String {
+    format!("<sip:{user}@{address}>")
+}
+
+fn tagged(mut response: Response, tag: &str) -> Response {
+    let to = response.headers.first(&HeaderName::TO).and_then(NameAddr::parse);
+    if to.is_some_and(|to| to.tag().is_none())
+        && let Some(to) = response.headers.first(&HeaderName::TO)
+    {
+        let value = [to.as_ref(), b";tag=", tag.as_bytes()].concat();
+        response.headers.set(HeaderName::TO, value);
+    }
+    response
+}

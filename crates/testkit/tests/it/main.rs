@@ -1,0 +1,4 @@
+//! Calls through the whole node, told as stories on the simulator.
+
+mod calls;
+mod storms;
