@@ -200,6 +200,25 @@ impl Config {
     }
 }
 
+impl Origins {
+    /// Whether a page of `origin` may open a WebSocket on `host`. A page of another site must
+    /// not use a visitor's place in our network (RFC 6455 §10.2); programs that are no browsers
+    /// send no origin.
+    #[must_use]
+    pub fn allow(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+        let Some(origin) = origin else { return true };
+        let page = origin.split_once("://").map(|(_, host)| host);
+        let is_ours = matches!((page, host), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
+        match self {
+            Self::Any => true,
+            Self::Same => is_ours,
+            Self::Listed(listed) => {
+                is_ours || listed.iter().any(|o| o.eq_ignore_ascii_case(origin))
+            }
+        }
+    }
+}
+
 impl LogLevel {
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -221,5 +240,26 @@ pub fn default_port(transport: Transport) -> u16 {
         Transport::Tls => 5061,
         Transport::Ws => 80,
         Transport::Wss => 443,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lets_only_the_right_pages_in() {
+        let check = |origins: &Origins, origin: Option<&str>, fine| {
+            assert_eq!(origins.allow(origin, Some("gw:8443")), fine, "{origins:?} {origin:?}");
+        };
+        let listed = Origins::Listed(vec!["https://app.example.com".to_owned()]);
+        check(&Origins::Same, None, true);
+        check(&Origins::Same, Some("https://gw:8443"), true);
+        check(&Origins::Same, Some("https://gw"), false);
+        check(&Origins::Same, Some("null"), false);
+        check(&listed, Some("https://gw:8443"), true);
+        check(&listed, Some("https://App.example.com"), true);
+        check(&listed, Some("https://evil.example.com"), false);
+        check(&Origins::Any, Some("https://evil.example.com"), true);
     }
 }

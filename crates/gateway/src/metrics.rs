@@ -108,6 +108,20 @@ pub(crate) fn transport(page: &mut Page, counters: &TransportCounters) {
     page.family(&is, ["transport"], by_transport(counters.sent));
     let is = gauge("crosspoint_sip_connections", "Open SIP connections.");
     page.family(&is, ["transport"], by_transport(counters.open).skip(1));
+    let is = counter("crosspoint_sip_connected_total", "SIP connections that came about.");
+    page.family(&is, ["transport"], by_transport(counters.connected).skip(1));
+    let is = counter("crosspoint_sip_connection_faults_total", "SIP connections that went wrong.");
+    let faults = [
+        (["handshake"], counters.handshakes_failed),
+        (["connect"], counters.connects_failed),
+        (["unread"], counters.cut_unread),
+        (["silent"], counters.cut_silent),
+    ];
+    page.family(&is, ["kind"], faults);
+    let is = counter("crosspoint_sip_keep_alives_total", "Keep-alives that were answered.");
+    page.value(&is, counters.keep_alives);
+    let is = counter("crosspoint_sip_unsent_total", "Datagrams that could not be sent in time.");
+    page.value(&is, counters.unsent);
     let is = counter("crosspoint_sip_malformed_total", "SIP messages that broke the grammar.");
     page.value(&is, counters.malformed);
     let is = counter("crosspoint_sip_overflow_total", "Datagrams dropped for lack of time.");

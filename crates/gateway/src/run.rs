@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use crosspoint_base::{Secret, Transport};
 use crosspoint_media::control;
 use crosspoint_net::{
-    Admission, Arrival, MediaPool, MediaPoolConfig, SipTransport, SipTransportConfig,
+    Admission, Arrival, ConnectionLimits, MediaPool, MediaPoolConfig, OriginCheck, SipTransport,
+    SipTransportConfig,
 };
 use crosspoint_node::{Input, Node};
 use crosspoint_state::{SqliteStore, Store, User, Writer};
@@ -99,12 +100,15 @@ impl Prepared {
 
     fn transport_config(&self, admission: Admission) -> SipTransportConfig {
         let config = &self.home.config;
+        let origins = config.http.allowed_origins.clone();
         SipTransportConfig {
             listeners: config.listeners.iter().map(|l| (l.transport, l.address)).collect(),
             tls_server: self.sip_tls.clone(),
             tls_client: tls::client_config(),
             admission,
             tell_local_address: config.media.addresses.is_empty(),
+            origins: OriginCheck::new(move |origin, host| origins.allow(origin, host)),
+            limits: ConnectionLimits::default(),
         }
     }
 }
