@@ -158,8 +158,15 @@ impl fmt::Debug for Crypto {
 }
 
 /// An ICE candidate line (RFC 8839 §5.1), kept as text and read where we need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Candidate(pub String);
+
+/// Addresses never show.
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Candidate(..)")
+    }
+}
 
 impl Candidate {
     /// The transport address, when it is a UDP candidate of component 1 with an IP address.
@@ -176,7 +183,9 @@ impl Candidate {
             return None;
         }
         let address: IpAddr = parts.next()?.parse().ok()?;
-        let port = parts.next()?.parse().ok()?;
-        Some(SocketAddr::new(address, port))
+        let port: u16 = parts.next()?.parse().ok()?;
+        // Nobody can be reached there, so nobody is made to send there.
+        let is_nowhere = port == 0 || address.is_unspecified() || address.is_multicast();
+        (!is_nowhere).then(|| SocketAddr::new(address, port))
     }
 }

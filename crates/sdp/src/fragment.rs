@@ -1,9 +1,12 @@
 //! Trickled candidates in a body of their own (RFC 8840 `application/trickle-ice-sdpfrag`).
 
+use std::fmt;
+
 use crate::Candidate;
 
-/// What one fragment carries.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What one fragment carries, for the first media section it names: with BUNDLE there is only
+/// one transport.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Fragment {
     pub ufrag: Option<String>,
     pub pwd: Option<String>,
@@ -12,20 +15,39 @@ pub struct Fragment {
     pub end_of_candidates: bool,
 }
 
+/// Passwords and addresses never show.
+impl fmt::Debug for Fragment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fragment")
+            .field("ufrag", &self.ufrag)
+            .field("mid", &self.mid)
+            .field("candidates", &self.candidates.len())
+            .field("end_of_candidates", &self.end_of_candidates)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Fragment {
-    /// Reads what we know and passes over the rest; at most 64 candidates.
+    /// Reads what we know and passes over the rest; at most 64 candidates in 512 lines.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes);
+        let text = String::from_utf8_lossy(bytes.get(..MAX_LEN).unwrap_or(bytes));
         let mut out = Self::default();
-        for line in text.lines().take(512) {
-            let Some(attribute) = line.trim_end().strip_prefix("a=") else { continue };
+        let mut sections = 0;
+        for line in text.lines().take(MAX_LINES) {
+            let line = line.trim_end();
+            if line.starts_with("m=") {
+                sections += 1;
+            }
+            let Some(attribute) = line.strip_prefix("a=") else { continue };
             let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
+            let value = || Some(value.trim().to_owned()).filter(|v| !v.is_empty());
             match name {
-                "ice-ufrag" => out.ufrag = Some(value.to_owned()),
-                "ice-pwd" => out.pwd = Some(value.to_owned()),
-                "mid" => out.mid = Some(value.to_owned()),
-                "candidate" if out.candidates.len() < 64 => {
+                _ if sections > 1 => break,
+                "ice-ufrag" => out.ufrag = value().or(out.ufrag),
+                "ice-pwd" => out.pwd = value().or(out.pwd),
+                "mid" => out.mid = value().or(out.mid),
+                "candidate" if out.candidates.len() < MAX_CANDIDATES => {
                     out.candidates.push(Candidate(attribute.to_owned()));
                 }
                 "end-of-candidates" => out.end_of_candidates = true,
@@ -39,8 +61,11 @@ impl Fragment {
     pub fn print(&self) -> String {
         let mut out = String::new();
         let mut line = |text: String| {
-            out.push_str(&text);
-            out.push_str("\r\n");
+            // A line end inside would be an attribute that nobody meant to send.
+            if !text.contains(char::is_control) {
+                out.push_str(&text);
+                out.push_str("\r\n");
+            }
         };
         if let Some(ufrag) = &self.ufrag {
             line(format!("a=ice-ufrag:{ufrag}"));
@@ -53,7 +78,8 @@ impl Fragment {
             line(format!("a=mid:{mid}"));
         }
         for Candidate(text) in &self.candidates {
-            line(format!("a={text}"));
+            let text = text.strip_prefix("candidate:").unwrap_or(text);
+            line(format!("a=candidate:{text}"));
         }
         if self.end_of_candidates {
             line("a=end-of-candidates".to_owned());
@@ -61,6 +87,10 @@ impl Fragment {
         out
     }
 }
+
+const MAX_LEN: usize = 65_535;
+const MAX_LINES: usize = 512;
+const MAX_CANDIDATES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -76,5 +106,44 @@ mod tests {
             end_of_candidates: true,
         };
         assert_eq!(Fragment::parse(fragment.print().as_bytes()), fragment);
+    }
+
+    #[test]
+    fn reads_what_browsers_and_the_rfc_send() {
+        // RFC 8840 §9.3, shortened: two sections, of which the first counts.
+        let text = "a=ice-pwd:asd88fgpdd777uzjYhagZg\na=ice-ufrag:8hhY\n\
+m=audio 9 RTP/AVP 0\na=mid:1\n\
+a=candidate:1 1 UDP 1694498815 192.0.2.3 5000 typ host\n\
+a=candidate:1 1 tcp 1 192.0.2.3 9 typ host tcptype active\na=end-of-candidates\n\
+m=audio 9 RTP/AVP 0\na=mid:2\n\
+a=candidate:2 1 UDP 1694498815 192.0.2.3 5004 typ host\n";
+        let fragment = Fragment::parse(text.as_bytes());
+        assert_eq!(fragment.ufrag.as_deref(), Some("8hhY"));
+        assert_eq!(fragment.mid.as_deref(), Some("1"));
+        assert!(fragment.end_of_candidates);
+        let addresses: Vec<_> = fragment.candidates.iter().map(Candidate::udp_address).collect();
+        assert_eq!(addresses, [Some(([192, 0, 2, 3], 5000).into()), None]);
+    }
+
+    #[test]
+    fn garbage_and_floods_stay_bounded() {
+        assert_eq!(Fragment::parse(b"\xff\xfe\0a=mid"), Fragment::default());
+        let flood = "a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n".repeat(5000);
+        assert_eq!(Fragment::parse(flood.as_bytes()).candidates.len(), MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn a_line_end_cannot_be_smuggled_in() {
+        let evil = Candidate("candidate:1 1 udp 1 h 5 typ host\r\na=setup:active".to_owned());
+        let fragment = Fragment { candidates: vec![evil], ..Fragment::default() };
+        assert!(!fragment.print().contains("setup"));
+    }
+
+    #[test]
+    fn shows_no_address_and_no_password() {
+        let text = "a=ice-pwd:secretsecretsecretsecret\r\n\
+a=candidate:1 1 udp 1 192.0.2.77 5 typ host\r\n";
+        let shown = format!("{:?}", Fragment::parse(text.as_bytes()));
+        assert!(!shown.contains("secret") && !shown.contains("192.0.2"), "{shown}");
     }
 }

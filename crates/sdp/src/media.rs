@@ -1,5 +1,6 @@
 //! One media section with its attributes typed.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::attributes::{Candidate, Codec, Crypto, Fingerprint, Setup};
@@ -68,7 +69,7 @@ impl Direction {
 }
 
 /// One `m=` section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Media {
     /// `audio`, `video`, `application`, `image`, …
     pub kind: String,
@@ -94,12 +95,31 @@ pub struct Media {
     pub is_bundled: bool,
     pub rtcp_mux: bool,
     pub rtcp_port: Option<u16>,
+    /// Where RTCP goes when not to the address of RTP (RFC 3605).
+    pub rtcp_address: Option<IpAddr>,
     pub ptime: Option<u16>,
     pub maxptime: Option<u16>,
     /// Source and CNAME of what is sent (RFC 5576).
     pub ssrc: Option<(u32, String)>,
     /// Stream and track identifiers (RFC 8830).
     pub msid: Option<String>,
+}
+
+/// Shows the shape only: addresses, passwords and keys never.
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media")
+            .field("kind", &self.kind)
+            .field("protocol", &self.protocol)
+            .field("formats", &self.formats)
+            .field("direction", &self.direction)
+            .field("mid", &self.mid)
+            .field("setup", &self.setup)
+            .field("candidates", &self.candidates.len())
+            .field("cryptos", &self.cryptos)
+            .field("is_rejected", &self.is_rejected())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Media {
@@ -126,6 +146,7 @@ impl Media {
             is_bundled: false,
             rtcp_mux: false,
             rtcp_port: None,
+            rtcp_address: None,
             ptime: None,
             maxptime: None,
             ssrc: None,
@@ -171,7 +192,8 @@ impl Media {
     ) -> Self {
         let mut out = Self::new(&media.media, &media.proto);
         out.port = media.port;
-        out.formats = media.fmt.split_whitespace().map(str::to_owned).collect();
+        let formats = media.fmt.split_whitespace().take(MAX_FORMATS);
+        out.formats = formats.map(str::to_owned).collect();
         let connection = media.connections.first().or(session.connection.as_ref());
         out.address = connection
             .and_then(|c| c.connection_address.split('/').next().and_then(|a| a.parse().ok()));
@@ -198,17 +220,23 @@ impl Media {
             "ice-ufrag" => self.ice_ufrag = Some(value.trim().to_owned()),
             "ice-pwd" => self.ice_pwd = Some(value.trim().to_owned()),
             "ice-options" => self.trickle |= value.split_whitespace().any(|o| o == "trickle"),
-            "fingerprint" => self.fingerprints.extend(Fingerprint::parse(value)),
+            "fingerprint" if self.fingerprints.len() < MAX_FINGERPRINTS => {
+                self.fingerprints.extend(Fingerprint::parse(value));
+            }
             "setup" => self.setup = Setup::parse(value).or(self.setup),
             "candidate" if in_media && self.candidates.len() < MAX_CANDIDATES => {
                 self.candidates.push(Candidate(format!("candidate:{value}")));
             }
             "end-of-candidates" => self.end_of_candidates = true,
-            "crypto" if in_media => self.cryptos.extend(Crypto::parse(value)),
+            "crypto" if in_media && self.cryptos.len() < MAX_CRYPTOS => {
+                self.cryptos.extend(Crypto::parse(value));
+            }
             "mid" if in_media => self.mid = Some(value.trim().to_owned()),
             "rtcp-mux" if in_media => self.rtcp_mux = true,
             "rtcp" if in_media => {
-                self.rtcp_port = value.split_whitespace().next().and_then(|p| p.parse().ok());
+                let mut parts = value.split_whitespace();
+                self.rtcp_port = parts.next().and_then(|p| p.parse().ok());
+                self.rtcp_address = parts.nth(2).and_then(|a| a.parse().ok());
             }
             "ptime" => self.ptime = value.trim().parse().ok(),
             "maxptime" => self.maxptime = value.trim().parse().ok(),
@@ -254,8 +282,33 @@ impl Media {
             value("maxptime", maxptime.to_string());
         }
         if let Some(port) = self.rtcp_port {
-            value("rtcp", port.to_string());
+            let family = |a: &IpAddr| if a.is_ipv4() { "IP4" } else { "IP6" };
+            let address = self.rtcp_address.map(|a| format!(" IN {} {a}", family(&a)));
+            value("rtcp", format!("{port}{}", address.unwrap_or_default()));
         }
+        self.secure_syntax(&mut attributes);
+        // A section without formats would not parse again.
+        let formats = if self.formats.is_empty() { "0".to_owned() } else { self.formats.join(" ") };
+        let mut media = sdp_types::Media::new(
+            sdp_types::MediaType::Audio,
+            self.port,
+            sdp_types::TransportProto::RtpAvp,
+            formats,
+        );
+        // The kind and protocol of a refused section are whatever was offered.
+        media.media.clone_from(&self.kind);
+        media.proto.clone_from(&self.protocol);
+        media.connections =
+            self.address.map(sdp_types::Connection::from_ip_addr).into_iter().collect();
+        media.attributes = attributes;
+        media
+    }
+
+    /// Keys, ICE and DTLS, and what names the source.
+    fn secure_syntax(&self, attributes: &mut Vec<sdp_types::Attribute>) {
+        let mut value = |name: &str, value: String| {
+            attributes.push(sdp_types::Attribute::with_value(name, value));
+        };
         for crypto in &self.cryptos {
             value("crypto", crypto.to_string());
         }
@@ -279,24 +332,13 @@ impl Media {
             value("ssrc", format!("{ssrc} cname:{cname}"));
         }
         for Candidate(text) in &self.candidates {
-            value("candidate", text.strip_prefix("candidate:").unwrap_or(text).to_owned());
+            if !text.contains(char::is_control) {
+                value("candidate", text.strip_prefix("candidate:").unwrap_or(text).to_owned());
+            }
         }
         if self.end_of_candidates {
             attributes.push(sdp_types::Attribute::new("end-of-candidates"));
         }
-        let mut media = sdp_types::Media::new(
-            sdp_types::MediaType::Audio,
-            self.port,
-            sdp_types::TransportProto::RtpAvp,
-            self.formats.join(" "),
-        );
-        // The kind and protocol of a refused section are whatever was offered.
-        media.media.clone_from(&self.kind);
-        media.proto.clone_from(&self.protocol);
-        media.connections =
-            self.address.map(sdp_types::Connection::from_ip_addr).into_iter().collect();
-        media.attributes = attributes;
-        media
     }
 }
 
@@ -330,3 +372,7 @@ impl Reader {
 
 /// More than any real peer gathers.
 const MAX_CANDIDATES: usize = 64;
+const MAX_FINGERPRINTS: usize = 8;
+const MAX_CRYPTOS: usize = 32;
+/// There are 128 payload types.
+const MAX_FORMATS: usize = 256;

@@ -18,6 +18,9 @@ pub enum ParseError {
     TooLong,
     #[error("description has more than {MAX_MEDIA} media sections or {MAX_ATTRIBUTES} attributes")]
     TooMany,
+    /// A CR without its LF, or a NUL: peers would disagree about where lines end.
+    #[error("line {0}: a control character that is no line end")]
+    ControlCharacter(usize),
     #[error("{0}")]
     Syntax(String),
 }
@@ -32,7 +35,8 @@ pub struct Origin {
 }
 
 impl Session {
-    /// Parses with CRLF or LF line ends.
+    /// Parses with CRLF or LF line ends. `o=`, `s=` and `t=` may be missing, runs of spaces and
+    /// text in Latin-1 are taken, unknown lines are passed over.
     ///
     /// # Errors
     /// When a limit or the syntax is broken.
@@ -40,11 +44,11 @@ impl Session {
         if bytes.len() > MAX_LEN {
             return Err(ParseError::TooLong);
         }
-        let inner = sdp_types::Session::parse(bytes)
+        let text = check_lines(bytes)?;
+        let mut inner = sdp_types::Session::parse(text.as_bytes())
             .map_err(|error| ParseError::Syntax(error.to_string()))?;
-        let most = inner.medias.iter().map(|m| m.attributes.len()).max().unwrap_or(0);
-        if inner.medias.len() > MAX_MEDIA || most.max(inner.attributes.len()) > MAX_ATTRIBUTES {
-            return Err(ParseError::TooMany);
+        if inner.times.is_empty() {
+            inner.times = vec![sdp_types::Time::new(0, 0)];
         }
         Ok(Self { inner })
     }
@@ -124,6 +128,42 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Session({} media)", self.len())
     }
+}
+
+/// Holds the text to the limits before anything is made of it, and mends what peers get wrong
+/// that means no harm: spaces twice or at the end of an `m=` line, and other characters than
+/// UTF-8.
+fn check_lines(bytes: &[u8]) -> Result<String, ParseError> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::with_capacity(text.len());
+    let (mut sections, mut attributes) = (0, 0);
+    for (index, line) in text.split('\n').enumerate() {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.contains(['\r', '\0']) {
+            return Err(ParseError::ControlCharacter(index + 1));
+        }
+        match line.get(..2) {
+            Some("m=") => (sections, attributes) = (sections + 1, 0),
+            Some("a=") => attributes += 1,
+            _ => {}
+        }
+        if sections > MAX_MEDIA || attributes > MAX_ATTRIBUTES {
+            return Err(ParseError::TooMany);
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        if line.starts_with("m=") {
+            for (index, word) in line.split_whitespace().enumerate() {
+                out.push_str(if index == 0 { "" } else { " " });
+                out.push_str(word);
+            }
+        } else {
+            out.push_str(line);
+        }
+        out.push_str("\r\n");
+    }
+    Ok(out)
 }
 
 const MAX_LEN: usize = 65_535;

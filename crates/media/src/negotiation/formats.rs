@@ -1,11 +1,15 @@
 //! Payload types: which codec goes by which number, each way.
 
+use std::collections::BTreeMap;
+
 use crosspoint_sdp::Media;
 
+use super::opus;
 use crate::codec::Codec;
 
-/// The numbers agreed on a leg. Numbers once used for a codec stay with it.
-#[derive(Debug, Default)]
+/// The numbers agreed on a leg. A number once used for a format stays with it, for as long as
+/// the leg lives (RFC 3264 §8.3.2).
+#[derive(Debug, Clone, Default)]
 pub(super) struct Formats {
     /// Ours, as offered or copied from the peer's offer.
     local: Vec<(Codec, u8)>,
@@ -14,6 +18,17 @@ pub(super) struct Formats {
     remote: Vec<(Codec, u8)>,
     remote_events: Vec<(u32, u8)>,
     sending: Option<Codec>,
+    /// Every number ever used on this leg, by either side; at most 128.
+    bound: BTreeMap<u8, Bound>,
+}
+
+/// What a number stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Codec(Codec),
+    Event(u32),
+    /// A format of the peer's that we do not speak.
+    Foreign,
 }
 
 impl Formats {
@@ -36,69 +51,113 @@ impl Formats {
         fitting.or(self.remote_events.first()).copied()
     }
 
-    pub(super) fn local(&self) -> &[(Codec, u8)] {
-        &self.local
+    /// What may arrive: our numbers, and the peer's own where we gave those no meaning. Some
+    /// phones send with the number of their answer instead of the offer's.
+    pub(super) fn receiving(&self) -> Vec<(u8, Codec)> {
+        let theirs = self.remote.iter().filter(|(_, pt)| !self.is_ours(*pt));
+        self.local.iter().chain(theirs).map(|(codec, pt)| (*pt, *codec)).collect()
     }
 
-    pub(super) fn local_events(&self) -> &[(u32, u8)] {
-        &self.local_events
+    /// The same for telephone events: number and clock.
+    pub(super) fn receiving_events(&self) -> Vec<(u8, u32)> {
+        let theirs = self.remote_events.iter().filter(|(_, pt)| !self.is_ours(*pt));
+        self.local_events.iter().chain(theirs).map(|(clock, pt)| (*pt, *clock)).collect()
+    }
+
+    fn is_ours(&self, pt: u8) -> bool {
+        self.local.iter().any(|(_, p)| *p == pt) || self.local_events.iter().any(|(_, p)| *p == pt)
     }
 
     /// Learns the peer's numbers.
     pub(super) fn agree(&mut self, audio: &Media, is_offer: bool) {
+        for pt in audio.formats.iter().filter_map(|f| f.parse().ok()).filter(|pt: &u8| *pt < 128) {
+            let codec = audio.codecs.iter().find(|c| c.pt == pt);
+            let bound = codec.map_or(Bound::Foreign, bound);
+            // The numbers of an answer are the peer's own; those of an offer count both ways.
+            let entry = self.bound.entry(pt).or_insert(bound);
+            if is_offer {
+                *entry = bound;
+            }
+        }
         self.remote =
             audio.codecs.iter().filter_map(|c| Some((Codec::from_description(c)?, c.pt))).collect();
         self.remote_events =
             audio.codecs.iter().filter(|c| is_event(c)).map(|c| (c.clock_rate, c.pt)).collect();
-        if !is_offer {
-            self.sending = self.remote.first().map(|(c, _)| *c);
-        } else if self.sending.is_none_or(|s| self.remote_pt(s).is_none()) {
+        if !is_offer || self.sending.is_none_or(|s| self.remote_pt(s).is_none()) {
             self.sending = self.remote.first().map(|(c, _)| *c);
         }
     }
 
-    /// Writes an offer: `wanted` first, as they pass through untouched, then all others.
-    pub(super) fn offer(&mut self, wanted: &[Codec], audio: &mut Media) {
-        let mut codecs: Vec<Codec> = wanted.to_vec();
-        for codec in Codec::ALL {
-            if !codecs.contains(&codec) {
-                codecs.push(codec);
+    /// Writes an offer: `wanted` first, as they pass through untouched, then the `others`.
+    pub(super) fn offer(
+        &mut self,
+        wanted: &[Codec],
+        others: &[Codec],
+        parameters: Option<&str>,
+        audio: &mut Media,
+    ) {
+        let mut codecs: Vec<Codec> = Vec::with_capacity(Codec::ALL.len());
+        for codec in wanted.iter().chain(others) {
+            if !codecs.contains(codec) {
+                codecs.push(*codec);
             }
         }
-        let known = self.remote.clone();
-        let numbered = |codec: Codec| {
-            let before = known.iter().find(|(c, _)| *c == codec).map(|(_, pt)| *pt);
-            (codec, before.unwrap_or_else(|| free(codec.default_pt(), &known, codec)))
-        };
-        self.local = codecs.into_iter().map(numbered).collect();
-        let events = self.remote_events.clone();
-        let event = |clock: u32, default: u8| {
-            let before = events.iter().find(|(c, _)| *c == clock).map(|(_, pt)| *pt);
-            (clock, before.unwrap_or(default))
-        };
-        self.local_events = vec![event(48_000, 110), event(8000, 101)];
-        self.write(audio);
+        let codecs: Vec<(Codec, u8)> = codecs
+            .into_iter()
+            .filter_map(|c| {
+                let before = self.local.iter().chain(&self.remote).find(|(other, _)| *other == c);
+                let pt = self.number(Bound::Codec(c), before.map(|(_, pt)| *pt), c.default_pt())?;
+                Some((c, pt))
+            })
+            .collect();
+        let events = [(48_000, 110), (8000, 101)]
+            .into_iter()
+            .filter_map(|(clock, default)| {
+                let known = self.local_events.iter().chain(&self.remote_events);
+                let before = known.clone().find(|(c, _)| *c == clock).map(|(_, pt)| *pt);
+                Some((clock, self.number(Bound::Event(clock), before, default)?))
+            })
+            .collect();
+        (self.local, self.local_events) = (codecs, events);
+        self.write(parameters, audio);
     }
 
     /// Writes an answer with one codec: the other leg's when the peer offered it, else the
     /// peer's first. The peer's numbers count both ways.
-    pub(super) fn answer(&mut self, wanted: Option<Codec>, remote: &Media, audio: &mut Media) {
+    pub(super) fn answer(
+        &mut self,
+        wanted: Option<Codec>,
+        parameters: Option<&str>,
+        remote: &Media,
+        audio: &mut Media,
+    ) {
         let offered = known(remote);
         let chosen = wanted.filter(|w| offered.contains(w)).or(offered.first().copied());
         self.sending = chosen;
         self.local = chosen.and_then(|c| Some((c, self.remote_pt(c)?))).into_iter().collect();
         let clock = chosen.map_or(8000, Codec::clock_rate);
         self.local_events = self.remote_event(clock).into_iter().collect();
-        self.write(audio);
+        self.write(parameters, audio);
     }
 
-    fn write(&self, audio: &mut Media) {
+    /// The number of a format: the one it has, else the usual one, else a free one.
+    fn number(&mut self, format: Bound, before: Option<u8>, default: u8) -> Option<u8> {
+        let is_ours = |pt: &u8| self.bound.get(pt).is_none_or(|b| *b == format);
+        let known = self.bound.iter().find(|(_, b)| **b == format).map(|(pt, _)| *pt);
+        // RFC 5761 §4: 64–95 would be mistaken for RTCP.
+        let free = (96..=127).chain(35..=63).find(|pt| !self.bound.contains_key(pt));
+        let pt = before.filter(is_ours).or(known).or(Some(default).filter(is_ours)).or(free)?;
+        self.bound.insert(pt, format);
+        Some(pt)
+    }
+
+    fn write(&self, parameters: Option<&str>, audio: &mut Media) {
         let codec = |(codec, pt): &(Codec, u8)| crosspoint_sdp::Codec {
             pt: *pt,
             name: codec.name().to_owned(),
             clock_rate: codec.clock_rate(),
             channels: codec.channels(),
-            fmtp: (*codec == Codec::Opus).then(|| "minptime=10;useinbandfec=1".to_owned()),
+            fmtp: (*codec == Codec::Opus).then(|| opus::print(parameters)),
         };
         let event = |(clock, pt): &(u32, u8)| crosspoint_sdp::Codec {
             pt: *pt,
@@ -125,12 +184,13 @@ pub(super) fn known(audio: &Media) -> Vec<Codec> {
     out
 }
 
-fn is_event(codec: &crosspoint_sdp::Codec) -> bool {
-    codec.name.eq_ignore_ascii_case("telephone-event")
+fn bound(codec: &crosspoint_sdp::Codec) -> Bound {
+    if is_event(codec) {
+        return Bound::Event(codec.clock_rate);
+    }
+    Codec::from_description(codec).map_or(Bound::Foreign, Bound::Codec)
 }
 
-/// A number that the peer does not use for something else.
-fn free(wanted: u8, taken: &[(Codec, u8)], codec: Codec) -> u8 {
-    let is_taken = |pt: u8| taken.iter().any(|(c, p)| *p == pt && *c != codec);
-    std::iter::once(wanted).chain(112..=127).find(|pt| !is_taken(*pt)).unwrap_or(wanted)
+fn is_event(codec: &crosspoint_sdp::Codec) -> bool {
+    codec.name.eq_ignore_ascii_case("telephone-event")
 }

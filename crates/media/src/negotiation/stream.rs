@@ -1,13 +1,14 @@
 //! The outcome of a negotiation, for the packet path.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crosspoint_base::Rng;
-use crosspoint_sdp::{Candidate, Crypto, Direction, Fingerprint, Media, Setup};
+use crosspoint_sdp::{Candidate, Crypto, Direction, Fingerprint, Media};
 
-use super::{Negotiator, Remote, Security};
+use super::{Agreed, Remote, Security};
 use crate::codec::Codec;
 use crate::srtp::Profile;
 
@@ -23,6 +24,8 @@ pub struct StreamConfig {
     pub events: Events,
     /// Seen from us.
     pub direction: Direction,
+    /// How much sound the peer wants in a packet.
+    pub ptime: Duration,
 }
 
 /// RFC 4733 formats: payload type and clock.
@@ -32,7 +35,7 @@ pub struct Events {
     pub receive: Vec<(u8, u32)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Transport {
     /// A browser: addresses come from ICE.
     Ice {
@@ -49,6 +52,16 @@ pub enum Transport {
         rtcp: Option<SocketAddr>,
         mux: bool,
     },
+}
+
+/// Addresses and passwords never show.
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ice { lite, active, .. } => write!(f, "Ice(lite: {lite}, active: {active})"),
+            Self::Rtp { mux, .. } => write!(f, "Rtp(mux: {mux})"),
+        }
+    }
 }
 
 /// SRTP keys, as far as the descriptions tell them.
@@ -74,7 +87,8 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Our keys for SDES: one for each suite, for the life of the leg.
+/// Our keys for SDES: one for each suite.
+#[derive(Clone)]
 pub struct SdesKeys(Vec<(Profile, Vec<u8>)>);
 
 impl std::fmt::Debug for SdesKeys {
@@ -144,60 +158,72 @@ fn crypto(tag: u32, profile: Profile, key: &[u8]) -> Crypto {
     }
 }
 
-pub(super) fn build(negotiator: &Negotiator, remote: &Remote, ours: &Media) -> StreamConfig {
+/// The key and suite that we would take of an offer.
+pub(super) fn remote_key(offered: &[Crypto]) -> Option<(Profile, Vec<u8>)> {
+    best(offered).and_then(|(crypto, profile)| Some((profile, decode(crypto)?)))
+}
+
+pub(super) fn build(agreed: &Agreed, remote: &Remote, ours: &Media) -> StreamConfig {
     let audio = &remote.audio;
-    let formats = &negotiator.formats;
+    let formats = &agreed.formats;
     let send = formats.sending().and_then(|c| Some((c, formats.remote_pt(c)?)));
     let clock = send.map_or(8000, |(codec, _)| codec.clock_rate());
     StreamConfig {
-        transport: transport(negotiator, remote, ours),
-        keys: keys(negotiator, remote),
+        transport: transport(agreed, remote, ours),
+        keys: keys(agreed, remote),
         send,
-        receive: formats.local().iter().map(|(codec, pt)| (*pt, *codec)).collect(),
+        receive: formats.receiving(),
         events: Events {
             send: formats.remote_event(clock).map(|(clock, pt)| (pt, clock)),
-            receive: formats.local_events().iter().map(|(clock, pt)| (*pt, *clock)).collect(),
+            receive: formats.receiving_events(),
         },
-        direction: ours.direction.and(audio.direction.reversed()),
+        direction: ours
+            .direction
+            .and(Direction::new(audio.direction.sends(), !audio.is_held()).reversed()),
+        ptime: ptime(audio),
     }
 }
 
-fn transport(negotiator: &Negotiator, remote: &Remote, ours: &Media) -> Transport {
+/// Whole tens of milliseconds, as every codec of ours can do them.
+fn ptime(audio: &Media) -> Duration {
+    let most = audio.maxptime.filter(|ms| *ms >= 10).unwrap_or(60).min(60);
+    let wanted = audio.ptime.unwrap_or(20).clamp(10, most);
+    Duration::from_millis(u64::from(wanted / 10 * 10))
+}
+
+fn transport(agreed: &Agreed, remote: &Remote, ours: &Media) -> Transport {
     let audio = &remote.audio;
-    let candidates: Vec<SocketAddr> =
-        audio.candidates.iter().filter_map(Candidate::udp_address).collect();
-    if negotiator.is_webrtc() {
+    if agreed.security == Security::Dtls {
         return Transport::Ice {
             ufrag: audio.ice_ufrag.clone().unwrap_or_default(),
             pwd: audio.ice_pwd.clone().unwrap_or_default(),
-            candidates,
+            candidates: audio.candidates.iter().filter_map(Candidate::udp_address).collect(),
             lite: remote.ice_lite,
             fingerprints: audio.fingerprints.clone(),
-            active: ours.setup == Some(Setup::Active) || audio.setup == Some(Setup::Passive),
+            active: agreed.active.unwrap_or(false),
         };
     }
     let usable = |a: &IpAddr| !a.is_unspecified() && !a.is_multicast();
     let address = audio.address.filter(usable).filter(|_| audio.port != 0);
     let mux = ours.rtcp_mux && audio.rtcp_mux;
-    let rtcp_port = audio.rtcp_port.or(audio.port.checked_add(1)).filter(|_| !mux);
+    let rtcp_port = audio.rtcp_port.or(audio.port.checked_add(1)).filter(|p| !mux && *p != 0);
+    let rtcp_address = audio.rtcp_address.filter(usable).or(address);
     Transport::Rtp {
         remote: address.map(|a| SocketAddr::new(a, audio.port)),
-        rtcp: address.zip(rtcp_port).map(|(a, port)| SocketAddr::new(a, port)),
+        rtcp: rtcp_address.zip(rtcp_port).map(|(a, port)| SocketAddr::new(a, port)),
         mux,
     }
 }
 
-fn keys(negotiator: &Negotiator, remote: &Remote) -> Keys {
-    let agreed = match negotiator.security {
+fn keys(agreed: &Agreed, remote: &Remote) -> Keys {
+    let taken = match agreed.security {
         Security::Dtls => return Keys::Dtls,
         Security::Plain => None,
-        Security::Sdes { .. } if remote.is_offer => {
-            best(&remote.audio.cryptos).and_then(|(c, profile)| Some((profile, decode(c)?)))
-        }
-        Security::Sdes { .. } => negotiator.keys.answered(&remote.audio.cryptos),
+        Security::Sdes { .. } if remote.is_offer => remote_key(&remote.audio.cryptos),
+        Security::Sdes { .. } => agreed.keys.answered(&remote.audio.cryptos),
     };
-    let with_ours = agreed.and_then(|(profile, remote)| {
-        let local = negotiator.keys.key(profile)?.clone();
+    let with_ours = taken.and_then(|(profile, remote)| {
+        let local = agreed.keys.key(profile)?.clone();
         Some(Keys::Sdes { profile, local, remote })
     });
     with_ours.unwrap_or(Keys::None)

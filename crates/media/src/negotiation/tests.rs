@@ -1,7 +1,7 @@
 //! Offer and answer between two of us, and against descriptions as peers write them.
 
 use super::*;
-use crate::codec::Codec;
+use crate::control::SrtpPolicy;
 
 struct Leg {
     negotiator: Negotiator,

@@ -61,15 +61,20 @@ pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<String> {
 }
 
 impl Shard {
-    /// Creates the ICE agent with our first description.
+    /// Creates the ICE agent with our first description, and restarts it with one that answers
+    /// a restart.
     pub(super) fn start_browser(&mut self, now: Instant, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        if leg.browser.is_some() {
+        let ours = leg.negotiator.ice_credentials();
+        let ours = IceCreds { ufrag: ours.ufrag.clone(), pass: ours.pwd.clone() };
+        if let Some(browser) = &mut leg.browser {
+            if *browser.agent.local_credentials() != ours {
+                browser.agent.ice_restart(ours, true);
+                browser.remote_ufrag.clear();
+            }
             return;
         }
-        let ours = leg.negotiator.ice_credentials();
-        let mut agent =
-            IceAgent::new(IceCreds { ufrag: ours.ufrag.clone(), pass: ours.pwd.clone() });
+        let mut agent = IceAgent::new(ours);
         agent.set_ice_lite(self.config.ice_lite);
         agent.set_controlling(false);
         for address in &self.config.browser_addresses {

@@ -47,8 +47,10 @@ pub(super) struct Leg {
 pub(super) struct Crypto {
     pub(super) inbound: srtp::Context,
     pub(super) outbound: srtp::Context,
-    /// What the keys were made from, so that an unchanged re-offer keeps the counters.
-    material: Vec<u8>,
+    /// What the keys were made from: an unchanged one keeps its context, because a counter
+    /// that starts again under the same key would give the cipher away.
+    local: (srtp::Profile, Vec<u8>),
+    remote: (srtp::Profile, Vec<u8>),
 }
 
 impl Crypto {
@@ -59,8 +61,21 @@ impl Crypto {
         Some(Self {
             inbound: srtp::Context::new(profile, remote_key, remote_salt)?,
             outbound: srtp::Context::new(profile, local_key, local_salt)?,
-            material: [local, remote].concat(),
+            local: (profile, local.to_vec()),
+            remote: (profile, remote.to_vec()),
         })
+    }
+
+    /// Goes over to new keys, in each direction where they are new.
+    fn renewed(self, profile: srtp::Profile, local: &[u8], remote: &[u8]) -> Option<Self> {
+        let mut new = Self::new(profile, local, remote)?;
+        if new.local == self.local {
+            new.outbound = self.outbound;
+        }
+        if new.remote == self.remote {
+            new.inbound = self.inbound;
+        }
+        Some(new)
     }
 }
 
@@ -250,10 +265,10 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some(stream) = leg.negotiator.stream() else { return };
         if let Keys::Sdes { profile, local, remote } = &stream.keys {
-            let material = [local.as_slice(), remote].concat();
-            if leg.crypto.as_ref().is_none_or(|c| c.material != material) {
-                leg.crypto = Crypto::new(*profile, local, remote);
-            }
+            leg.crypto = match leg.crypto.take() {
+                Some(crypto) => crypto.renewed(*profile, local, remote),
+                None => Crypto::new(*profile, local, remote),
+            };
         } else if matches!(stream.keys, Keys::None) {
             leg.crypto = None;
         }
