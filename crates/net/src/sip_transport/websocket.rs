@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use crosspoint_base::Transport;
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -55,8 +55,11 @@ async fn serve(
     let cut = outbound.cut();
     tokio::select! {
         () = exchange(open, &mut socket, outbound) => {
-            // Both sides should know that it was meant.
-            let close = async { socket.close(None).await.map_err(io::Error::other) };
+            // The peer should know that it was meant, and TLS that nothing was cut off.
+            let close = async {
+                SinkExt::close(&mut socket).await.map_err(io::Error::other)?;
+                socket.get_mut().shutdown().await
+            };
             let _ = within(open.limits().write, close).await;
         }
         () = cut.notified() => {}
@@ -70,7 +73,8 @@ async fn exchange(
 ) {
     let limits = open.limits();
     let (mut sink, mut source) = socket.split();
-    let mut ping = tokio::time::interval(limits.ping_period);
+    let first_ping = Instant::now() + limits.ping_period;
+    let mut ping = tokio::time::interval_at(first_ping, limits.ping_period);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     loop {

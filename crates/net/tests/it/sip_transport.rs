@@ -1,100 +1,15 @@
-//! Messages in and out over every transport, and peers that behave badly.
+//! Messages in and out over every transport.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use crosspoint_base::{Flow, Transmit, Transport};
-use crosspoint_net::{
-    Admission, Arrival, ConnectionLimits, OriginCheck, SipTransport, SipTransportConfig,
-};
-use crosspoint_sip::Message;
+use crosspoint_base::{Flow, Transport};
+use crosspoint_net::{Arrival, ConnectionLimits};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::WebSocketStream;
 
-const OPTIONS: &str = "OPTIONS sip:gw SIP/2.0\r\n\
-    Via: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n\
-    From: <sip:a@b>;tag=1\r\nTo: <sip:gw>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
-    Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Host {
-    transport: SipTransport,
-    arrivals: mpsc::Receiver<Arrival>,
-    client: Arc<ClientConfig>,
-}
-
-impl Host {
-    async fn start() -> Self {
-        let kinds = Transport::ALL;
-        let listeners = kinds.map(|kind| (kind, "127.0.0.1:0".parse().unwrap())).to_vec();
-        let (server, client) = tls();
-        let (sender, arrivals) = mpsc::channel(64);
-        let config = SipTransportConfig {
-            listeners,
-            tls_server: server,
-            tls_client: Some(client.clone()),
-            admission: Admission::new(100, 10),
-            tell_local_address: true,
-            origins: OriginCheck::default(),
-            limits: ConnectionLimits::default(),
-        };
-        let transport = SipTransport::bind(config, sender).await.unwrap();
-        Self { transport, arrivals, client }
-    }
-
-    fn address(&self, kind: Transport) -> SocketAddr {
-        self.transport.listeners().iter().find(|(k, _)| *k == kind).unwrap().1
-    }
-
-    async fn next(&mut self) -> Arrival {
-        tokio::time::timeout(PATIENCE, self.arrivals.recv()).await.unwrap().unwrap()
-    }
-
-    async fn message(&mut self) -> Flow {
-        match self.next().await {
-            Arrival::Message { flow, message: Message::Request(request) } => {
-                assert_eq!(request.method.as_str(), "OPTIONS");
-                flow
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn send(&self, flow: Flow, text: &'static str) {
-        self.transport.send(Transmit { flow, bytes: Bytes::from_static(text.as_bytes()) });
-    }
-}
-
-/// A server with a certificate of its own and a client that trusts it.
-fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
-}
+use crate::host::{Host, OPTIONS, websocket};
 
 #[tokio::test]
 async fn udp_answers_go_back_to_where_the_request_came_from() {
@@ -114,7 +29,7 @@ async fn udp_answers_go_back_to_where_the_request_came_from() {
 #[tokio::test]
 async fn a_stream_carries_split_messages_and_keep_alives_and_its_end_is_told() {
     let mut host = Host::start().await;
-    let mut phone = TcpStream::connect(host.address(Transport::Tcp)).await.unwrap();
+    let mut phone = host.tcp(Transport::Tcp).await;
     let (first, second) = OPTIONS.split_at(50);
     phone.write_all(first.as_bytes()).await.unwrap();
     phone.flush().await.unwrap();
@@ -135,9 +50,7 @@ async fn a_stream_carries_split_messages_and_keep_alives_and_its_end_is_told() {
 #[tokio::test]
 async fn tls_works_in_both_directions() {
     let mut host = Host::start().await;
-    let stream = TcpStream::connect(host.address(Transport::Tls)).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let mut phone = TlsConnector::from(host.client.clone()).connect(name, stream).await.unwrap();
+    let mut phone = host.tls(Transport::Tls).await;
     phone.write_all(OPTIONS.as_bytes()).await.unwrap();
     let flow = host.message().await;
     host.send(flow, "answer");
@@ -178,50 +91,110 @@ async fn a_peer_that_is_not_there_is_told_as_failed() {
 }
 
 #[tokio::test]
-async fn a_websocket_needs_the_sip_subprotocol_and_carries_one_message_each() {
+async fn pipelined_messages_and_single_bytes_make_no_difference() {
     let mut host = Host::start().await;
-    let url = format!("ws://{}/", host.address(Transport::Ws));
-    assert!(tokio_tungstenite::connect_async(&url).await.is_err());
-
-    let mut request = url.into_client_request().unwrap();
-    let sip = HeaderValue::from_static("sip");
-    request.headers_mut().insert("sec-websocket-protocol", sip);
-    let (mut browser, response) = tokio_tungstenite::connect_async(request).await.unwrap();
-    assert_eq!(response.headers()["sec-websocket-protocol"], "sip");
-    browser.send(OPTIONS.into()).await.unwrap();
-    let flow = host.message().await;
-    assert_eq!(flow.transport, Transport::Ws);
-    host.send(flow, "answer");
-    let answer = loop {
-        let message = browser.next().await.unwrap().unwrap();
-        if message.is_text() {
-            break message;
-        }
-    };
-    assert_eq!(answer.into_text().unwrap().as_str(), "answer");
-}
-
-#[tokio::test]
-async fn rubbish_is_counted_and_ends_only_its_own_connection() {
-    let mut host = Host::start().await;
-    let mut bad = TcpStream::connect(host.address(Transport::Tcp)).await.unwrap();
-    let mut good = TcpStream::connect(host.address(Transport::Tcp)).await.unwrap();
-    bad.write_all(&[b'x'; 70_000]).await.unwrap();
-    assert!(matches!(host.next().await, Arrival::Closed(_)));
-    assert!(host.transport.counters().malformed > 0);
-    good.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let mut phone = host.tcp(Transport::Tcp).await;
+    phone.write_all(OPTIONS.repeat(3).as_bytes()).await.unwrap();
+    for _ in 0..3 {
+        host.message().await;
+    }
+    phone.set_nodelay(true).unwrap();
+    for byte in OPTIONS.as_bytes() {
+        phone.write_all(&[*byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
     host.message().await;
 }
 
 #[tokio::test]
-async fn one_source_cannot_take_every_connection() {
-    let host = Host::start().await;
-    let mut streams = Vec::new();
-    for _ in 0..12 {
-        streams.push(TcpStream::connect(host.address(Transport::Tcp)).await.unwrap());
+async fn websockets_carry_one_message_each_in_clear_and_over_tls() {
+    let mut host = Host::start().await;
+    let tcp = host.tcp(Transport::Ws).await;
+    converse(&mut host, websocket(tcp, None).await.unwrap(), Transport::Ws).await;
+    let tls = host.tls(Transport::Wss).await;
+    converse(&mut host, websocket(tls, None).await.unwrap(), Transport::Wss).await;
+    assert_eq!(host.transport.counters().connected, [0, 0, 0, 1, 1]);
+}
+
+/// A message, an answer, a keep-alive and the end.
+async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
+    host: &mut Host,
+    mut browser: WebSocketStream<T>,
+    kind: Transport,
+) {
+    browser.send(OPTIONS.into()).await.unwrap();
+    let flow = host.message().await;
+    assert_eq!(flow.transport, kind);
+    host.send(flow, "answer");
+    assert_eq!(next_text(&mut browser).await, "answer");
+    browser.send("\r\n\r\n".into()).await.unwrap();
+    assert_eq!(next_text(&mut browser).await, "\r\n");
+    browser.close(None).await.unwrap();
+    let closed = host.next().await;
+    assert!(matches!(closed, Arrival::Closed(id) if Some(id) == flow.connection), "{closed:?}");
+    while let Some(message) = browser.next().await {
+        assert!(message.unwrap().is_close(), "the close is answered");
     }
-    // The eleventh and twelfth are closed at once.
-    let mut buffer = [0; 1];
-    let read = tokio::time::timeout(PATIENCE, streams[11].read(&mut buffer)).await.unwrap();
-    assert!(!matches!(read, Ok(1..)));
+}
+
+async fn next_text<T: AsyncRead + AsyncWrite + Unpin>(browser: &mut WebSocketStream<T>) -> String {
+    loop {
+        let message = browser.next().await.unwrap().unwrap();
+        if message.is_text() {
+            return message.into_text().unwrap().to_string();
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_ip_families_have_the_same_port_and_keep_apart() {
+    let any = |kind, address: &str| (kind, address.parse().unwrap());
+    let first = Host::listening(
+        vec![any(Transport::Udp, "0.0.0.0:0"), any(Transport::Tcp, "0.0.0.0:0")],
+        ConnectionLimits::default(),
+    )
+    .await;
+    let six = |kind: Transport| {
+        (kind, SocketAddr::new("::".parse().unwrap(), first.address(kind).port()))
+    };
+    let listeners = vec![six(Transport::Udp), six(Transport::Tcp)];
+    let mut host = Host::listening(listeners, ConnectionLimits::default()).await;
+
+    let at = |kind| SocketAddr::new("::1".parse().unwrap(), first.address(kind).port());
+    let phone = UdpSocket::bind("[::1]:0").await.unwrap();
+    phone.send_to(OPTIONS.as_bytes(), at(Transport::Udp)).await.unwrap();
+    let flow = host.message().await;
+    assert_eq!((flow.local, flow.remote), (at(Transport::Udp), phone.local_addr().unwrap()));
+    host.send(flow, "answer");
+    let mut buffer = [0; 6];
+    phone.recv(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"answer");
+
+    let mut phone = TcpStream::connect(at(Transport::Tcp)).await.unwrap();
+    phone.write_all(OPTIONS.as_bytes()).await.unwrap();
+    assert_eq!(host.message().await.local, at(Transport::Tcp));
+}
+
+#[tokio::test]
+async fn a_phone_behind_nat_learns_its_address_by_stun() {
+    let host = Host::start().await;
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([9; 12]);
+    phone.send_to(&request, host.address(Transport::Udp)).await.unwrap();
+    let mut buffer = [0; 100];
+    let length = phone.recv(&mut buffer).await.unwrap();
+    let port = u16::from_be_bytes([buffer[26], buffer[27]]) ^ 0x2112;
+    assert_eq!((length, port), (32, phone.local_addr().unwrap().port()));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart() {
+    let mut host = Host::start().await;
+    let (server, client) = crate::host::tls();
+    host.transport.replace_certificate(server);
+    host.client = client;
+    let mut phone = host.tls(Transport::Tls).await;
+    phone.write_all(OPTIONS.as_bytes()).await.unwrap();
+    host.message().await;
 }
