@@ -1,11 +1,12 @@
 //! Runs a media shard on a thread of its own, with its sockets.
 //!
-//! One loop reads datagrams into one buffer, lets the shard change them there, and sends from the
-//! same buffer. Commands come over a queue with a wake-up; events go to a function that the host
-//! gives. Nothing on the packet path allocates, locks or crosses a thread.
+//! One loop reads datagrams in batches, lets the shard change each in its buffer, and sends from
+//! the same buffers, in batches again. Commands come over a queue with a wake-up; events go to a
+//! function that the host gives. Nothing on the packet path allocates, locks or crosses a thread.
 //!
 //! Not here: what packets mean. The thread only moves bytes and time.
 
+mod batch;
 mod sockets;
 mod thread;
 
@@ -62,6 +63,8 @@ pub struct MediaPool {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MediaReport {
     pub legs: u64,
+    /// Defects of ours that were caught; each cost a packet or a command.
+    pub defects: u64,
     pub counters: Counters,
 }
 
@@ -84,10 +87,10 @@ impl MediaPool {
         let shard = Shard::new(shard_config(config, browser_address)?, rng);
         let (commands, queue) = mpsc::channel();
         let report = Arc::new(Mutex::new(MediaReport::default()));
-        let thread = MediaThread::new(poll, sockets, shard, queue, on_event, report.clone());
+        let shared = report.clone();
         std::thread::Builder::new()
             .name("media".to_owned())
-            .spawn(move || thread.run())
+            .spawn(move || MediaThread::new(poll, sockets, shard, queue, on_event, shared).run())
             .map_err(MediaError::Thread)?;
         Ok(Self { commands, waker: Arc::new(waker), report, browser_address })
     }

@@ -8,11 +8,20 @@ use crosspoint_media::shard::SocketId;
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Registry, Token, Waker};
 
+use crate::socket;
+
 /// Sockets by the shard's names, which are the poll's tokens as well.
 #[derive(Debug)]
 pub(super) struct Sockets {
     registry: Registry,
-    sockets: BTreeMap<SocketId, UdpSocket>,
+    sockets: BTreeMap<SocketId, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: UdpSocket,
+    /// Whether it waits for its turn to be read.
+    is_unread: bool,
 }
 
 impl Sockets {
@@ -45,27 +54,41 @@ impl Sockets {
     }
 
     pub(super) fn find(&self, socket: SocketId) -> Option<&UdpSocket> {
-        self.sockets.get(&socket)
+        self.sockets.get(&socket).map(|open| &open.socket)
+    }
+
+    /// Notes that a socket has packets; true when that is news.
+    pub(super) fn mark_unread(&mut self, socket: SocketId) -> bool {
+        self.sockets
+            .get_mut(&socket)
+            .is_some_and(|open| !std::mem::replace(&mut open.is_unread, true))
+    }
+
+    pub(super) fn mark_read(&mut self, socket: SocketId) {
+        if let Some(open) = self.sockets.get_mut(&socket) {
+            open.is_unread = false;
+        }
     }
 
     /// Sends what fits now. A full socket buffer loses packets, as the network would.
     pub(super) fn send(&self, socket: SocketId, destination: SocketAddr, bytes: &[u8]) {
-        if let Some(socket) = self.sockets.get(&socket) {
+        if let Some(socket) = self.find(socket) {
             let _ = socket.send_to(bytes, destination);
         }
     }
 
     fn open(&mut self, id: SocketId, address: SocketAddr) -> io::Result<SocketAddr> {
-        let mut socket = UdpSocket::bind(address)?;
+        let buffer = if id == SocketId::BROWSER { BROWSER_BUFFER } else { PHONE_BUFFER };
+        let mut socket = UdpSocket::from_std(socket::udp(address, buffer)?);
         let local = socket.local_addr()?;
         self.registry.register(&mut socket, token_of(id), Interest::READABLE)?;
-        self.sockets.insert(id, socket);
+        self.sockets.insert(id, Open { socket, is_unread: false });
         Ok(local)
     }
 
     fn close(&mut self, id: SocketId) {
-        if let Some(mut socket) = self.sockets.remove(&id) {
-            let _ = self.registry.deregister(&mut socket);
+        if let Some(mut open) = self.sockets.remove(&id) {
+            let _ = self.registry.deregister(&mut open.socket);
         }
     }
 }
@@ -80,3 +103,8 @@ fn token_of(id: SocketId) -> Token {
 pub(super) fn id_of(token: Token) -> SocketId {
     SocketId(token.0 as u64)
 }
+
+/// Every browser sends here; a burst of thousands of packets has to fit.
+const BROWSER_BUFFER: usize = 4 * 1024 * 1024;
+/// Seconds of one phone's packets.
+const PHONE_BUFFER: usize = 256 * 1024;
