@@ -1,0 +1,4 @@
+//! Descriptions as peers write them, and input that no peer should write.
+
+mod hostile;
+mod peers;
