@@ -1,5 +1,9 @@
 //! Offer and answer between two of us, and against descriptions as peers write them.
 
+mod changes;
+mod matrix;
+mod peers;
+
 use super::*;
 use crate::control::SrtpPolicy;
 
@@ -46,9 +50,26 @@ impl Leg {
     }
 }
 
-/// What the peer sees is what was printed.
+/// What the peer sees is what was printed, and what must never leave does not.
 fn reparse(session: &Session) -> Session {
-    Session::parse(session.to_string().as_bytes()).unwrap()
+    let text = session.to_string();
+    let again = Session::parse(text.as_bytes()).unwrap();
+    assert_eq!(&again, session);
+    for media in again.media().filter(|m| m.port != 0) {
+        let is_dtls = !media.fingerprints.is_empty();
+        assert!(!is_dtls || media.cryptos.is_empty(), "SDES beside DTLS: {text}");
+        assert_eq!(is_dtls, media.ice_ufrag.is_some() && media.ice_pwd.is_some(), "{text}");
+        assert_eq!(is_dtls, media.setup.is_some(), "{text}");
+        if media.setup == Some(Setup::ActPass) {
+            assert!(media.rtcp_mux && media.mid.is_some() && media.is_bundled, "{text}");
+        }
+        assert!(!media.codecs.is_empty() && media.codecs.len() == media.formats.len(), "{text}");
+        let mut numbers: Vec<u8> = media.codecs.iter().map(|c| c.pt).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), media.codecs.len(), "a number stands for two formats: {text}");
+    }
+    again
 }
 
 fn parse(text: &str) -> Session {
