@@ -66,7 +66,13 @@ impl SipUa {
         self.counters.challenges += 1;
         let mut response = Response::for_request(request, status);
         self.tag(&mut response);
-        for value in self.verifier.challenge(now, stale) {
+        let mut challenges = self.verifier.challenge(now, stale);
+        // Interop: phones exist that read the first challenge only and fail when it is not MD5
+        // (seen with sipp 3.6.1). Deviation: RFC 8760 §2.4 wants the stronger one on top.
+        if !flow.transport.is_websocket() {
+            challenges.reverse();
+        }
+        for value in challenges {
             response.headers.push(challenge_name.clone(), value);
         }
         self.respond(now, key, &mut response);
