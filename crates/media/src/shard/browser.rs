@@ -69,6 +69,7 @@ impl Shard {
         let ours = IceCreds { ufrag: ours.ufrag.clone(), pass: ours.pwd.clone() };
         if let Some(browser) = &mut leg.browser {
             if *browser.agent.local_credentials() != ours {
+                self.by_ufrag.remove(&browser.agent.local_credentials().ufrag);
                 browser.agent.ice_restart(ours, true);
                 browser.remote_ufrag.clear();
             }
