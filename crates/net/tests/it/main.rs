@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod bad_peers;
+mod dns;
 mod host;
 mod media_pool;
 mod sip_transport;

@@ -1,0 +1,239 @@
+//! From a SIP host to addresses (RFC 3263 §4.2, RFC 2782).
+//!
+//! A literal address and a given port skip what they make needless. Without a port the host's
+//! SRV records for the transport are asked first; a host without any is looked up itself.
+//!
+//! Not here: NAPTR, since whoever asks has chosen the transport; caching is the library's.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use crosspoint_base::{Rng, Transport};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
+
+/// Asks the system's name servers, or given ones.
+pub struct Resolver {
+    dns: TokioResolver,
+    /// Spreads the load over equal servers.
+    rng: Mutex<Rng>,
+}
+
+/// Why a host has no address.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Browsers name themselves so; such a peer is only reached over its connection (RFC 7118).
+    #[error("hosts in .invalid have no address")]
+    Invalid,
+    #[error("the host has no address")]
+    NoAddress,
+    #[error("the host refuses this transport")]
+    Refused,
+    #[error("name servers: {0}")]
+    Dns(String),
+}
+
+/// One server that a SRV record names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Server {
+    priority: u16,
+    weight: u16,
+    port: u16,
+    host: String,
+}
+
+impl Resolver {
+    /// A resolver with the system's name servers and hosts file.
+    ///
+    /// # Errors
+    /// When the system's configuration cannot be read.
+    pub fn from_system(rng: Rng) -> Result<Self, ResolveError> {
+        let dns = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        Ok(Self { dns: dns.map_err(|e| ResolveError::Dns(e.to_string()))?, rng: Mutex::new(rng) })
+    }
+
+    /// A resolver that asks these name servers over UDP.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn with_servers(servers: &[SocketAddr], rng: Rng) -> Result<Self, ResolveError> {
+        let servers = servers.iter().map(|server| {
+            let mut connection = ConnectionConfig::udp();
+            connection.port = server.port();
+            NameServerConfig::new(server.ip(), true, vec![connection])
+        });
+        let config = ResolverConfig::from_name_servers(servers.collect());
+        let dns =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
+        Ok(Self { dns: dns.map_err(|e| ResolveError::Dns(e.to_string()))?, rng: Mutex::new(rng) })
+    }
+
+    /// Where to send a message for `host`, best first and never empty.
+    ///
+    /// # Errors
+    /// When nothing leads to an address.
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: Option<u16>,
+        transport: Transport,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
+        let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if let Ok(ip) = literal.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, port.unwrap_or_else(|| default_port(transport)))]);
+        }
+        if is_invalid(host) {
+            return Err(ResolveError::Invalid);
+        }
+        if let Some(port) = port {
+            return self.addresses(host, port).await;
+        }
+        let servers = self.servers(host, transport).await;
+        if servers.is_empty() {
+            return self.addresses(host, default_port(transport)).await;
+        }
+        let mut found = Vec::new();
+        for server in &servers {
+            if server.host == "." || is_invalid(&server.host) {
+                continue;
+            }
+            // One server without an address leaves the others.
+            found.extend(self.addresses(&server.host, server.port).await.unwrap_or_default());
+            if found.len() >= MAX_ADDRESSES {
+                break;
+            }
+        }
+        match (found.is_empty(), servers.iter().all(|s| s.host == ".")) {
+            (false, _) => Ok(found),
+            (true, true) => Err(ResolveError::Refused),
+            (true, false) => Err(ResolveError::NoAddress),
+        }
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        let found = self.dns.lookup_ip(host).await;
+        let found = found.map_err(|error| {
+            if error.is_no_records_found() {
+                ResolveError::NoAddress
+            } else {
+                ResolveError::Dns(error.to_string())
+            }
+        })?;
+        let addresses: Vec<SocketAddr> =
+            found.iter().take(MAX_ADDRESSES).map(|ip| SocketAddr::new(ip, port)).collect();
+        if addresses.is_empty() { Err(ResolveError::NoAddress) } else { Ok(addresses) }
+    }
+
+    /// The servers of a SRV record set in the order to try them. A failed question counts as
+    /// none: the host itself may still have an address.
+    async fn servers(&self, host: &str, transport: Transport) -> Vec<Server> {
+        let Some(service) = service(transport) else { return Vec::new() };
+        let name = format!("{service}.{}.", host.trim_end_matches('.'));
+        let Ok(found) = self.dns.srv_lookup(name).await else { return Vec::new() };
+        let servers = found.answers().iter().filter_map(|record| match &record.data {
+            RData::SRV(srv) => Some(Server {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                host: srv.target.to_ascii(),
+            }),
+            _ => None,
+        });
+        let servers = servers.take(MAX_SERVERS).collect();
+        order(servers, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+/// By priority, and within one at random by weight (RFC 2782).
+fn order(mut servers: Vec<Server>, rng: &mut Rng) -> Vec<Server> {
+    servers.sort_by_key(|server| (server.priority, server.weight));
+    let mut rest = VecDeque::from(servers);
+    let mut ordered = Vec::with_capacity(rest.len());
+    while let Some(priority) = rest.front().map(|server| server.priority) {
+        let equals = || rest.iter().take_while(|server| server.priority == priority);
+        let total: u32 = equals().map(|server| u32::from(server.weight)).sum();
+        let mut chosen = rng.below(total.saturating_add(1));
+        let position = equals().position(|server| {
+            let weight = u32::from(server.weight);
+            let is_it = chosen <= weight;
+            chosen = chosen.saturating_sub(weight);
+            is_it
+        });
+        ordered.extend(rest.remove(position.unwrap_or(0)));
+    }
+    ordered
+}
+
+fn is_invalid(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    last.is_none_or(|label| label.is_empty() || label.eq_ignore_ascii_case("invalid"))
+}
+
+/// WebSocket servers are named by their URL (RFC 7118 §3), not by SRV records.
+fn service(transport: Transport) -> Option<&'static str> {
+    match transport {
+        Transport::Udp => Some("_sip._udp"),
+        Transport::Tcp => Some("_sip._tcp"),
+        Transport::Tls => Some("_sips._tcp"),
+        Transport::Ws | Transport::Wss => None,
+    }
+}
+
+fn default_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+        Transport::Ws => 80,
+        Transport::Wss => 443,
+    }
+}
+
+const MAX_SERVERS: usize = 16;
+const MAX_ADDRESSES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(priority: u16, weight: u16, host: &str) -> Server {
+        Server { priority, weight, port: 5060, host: host.to_owned() }
+    }
+
+    #[test]
+    fn heavier_servers_come_first_more_often_but_never_before_a_better_priority() {
+        let all = [
+            server(20, 100, "spare"),
+            server(10, 0, "never"),
+            server(10, 30, "b"),
+            server(10, 90, "a"),
+        ];
+        let mut rng = Rng::from_u64(1);
+        let mut firsts = std::collections::BTreeMap::new();
+        for _ in 0..1000 {
+            let ordered = order(all.to_vec(), &mut rng);
+            assert_eq!((ordered.len(), ordered[3].host.as_str()), (4, "spare"));
+            *firsts.entry(ordered[0].host.clone()).or_insert(0) += 1;
+        }
+        assert!(firsts["a"] > 2 * firsts["b"], "{firsts:?}");
+        assert!(firsts.get("never").copied().unwrap_or(0) < 30, "{firsts:?}");
+        assert!(order(Vec::new(), &mut rng).is_empty());
+    }
+
+    #[test]
+    fn knows_hosts_that_must_not_be_asked_for() {
+        for host in ["invalid", "a.invalid", "q8x.INVALID.", "", "."] {
+            assert!(is_invalid(host), "{host}");
+        }
+        assert!(!is_invalid("invalid.example.com"));
+    }
+}
