@@ -14,9 +14,9 @@ use crate::home::Home;
 pub(super) enum Command {
     /// List call records, newest first
     List {
-        /// At most so many
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
+        /// At most so many [default: all]
+        #[arg(long)]
+        limit: Option<u32>,
         /// Only calls of the last so many hours
         #[arg(long, value_name = "HOURS")]
         hours: Option<u32>,
@@ -35,7 +35,7 @@ pub(super) fn run(command: &Command, home: &Home, output: &Output) -> Result<(),
         gcid: gcid.clone(),
         since: hours.map(|h| (unix_now() - i64::from(h) * 3600) * 1000),
         party: party.clone(),
-        limit: Some(*limit),
+        limit: *limit,
     };
     let records = home.store()?.cdrs(&filter)?;
     let values: Vec<Value> = records.iter().map(as_json).collect();

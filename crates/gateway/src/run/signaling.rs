@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crosspoint_base::{Secret, Transport};
+use crosspoint_base::{Rng, Secret, Transport};
 use crosspoint_connectors::sip_ua::{SipUaConfig, TrunkConfig};
-use crosspoint_net::SipTransport;
+use crosspoint_net::{Resolver, SipTransport};
 use crosspoint_node::NodeConfig;
 use crosspoint_sip::digest::{Credentials, UserHa1};
 use crosspoint_sip::endpoint::EndpointConfig;
 use crosspoint_sip::registrar::RegistrarConfig;
 use crosspoint_state::User;
 
-use crate::config::{Config, Trunk, default_port};
+use crate::config::{Config, Trunk};
 use crate::plan::plan;
 
 /// Everything the node decides by. Trunks whose name leads nowhere are left out and logged.
@@ -25,8 +25,9 @@ pub(super) async fn node_config(
     seed: [u8; 32],
 ) -> NodeConfig {
     let mut trunks = Vec::new();
+    let names = Resolver::from_system(Rng::from_seed(seed).fork());
     for trunk in &config.trunks {
-        match resolve(trunk, transport).await {
+        match resolve(trunk, transport, &names).await {
             Ok(trunk) => trunks.push(trunk),
             Err(why) => tracing::error!(trunk = trunk.name, why, "a trunk cannot be used"),
         }
@@ -75,10 +76,13 @@ pub(super) fn credentials(users: &[User], realm: &str) -> BTreeMap<Arc<str>, Use
     known
 }
 
-async fn resolve(trunk: &Trunk, transport: &SipTransport) -> Result<TrunkConfig, String> {
-    let port = trunk.port.unwrap_or_else(|| default_port(trunk.transport));
-    let found = tokio::net::lookup_host((trunk.host.as_str(), port));
-    let addresses: Vec<SocketAddr> = found.await.map_err(|error| error.to_string())?.collect();
+async fn resolve(
+    trunk: &Trunk,
+    transport: &SipTransport,
+    names: &Resolver,
+) -> Result<TrunkConfig, String> {
+    let found = names.resolve(&trunk.host, trunk.port, trunk.transport);
+    let addresses = found.await.map_err(|error| error.to_string())?;
     let listeners: Vec<SocketAddr> = transport
         .listeners()
         .iter()

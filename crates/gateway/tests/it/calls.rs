@@ -1,11 +1,14 @@
 //! Registrations and calls through the binary, by a phone on UDP.
 
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crosspoint_sip::{HeaderName, Method};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, PATIENCE};
 use crate::phone::Phone;
 use crate::sound::{Sound, media_address, share_of};
 
@@ -97,9 +100,41 @@ fn a_user_added_meanwhile_can_sign_in() {
     let added: Value = gateway.command(&["user", "add", "carol"]);
     let mut carol =
         Phone::new(gateway.address("udp"), "carol", added["password"].as_str().unwrap());
-    let registered = (0..10).any(|_| {
-        std::thread::sleep(Duration::from_millis(500));
-        carol.register(300).status.0 == 200
-    });
-    assert!(registered);
+    let start = Instant::now();
+    while carol.register(300).status.0 != 200 {
+        assert!(start.elapsed() < PATIENCE, "the new user is not known");
+    }
+}
+
+#[test]
+fn a_page_of_another_site_gets_no_websocket_and_our_own_gets_one_that_speaks_sip() {
+    let gateway = Gateway::start("");
+    let address = gateway.address("http");
+    let connect = |origin: String| {
+        let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static("sip"));
+        headers.insert("origin", origin.parse().unwrap());
+        let stream = TcpStream::connect(address).unwrap();
+        tokio_tungstenite::tungstenite::client(request, stream).ok()
+    };
+    assert!(connect("https://evil.example".to_owned()).is_none());
+    let (mut socket, _) = connect(format!("http://{address}")).unwrap();
+    let register = "REGISTER sip:gw SIP/2.0\r\n\
+        Via: SIP/2.0/WS abc.invalid;branch=z9hG4bK1\r\n\
+        From: <sip:alice@gw>;tag=1\r\nTo: <sip:alice@gw>\r\nCall-ID: 1\r\n\
+        CSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n\
+        Contact: <sip:alice@abc.invalid;transport=ws>\r\nContent-Length: 0\r\n\r\n";
+    socket.send(register.into()).unwrap();
+    let answer = loop {
+        let message = socket.read().unwrap();
+        if let Ok(text) = message.into_text()
+            && !text.is_empty()
+        {
+            break text;
+        }
+    };
+    assert!(answer.starts_with("SIP/2.0 401 "), "{answer}");
+    let metrics = gateway.get("/metrics").1;
+    assert!(metrics.contains("crosspoint_sip_connections{transport=\"ws\"} 1"), "{metrics}");
 }

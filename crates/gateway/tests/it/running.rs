@@ -53,3 +53,26 @@ fn the_document_lists_exactly_the_metrics_that_are_served() {
         .collect();
     assert_eq!(served, documented);
 }
+
+#[test]
+fn is_ready_when_the_signalling_loop_answers() {
+    let gateway = Gateway::start("");
+    assert_eq!(gateway.get("/readyz"), (200, "ready\n".to_owned()));
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_key_and_a_remedy() {
+    let gateway = Gateway::start("");
+    let taken = gateway.address("tcp").to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_crosspoint"))
+        .args(["run", "--json", "--https", "127.0.0.1:0", "--media-browser", "127.0.0.1:0"])
+        .args(["--sip-udp", "127.0.0.1:0", "--sip-tls", "127.0.0.1:0", "--sip-tcp", &taken])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let error = value["error"].as_str().unwrap();
+    assert!(error.contains(&taken) && error.contains("choose another port"), "{error}");
+}
