@@ -11,14 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use crosspoint_base::{Rng, Transport};
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 /// Asks the system's name servers, or given ones.
 pub struct Resolver {
-    dns: TokioResolver,
+    dns: Result<TokioResolver, String>,
     /// Spreads the load over equal servers.
     rng: Mutex<Rng>,
 }
@@ -47,29 +47,28 @@ struct Server {
 }
 
 impl Resolver {
-    /// A resolver with the system's name servers and hosts file.
-    ///
-    /// # Errors
-    /// When the system's configuration cannot be read.
-    pub fn from_system(rng: Rng) -> Result<Self, ResolveError> {
-        let dns = TokioResolver::builder_tokio().and_then(|builder| builder.build());
-        Ok(Self { dns: dns.map_err(|e| ResolveError::Dns(e.to_string()))?, rng: Mutex::new(rng) })
+    /// A resolver with the system's name servers and hosts file. When those cannot be read, every
+    /// question about a name fails with the reason.
+    #[must_use]
+    pub fn from_system(rng: Rng) -> Self {
+        Self::new(TokioResolver::builder_tokio().and_then(ResolverBuilder::build), rng)
     }
 
     /// A resolver that asks these name servers over UDP.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn with_servers(servers: &[SocketAddr], rng: Rng) -> Result<Self, ResolveError> {
+    #[must_use]
+    pub fn with_servers(servers: &[SocketAddr], rng: Rng) -> Self {
         let servers = servers.iter().map(|server| {
             let mut connection = ConnectionConfig::udp();
             connection.port = server.port();
             NameServerConfig::new(server.ip(), true, vec![connection])
         });
         let config = ResolverConfig::from_name_servers(servers.collect());
-        let dns =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
-        Ok(Self { dns: dns.map_err(|e| ResolveError::Dns(e.to_string()))?, rng: Mutex::new(rng) })
+        let provider = TokioRuntimeProvider::default();
+        Self::new(TokioResolver::builder_with_config(config, provider).build(), rng)
+    }
+
+    fn new(dns: Result<TokioResolver, impl fmt::Display>, rng: Rng) -> Self {
+        Self { dns: dns.map_err(|error| error.to_string()), rng: Mutex::new(rng) }
     }
 
     /// Where to send a message for `host`, best first and never empty.
@@ -115,7 +114,8 @@ impl Resolver {
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        let found = self.dns.lookup_ip(host).await;
+        let dns = self.dns.as_ref().map_err(|error| ResolveError::Dns(error.clone()))?;
+        let found = dns.lookup_ip(host).await;
         let found = found.map_err(|error| {
             if error.is_no_records_found() {
                 ResolveError::NoAddress
@@ -131,9 +131,11 @@ impl Resolver {
     /// The servers of a SRV record set in the order to try them. A failed question counts as
     /// none: the host itself may still have an address.
     async fn servers(&self, host: &str, transport: Transport) -> Vec<Server> {
-        let Some(service) = service(transport) else { return Vec::new() };
+        let (Some(service), Ok(dns)) = (service(transport), &self.dns) else {
+            return Vec::new();
+        };
         let name = format!("{service}.{}.", host.trim_end_matches('.'));
-        let Ok(found) = self.dns.srv_lookup(name).await else { return Vec::new() };
+        let Ok(found) = dns.srv_lookup(name).await else { return Vec::new() };
         let servers = found.answers().iter().filter_map(|record| match &record.data {
             RData::SRV(srv) => Some(Server {
                 priority: srv.priority,

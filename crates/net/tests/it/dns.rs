@@ -70,7 +70,7 @@ async fn resolve(
     port: Option<u16>,
     transport: Transport,
 ) -> Result<Vec<String>, ResolveError> {
-    let resolver = Resolver::with_servers(&[name_server().await], Rng::from_u64(1)).unwrap();
+    let resolver = Resolver::with_servers(&[name_server().await], Rng::from_u64(1));
     let found = resolver.resolve(host, port, transport).await?;
     Ok(found.iter().map(ToString::to_string).collect())
 }
