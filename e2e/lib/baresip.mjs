@@ -15,30 +15,34 @@ export class Baresip {
     const control = await freePort();
     const local = await freePort();
     await writeTone(join(folder, "tone.wav"), { frequency, seconds: 60, rate: 8000 });
-    const modules = ["account", "menu", "ctrl_tcp", "aufile", "sndfile", "g711", "g722", "opus", "srtp", "stdio", "auconv", "auresamp"];
+    const modules = ["aufile", "aubridge", "sndfile", "g711", "g722", "opus", "srtp"];
     await writeFile(join(folder, "config"), `
 poll_method epoll
 sip_listen 127.0.0.1:${local}
 sip_verify_server no
 audio_path /usr/share/baresip
 audio_source aufile,${folder}/tone.wav
-audio_player aufile,${folder}/player.wav
-audio_alert aufile,${folder}/alert.wav
+audio_player aubridge,sink
+audio_alert aubridge,alert
 ausrc_srate 8000
 auplay_srate 8000
 rtp_ports ${2 * Math.floor((await freePort()) / 2)}-65000
-net_interface lo
+net_interface 127.0.0.1
+dns_server 127.0.0.1:53
 module_path /usr/lib/baresip/modules
 ${modules.map((m) => `module ${m}.so`).join("\n")}
+module_app account.so
+module_app menu.so
+module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:${control}
 snd_path ${folder}
 `);
     const port = gateway.port(transport);
     const media = mediaenc ? `;mediaenc=${mediaenc}` : "";
     await writeFile(join(folder, "accounts"),
-      `<sip:${user}@${gateway.domain};transport=${transport}>;auth_user=${user};auth_pass=${password};outbound="sip:127.0.0.1:${port};transport=${transport}";regint=60;audio_codecs=${codecs};answermode=${answer}${media}\n`);
+      `<sip:${user}@${gateway.domain}:${port};transport=${transport}>;auth_pass=${password};regint=60;audio_codecs=${codecs};answermode=${answer}${media}\n`);
     await writeFile(join(folder, "contacts"), "");
-    const phone = new Baresip(folder, control, gateway);
+    const phone = new Baresip(folder, control, `${gateway.domain}:${port};transport=${transport}`);
     phone.process = spawn("baresip", ["-f", folder, "-v"], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [phone.process.stdout, phone.process.stderr]) {
       stream.on("data", (chunk) => (phone.log = (phone.log + chunk).slice(-8000)));
@@ -48,8 +52,8 @@ snd_path ${folder}
     return phone;
   }
 
-  constructor(folder, control, gateway) {
-    Object.assign(this, { folder, control, gateway, log: "", events: [] });
+  constructor(folder, control, server) {
+    Object.assign(this, { folder, control, server, log: "", events: [] });
   }
 
   async #connect() {
@@ -95,7 +99,7 @@ snd_path ${folder}
   }
 
   dial(target) {
-    this.command("dial", `sip:${target}@${this.gateway.domain}`);
+    this.command("dial", `sip:${target}@${this.server}`);
   }
 
   /** Waits until the recording of what it received holds this tone. */

@@ -30,7 +30,7 @@ export class Sipp {
     const media = 2 * Math.floor((await freePort()) / 2);
     const args = [
       `127.0.0.1:${port}`, "-sf", "scenario.xml", "-i", "127.0.0.1", "-p", String(local),
-      "-mi", "127.0.0.1", "-min_rtp_port", String(media), "-max_rtp_port", String(Math.min(65000, media + 500)),
+      "-mi", "127.0.0.1", "-mp", String(media),
       "-m", String(calls), "-r", String(rate), "-t", transport, "-nostdin",
       "-s", user, "-au", user, "-ap", password, "-timeout", `${limit}s`, "-timeout_error",
       "-trace_err", "-error_file", "errors.txt", "-trace_msg", "-message_file", "messages.txt",

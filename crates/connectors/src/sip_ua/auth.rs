@@ -72,7 +72,11 @@ impl SipUa {
         if !flow.transport.is_websocket() {
             challenges.reverse();
         }
+        let md5_only = chokes_on_sha256(request);
         for value in challenges {
+            if md5_only && value.contains("algorithm=SHA-256") {
+                continue;
+            }
             response.headers.push(challenge_name.clone(), value);
         }
         self.respond(now, key, &mut response);
@@ -112,4 +116,11 @@ impl SipUa {
             t.address.ip() == flow.remote.ip() && (same_port || !t.address.ip().is_loopback())
         })
     }
+}
+
+/// Interop: libre before 2.0 (baresip 1.0, as in Debian 12) gives up on the whole response when
+/// any of its challenges is not MD5, wherever it stands.
+fn chokes_on_sha256(request: &Request) -> bool {
+    let agent = request.headers.first(&HeaderName::USER_AGENT);
+    agent.is_some_and(|a| a.starts_with(b"baresip v0.") || a.starts_with(b"baresip v1."))
 }
