@@ -2,7 +2,7 @@
 //!
 //! One audio stream is agreed; every other media section is refused and kept in its place. What
 //! must never happen is not expressible: keys in the description and DTLS exclude each other by
-//! [`Security`], and a browser is never offered a section without rtcp-mux, mid and BUNDLE.
+//! `Security`, and a browser is never offered a section without rtcp-mux, mid and BUNDLE.
 
 mod formats;
 mod opus;

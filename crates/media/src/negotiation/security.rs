@@ -57,8 +57,8 @@ impl Security {
         if security == Self::Plain && profile == Profile::Rtp(SrtpPolicy::Required) {
             return Err(Refusal::BadDescription("this leg must be encrypted"));
         }
-        if security == Self::Dtls && audio.setup == Some(Setup::HoldConn) {
-            return Err(HOLDCONN);
+        if security == Self::Dtls {
+            check_dtls(audio)?;
         }
         Ok(security)
     }
@@ -67,9 +67,7 @@ impl Security {
     pub(super) fn check_answer(self, audio: &Media, keys: &SdesKeys) -> Result<(), Refusal> {
         let answered = || keys.answered(&audio.cryptos).is_some();
         let broken = match self {
-            Self::Dtls if audio.setup == Some(Setup::HoldConn) => return Err(HOLDCONN),
             Self::Dtls if !is_secure(audio) => "the answer leaves SAVPF",
-            Self::Dtls if audio.fingerprints.is_empty() => "the answer has no fingerprint",
             Self::Dtls if audio.ice_ufrag.is_none() || audio.ice_pwd.is_none() => {
                 "the answer has no ICE credentials"
             }
@@ -78,7 +76,8 @@ impl Security {
             Self::Sdes { .. } | Self::Plain if is_secure(audio) && !answered() => {
                 "the answer is SAVP without a key of ours"
             }
-            Self::Dtls | Self::Sdes { .. } | Self::Plain => return Ok(()),
+            Self::Dtls => return check_dtls(audio),
+            Self::Sdes { .. } | Self::Plain => return Ok(()),
         };
         Err(Refusal::BadDescription(broken))
     }
@@ -95,5 +94,14 @@ fn is_secure(audio: &Media) -> bool {
     audio.protocol.to_ascii_uppercase().contains("SAVP")
 }
 
-const HOLDCONN: Refusal =
-    Refusal::BadDescription("setup:holdconn is not for DTLS-SRTP (RFC 5763 §5)");
+fn check_dtls(audio: &Media) -> Result<(), Refusal> {
+    if audio.setup == Some(Setup::HoldConn) {
+        return Err(Refusal::BadDescription("setup:holdconn is not for DTLS-SRTP (RFC 5763 §5)"));
+    }
+    // Every browser has one; a weaker hash would prove nothing (RFC 8122 §5.1).
+    if audio.fingerprints.iter().any(|f| f.algorithm == "sha-256") {
+        Ok(())
+    } else {
+        Err(Refusal::BadDescription("DTLS needs a fingerprint by SHA-256"))
+    }
+}

@@ -200,8 +200,10 @@ fn roles_of_dtls_follow_the_peer_and_then_stay() {
         assert_eq!(first(&leg.answer(None)).setup, Some(Setup::Passive), "{theirs}");
     }
     let mut leg = leg(Profile::WebRtc, 1);
-    let held = leg.negotiator.accept(SdpKind::Offer, &next(&offer, &[("actpass", "holdconn")]));
-    assert!(matches!(held, Err(Refusal::BadDescription(_))));
+    for change in [("actpass", "holdconn"), ("sha-256", "sha-1")] {
+        let refused = leg.negotiator.accept(SdpKind::Offer, &next(&offer, &[change]));
+        assert!(matches!(refused, Err(Refusal::BadDescription(_))), "{change:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,3 @@
+//! A shard against peers.
+
+mod ice_restart;
