@@ -98,10 +98,7 @@ impl StreamDecoder {
 
     fn find_headers(&mut self) -> Result<(), FramingError> {
         let from = self.searched.saturating_sub(3);
-        let bytes = &self.buffer[from..];
-        let end = memchr::memmem::find(bytes, b"\r\n\r\n")
-            .map(|at| from + at + 4)
-            .or_else(|| memchr::memmem::find(bytes, b"\n\n").map(|at| from + at + 2));
+        let end = find_empty_line(&self.buffer[from..]).map(|at| from + at);
         let Some(end) = end else {
             self.searched = self.buffer.len();
             let too_long = self.buffer.len() > self.limits.message;
@@ -117,11 +114,29 @@ impl StreamDecoder {
     }
 }
 
+/// Where the first empty line ends, by the same rule as the message parser: the two must agree
+/// about where the body begins, or one message could hide another.
+fn find_empty_line(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
 /// The one value of `Content-Length` in a header block; `None` when absent or contradictory.
 fn content_length(headers: &[u8]) -> Option<usize> {
     let mut found = None;
-    for line in headers.split(|b| *b == b'\n').skip(1) {
-        let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
+    let mut rest = headers;
+    let mut is_start_line = true;
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(field_end(rest));
+        rest = tail;
+        let colon = line.iter().position(|b| *b == b':');
+        let Some(colon) = colon.filter(|_| !is_start_line) else {
+            is_start_line = false;
+            continue;
+        };
         let name = crate::message_trim(&line[..colon]);
         if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"l") {
             let length = crate::message_decimal(crate::message_trim(&line[colon + 1..]))?;
@@ -132,6 +147,15 @@ fn content_length(headers: &[u8]) -> Option<usize> {
         }
     }
     found
+}
+
+/// Where a header field ends, its folded lines included: a fold that reads like a field of its
+/// own is none.
+fn field_end(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes)
+        .map(|at| at + 1)
+        .find(|next| !matches!(bytes.get(*next), Some(b' ' | b'\t')))
+        .unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
@@ -186,5 +210,14 @@ mod tests {
         assert_eq!(frames(&[&long]), [Err(FramingError::TooLong)]);
         let lie = "A sip:a SIP/2.0\r\nl: 999999999\r\n\r\n";
         assert_eq!(frames(&[lie]), [Err(FramingError::TooLong)]);
+    }
+
+    #[test]
+    fn agrees_with_the_parser_about_folds_and_the_empty_line() {
+        let folded = "A sip:a SIP/2.0\r\nX: y\r\n Content-Length: 9\r\nl: 0\r\n\r\n";
+        assert_eq!(frames(&[folded]), [message(folded)]);
+        let mixed = "A sip:a SIP/2.0\nl: 0\n\r\n";
+        assert_eq!(frames(&[mixed, "B sip:b SIP/2.0\r\nl:\r\n 0\r\n\r\n"]).len(), 2);
+        assert_eq!(frames(&[mixed])[0], message(mixed));
     }
 }

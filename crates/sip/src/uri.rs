@@ -195,17 +195,40 @@ impl Uri {
                 self.user().map(|u| decode(&u)) == other.user().map(|u| decode(&u))
                     && self.host().eq_ignore_ascii_case(&other.host())
                     && self.port == other.port
-                    && ["transport", "user", "ttl", "method", "maddr"].iter().all(|name| {
-                        let (a, b) = (self.param(name), other.param(name));
-                        match (&a, &b) {
-                            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-                            (None, None) => true,
-                            _ => false,
-                        }
-                    })
+                    && self.headers() == other.headers()
+                    && self.params_agree_with(other)
             }
             Scheme::Tel | Scheme::Other => self.bytes.eq_ignore_ascii_case(&other.bytes),
         }
+    }
+}
+
+impl Uri {
+    /// A parameter in both must be equal; one of these may not stand in one URI alone.
+    fn params_agree_with(&self, other: &Self) -> bool {
+        let agree = |name: &str| match (self.param(name), other.param(name)) {
+            (Some(a), Some(b)) => a.eq_ignore_ascii_case(&b),
+            (None, None) => true,
+            _ => false,
+        };
+        let (mine, theirs) = (self.params().collect::<Vec<_>>(), other.params());
+        ["transport", "user", "ttl", "method", "maddr"].into_iter().all(agree)
+            && theirs.take(MAX_COMPARED).all(|(name, value)| {
+                let same =
+                    mine.iter().take(MAX_COMPARED).find(|(n, _)| n.eq_ignore_ascii_case(&name));
+                same.is_none_or(|(_, v)| match (v, &value) {
+                    (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+                    (None, None) => true,
+                    _ => false,
+                })
+            })
+    }
+
+    fn params(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<> {
+        let tail = self.bytes.slice(usize::from(self.host_end)..);
+        let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
+        let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end).unwrap_or(end);
+        crate::header::Params::new(tail.slice(start..end)).iter()
     }
 }
 
@@ -275,6 +298,9 @@ fn escape_user(user: &str, out: &mut String) {
     }
 }
 
+/// Parameters looked at when two URIs are compared, so that the work stays bounded.
+const MAX_COMPARED: usize = 32;
+
 /// Longer than any URI that fits a header.
 const MAX_LEN: usize = 8192;
 
@@ -316,6 +342,9 @@ mod tests {
                 .is_equivalent(&uri("sip:alice@AtlanTa.CoM;Transport=tcp"))
         );
         assert!(!uri("sip:alice@atlanta.com").is_equivalent(&uri("sip:ALICE@atlanta.com")));
+        assert!(uri("sip:c@h;lr;security=on").is_equivalent(&uri("sip:c@h;newparam=5")));
+        assert!(!uri("sip:c@h;security=on").is_equivalent(&uri("sip:c@h;security=off")));
+        assert!(!uri("sip:c@h").is_equivalent(&uri("sip:c@h?Subject=next")));
         assert!(!uri("sip:bob@biloxi.com").is_equivalent(&uri("sip:bob@biloxi.com:5060")));
     }
 }

@@ -43,7 +43,12 @@ impl NameAddr {
     /// Without brackets every parameter belongs to the header (RFC 3261 §20.10).
     fn parse_bare(value: &Bytes) -> Option<Self> {
         let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
-        let uri = Uri::parse(value.slice_ref(trim(&value[..end])))?;
+        let address = trim(&value[..end]);
+        // RFC 3261 §20: a URI with a comma or a question mark must stand in brackets.
+        if address.is_empty() || address.iter().any(|b| matches!(b, b',' | b'?')) {
+            return None;
+        }
+        let uri = Uri::parse(value.slice_ref(address))?;
         Some(Self { display_name: None, uri, params: Params::new(value.slice(end..)) })
     }
 

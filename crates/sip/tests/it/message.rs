@@ -105,6 +105,19 @@ fn random_damage_never_panics_and_what_parses_prints_unchanged() {
     }
 }
 
+/// Work is bounded by limits that are counted, not by time.
+#[test]
+fn a_flood_of_headers_is_refused_at_the_limit() {
+    let many = INVITE.replace("X-Custom: ", &format!("{}X-Custom: ", "a:\r\n".repeat(15_000)));
+    assert_eq!(parse(&many).unwrap_err().rule, "too many headers");
+    let wide = INVITE.replace("X-Custom: ", &format!("X-Custom: {}", ";a".repeat(20_000)));
+    assert_eq!(parse(&wide).unwrap_err().rule, "header is too long");
+    let folds = INVITE.replace("X-Custom: ", &format!("X-Custom: {}", "\r\n x".repeat(12_000)));
+    assert_eq!(parse(&folds).unwrap_err().rule, "header is too long");
+    let huge = INVITE.replace("v=0", &"v".repeat(70_000));
+    assert_eq!(parse(&huge).unwrap_err().rule, "message is too long");
+}
+
 #[test]
 fn methods_are_case_sensitive() {
     assert!(!Method::parse(&Bytes::from_static(b"invite")).unwrap().is_known());
