@@ -94,8 +94,9 @@ snd_path ${folder}
     }
   }
 
+  /** Signing in may be over before anybody listens for events; the log tells it in any case. */
   registered() {
-    return this.event("REGISTER_OK");
+    return until("baresip is registered", () => this.log.includes("200 OK"));
   }
 
   dial(target) {
