@@ -24,7 +24,9 @@ export class Sipp {
    */
   static async start(name, { port, transport = "u1", keys = {}, calls = 1, rate = 10, user = "test", password = "", echo = false, extra = [], limit = 60 }) {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-sipp-"));
-    const text = await readFile(join(scenarios, `${name}.xml`), "utf8");
+    // sipp fills its own [key] fields in messages only, not in pauses.
+    let text = await readFile(join(scenarios, `${name}.xml`), "utf8");
+    for (const [key, value] of Object.entries(keys)) text = text.replaceAll(`[${key}]`, String(value));
     await writeFile(join(folder, "scenario.xml"), text);
     const local = await freePort();
     const media = 2 * Math.floor((await freePort()) / 2);
@@ -34,7 +36,6 @@ export class Sipp {
       "-m", String(calls), "-r", String(rate), "-t", transport, "-nostdin",
       "-s", user, "-au", user, "-ap", password, "-timeout", `${limit}s`, "-timeout_error",
       "-trace_err", "-error_file", "errors.txt", "-trace_msg", "-message_file", "messages.txt",
-      ...Object.entries(keys).flatMap(([key, value]) => ["-key", key, String(value)]),
       ...(echo ? ["-rtp_echo"] : []), ...extra,
     ];
     const sipp = new Sipp(folder, local);
@@ -65,6 +66,10 @@ export class Sipp {
   }
 
   async stop() {
+    if (process.env.E2E_DEBUG) {
+      const errors = await readFile(join(this.folder, "errors.txt"), "utf8").catch(() => "");
+      console.error(errors, (await this.messages()).slice(-5000));
+    }
     if (this.process.exitCode === null) this.process.kill("SIGKILL");
     await this.exited;
     await rm(this.folder, { recursive: true, force: true });
