@@ -63,7 +63,7 @@ fn a_graceful_stop_says_goodbye_and_keeps_the_record() {
     assert_eq!(answered.status.0, 200);
     gateway.signal("-TERM");
     alice.expect(&Method::BYE);
-    let (code, folder) = gateway.stop();
+    let (code, folder) = gateway.wait();
     assert_eq!(code, Some(0));
     let gateway = Gateway::start_in(folder);
     let records = gateway.command(&["cdr", "list"]);

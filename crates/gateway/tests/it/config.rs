@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crosspoint_base::Rng;
 use crosspoint_gateway::config::{Config, ConfigError, Origins};
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -229,6 +230,29 @@ fn the_sample_and_the_document_name_every_option() {
             // The sample shows this one as a comment beside the other way to give a password.
             let shown = sample.contains(&format!("\n{key} = ")) || key == "password_env";
             assert!(shown, "sample: {section} {key}");
+        }
+    }
+}
+
+/// What an editor's accident or a bad disk makes of a good file is told, never a panic.
+#[test]
+fn damaged_files_are_refused_or_understood() {
+    let sample = sample_in_full();
+    let mut rng = Rng::from_u64(5);
+    for _ in 0..3000 {
+        let mut bytes = sample.clone().into_bytes();
+        for _ in 0..=rng.below(4) {
+            let at = rng.below(u32::try_from(bytes.len()).unwrap()) as usize;
+            match rng.below(3) {
+                0 => bytes[at] = rng.next_u32().to_le_bytes()[0],
+                1 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(error) = parse(&text) {
+            let lines = text.lines().count() + 1;
+            assert!(error.problems.iter().all(|p| (1..=lines).contains(&p.line)), "{error}");
         }
     }
 }

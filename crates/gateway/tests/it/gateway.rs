@@ -78,8 +78,13 @@ impl Gateway {
     }
 
     /// Asks it to stop; gives its exit code and its folder.
-    pub(crate) fn stop(mut self) -> (Option<i32>, TempDir) {
+    pub(crate) fn stop(self) -> (Option<i32>, TempDir) {
         self.signal("-TERM");
+        self.wait()
+    }
+
+    /// Waits for its end; gives its exit code and its folder.
+    pub(crate) fn wait(mut self) -> (Option<i32>, TempDir) {
         let code = self.child.wait().unwrap().code();
         (code, std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()))
     }
