@@ -14,7 +14,9 @@ export class Baresip {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-baresip-"));
     const control = await freePort();
     const local = await freePort();
-    await writeTone(join(folder, "tone.wav"), { frequency, seconds: 60, rate: 8000 });
+    // The file has the codec's own rate: this baresip does not resample what it plays.
+    const rate = codecs === "g722" ? 16000 : 8000;
+    await writeTone(join(folder, "tone.wav"), { frequency, seconds: 60, rate });
     const modules = ["aufile", "aubridge", "sndfile", "g711", "g722", "opus", "srtp"];
     await writeFile(join(folder, "config"), `
 poll_method epoll
@@ -24,8 +26,8 @@ audio_path /usr/share/baresip
 audio_source aufile,${folder}/tone.wav
 audio_player aubridge,sink
 audio_alert aubridge,alert
-ausrc_srate 8000
-auplay_srate 8000
+ausrc_srate ${rate}
+auplay_srate ${rate}
 rtp_ports ${2 * Math.floor((await freePort()) / 2)}-65000
 net_interface 127.0.0.1
 dns_server 127.0.0.1:53

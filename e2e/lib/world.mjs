@@ -9,6 +9,8 @@ export const USERS = {
   alice: { password: "alice-secret", aliases: ["1001"] },
   bob: { password: "bob-secret", aliases: ["1002"] },
   carol: { password: "carol-secret", aliases: ["1003"] },
+  // sipp never signs out, so each phone that waits for calls is a user of its own.
+  ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((n) => [`phone${n}`, { password: `phone${n}-secret` }])),
 };
 
 /** The tone that browsers play, in Hz. */

@@ -119,17 +119,20 @@ test("a wrong password at call time is refused again and again", async () => {
   await sipp.done();
 });
 
-/** A sipp phone that is signed in and waits for one call. */
+let phones = 0;
+
+/** A sipp phone, a user of its own, that is signed in and waits for one call. */
 async function waiting(scenario, extra = {}) {
-  const phone = await it.sipp(scenario, "bob", extra);
-  await it.signIn("bob", phone.port, extra.kind);
-  return phone;
+  const user = `phone${++phones}`;
+  const phone = await it.sipp(scenario, user, extra);
+  await it.signIn(user, phone.port, extra.kind);
+  return Object.assign(phone, { user });
 }
 
 test("early media is heard before the answer, and the answer goes on with it", async () => {
   const alice = await it.browser("jssip", "alice");
   const phone = await waiting("uas_early_media", { echo: true, keys: { early: 3000 } });
-  await alice.do("dial", "bob");
+  await alice.do("dial", phone.user);
   assert.equal(await alice.event("progress"), 183);
   await alice.hears(BROWSER_TONE);
   await alice.event("confirmed");
@@ -142,7 +145,7 @@ for (const [scenario, status] of [["uas_busy", 486], ["uas_decline", 603]]) {
   test(`a browser hears ${status} from a phone (${scenario})`, async () => {
     const alice = await it.browser("jssip", "alice");
     const phone = await waiting(scenario);
-    await alice.do("dial", "bob");
+    await alice.do("dial", phone.user);
     assert.equal((await alice.event("failed")).status, status);
     await phone.done();
   });
@@ -151,7 +154,7 @@ for (const [scenario, status] of [["uas_busy", 486], ["uas_decline", 603]]) {
 test("a browser that cancels stops the phone", async () => {
   const alice = await it.browser("jssip", "alice");
   const phone = await waiting("uas_cancelled");
-  await alice.do("dial", "bob");
+  await alice.do("dial", phone.user);
   await alice.event("progress");
   await alice.do("hangUp");
   await phone.done();
@@ -160,7 +163,7 @@ test("a browser that cancels stops the phone", async () => {
 test("a browser's hold reaches the phone and resume does too", async () => {
   const alice = await it.browser("jssip", "alice");
   const phone = await waiting("uas_held", { echo: true });
-  await alice.do("dial", "bob");
+  await alice.do("dial", phone.user);
   await alice.event("confirmed");
   await alice.hears(BROWSER_TONE);
   await alice.do("hold");

@@ -41,7 +41,8 @@ impl Call {
         }
         *best = Some(best.map_or(cause, |old| worthier(old, cause)));
         let best = best.unwrap_or(cause);
-        if !others {
+        // A person said no: the other devices stop ringing too (RFC 3261 §16.7, 6xx).
+        if !others || cause == Cause::Declined {
             self.end_all(now, Party::Back, best);
         }
     }

@@ -220,6 +220,14 @@ fn a_fork_fails_with_the_reason_that_tells_most() {
 }
 
 #[test]
+fn a_decline_on_one_device_stops_the_others() {
+    let mut story = Story::begin().forked(&[B, C]);
+    story.leg(B, LegEvent::Ended(Cause::Declined));
+    assert_eq!(story.heard(C).last(), Some(&"End declined"));
+    assert_eq!(story.ended(), Some((Party::Back, Cause::Declined)));
+}
+
+#[test]
 fn a_caller_who_gives_up_stops_every_branch() {
     let mut story = Story::begin().forked(&[B, C]);
     story.leg(A, LegEvent::Ended(Cause::Cancelled));
