@@ -291,3 +291,57 @@ const TAPS: [i32; 23] = [
 const MAX_FRAME: usize = 1920;
 /// Larger than any 20 ms frame of ours.
 const MAX_PAYLOAD: usize = 640;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(rate: u32, samples: usize) -> Vec<i16> {
+        let step = std::f64::consts::TAU * 440.0 / f64::from(rate);
+        (0..samples).map(|i| (10_000.0 * (step * i as f64).sin()) as i16).collect()
+    }
+
+    /// The share of energy at a frequency (Goertzel).
+    fn share(pcm: &[i16], rate: u32, frequency: f64) -> f64 {
+        let coefficient = 2.0 * (std::f64::consts::TAU * frequency / f64::from(rate)).cos();
+        let (mut before, mut last, mut energy) = (0.0, 0.0, 0.0);
+        for sample in pcm.iter().map(|s| f64::from(*s)) {
+            let next = sample + coefficient * last - before;
+            before = last;
+            last = next;
+            energy += sample * sample;
+        }
+        let power = last * last + before * before - coefficient * last * before;
+        2.0 * power / (pcm.len() as f64 * f64::max(energy, 1.0))
+    }
+
+    /// A tone goes through every codec at both rates and is still that tone, as loud.
+    #[test]
+    fn a_tone_survives_every_codec() {
+        for codec in Codec::ALL {
+            for rate in [8000, 16_000] {
+                if rate == 16_000 && codec.common_rate(codec) == 8000 {
+                    continue;
+                }
+                let frame = rate as usize / 50;
+                let pcm = tone(rate, 100 * frame);
+                let (mut encoder, mut decoder) =
+                    (Encoder::new(codec, rate), Decoder::new(codec, rate));
+                let (mut payload, mut out) = (vec![], vec![]);
+                for chunk in pcm.chunks(frame) {
+                    encoder.encode(chunk, &mut payload);
+                    if codec != Codec::Opus {
+                        assert_eq!(payload.len(), 160, "{codec} at {rate}");
+                    }
+                    decoder.decode(&payload, &mut out);
+                }
+                assert_eq!(out.len(), pcm.len(), "{codec} at {rate}");
+                let second_half = &out[out.len() / 2..];
+                let found = share(second_half, rate, 440.0);
+                assert!(found > 0.9, "{codec} at {rate}: {found}");
+                let level = second_half.iter().map(|s| s.unsigned_abs()).max();
+                assert!(level > Some(6000), "{codec} at {rate}: {level:?}");
+            }
+        }
+    }
+}
