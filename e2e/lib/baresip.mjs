@@ -15,7 +15,7 @@ export class Baresip {
     const control = await freePort();
     const local = await freePort();
     // The file has the codec's own rate: this baresip does not resample what it plays.
-    const rate = codecs === "g722" ? 16000 : 8000;
+    const rate = codecs.startsWith("g722") ? 16000 : 8000;
     await writeTone(join(folder, "tone.wav"), { frequency, seconds: 60, rate });
     const modules = ["aufile", "aubridge", "sndfile", "g711", "g722", "opus", "srtp"];
     await writeFile(join(folder, "config"), `
