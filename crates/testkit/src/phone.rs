@@ -21,6 +21,8 @@ pub enum Manner {
     Decline,
     /// Says nothing at all.
     Ignore,
+    /// Answers, and leaves it to the caller to refresh the session every 45 s (RFC 4028).
+    AnswerWithTimer,
     /// Sends early media, then answers at once.
     EarlyThenAnswer,
 }
@@ -406,7 +408,9 @@ impl Phone {
         self.call.dialog = Dialog::as_callee(&request, &tag, flow);
         self.call.server = Some((key, request));
         match self.manner {
-            Manner::Answer => self.respond_invite(now, StatusCode::OK, true),
+            Manner::Answer | Manner::AnswerWithTimer => {
+                self.respond_invite(now, StatusCode::OK, true);
+            }
             Manner::Ring => self.respond_invite(now, StatusCode::RINGING, false),
             Manner::Busy => self.respond_invite(now, StatusCode::BUSY_HERE, false),
             Manner::Decline => self.respond_invite(now, StatusCode::DECLINE, false),
@@ -426,6 +430,10 @@ impl Phone {
         response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
         if with_sdp {
             response.set_body("application/sdp", self.sdp("sendrecv"));
+        }
+        if self.manner == Manner::AnswerWithTimer {
+            response.headers.push(HeaderName::SESSION_EXPIRES, "90;refresher=uac");
+            response.headers.push(HeaderName::REQUIRE, "timer");
         }
         self.endpoint.respond(now, key, &response);
         if status.is_success() {

@@ -88,7 +88,9 @@ impl SipUa {
         headers.push(HeaderName::SUPPORTED, SUPPORTED);
         headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
         headers.push(HeaderName::other("X-Crosspoint-Gcid"), offer.gcid.as_str().to_owned());
-        request.set_body(SDP, offer.description.to_string());
+        self.ask_for_session_timer(&mut request);
+        let sdp = offer.description.to_string();
+        request.set_body(SDP, sdp.clone());
         let key = self.endpoint.send_request(now, flow, request.clone());
         self.clients.insert(key, ClientUse::Invite(id));
         let mut leg = Leg::new(
@@ -99,11 +101,13 @@ impl SipUa {
                 has_media: false,
                 rang: false,
                 was_challenged: false,
+                interval_raised: false,
                 last_rseq: BTreeMap::new(),
             })),
             flow,
         );
         leg.trunk = trunk;
+        leg.local_sdp = Some(sdp);
         self.dialogs.insert((Bytes::from(call_id), Bytes::from(local_tag)), id);
         self.legs.insert(id, leg);
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
@@ -157,10 +161,11 @@ impl SipUa {
             return;
         };
         self.negotiate_session_timer(now, id, &mut response);
-        if let Some(leg) = self.legs.get_mut(&id)
-            && late_offer
-        {
-            leg.offer = Offer::AwaitingAck;
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.local_sdp = Some(sdp);
+            if late_offer {
+                leg.offer = Offer::AwaitingAck;
+            }
         }
         self.send_incoming(now, id, response);
     }
@@ -263,6 +268,7 @@ impl SipUa {
         let mut request = dialog.request(Method::INVITE, None);
         let flow = dialog.next_hop();
         leg.offer = Offer::Ours { sdp: sdp.clone(), tries };
+        leg.local_sdp = Some(sdp.clone());
         self.dialog_request_headers(&flow, &mut request);
         request.set_body(SDP, sdp);
         let key = self.endpoint.send_request(now, flow, request);
@@ -273,6 +279,7 @@ impl SipUa {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Offer::Theirs { key, request, late } = std::mem::take(&mut leg.offer) else { return };
         let is_invite = request.method == Method::INVITE;
+        leg.local_sdp = Some(sdp.clone());
         if late {
             leg.offer = Offer::AwaitingAck;
         }

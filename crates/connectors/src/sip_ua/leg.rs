@@ -21,6 +21,8 @@ pub(super) struct Leg {
     /// The peer's offer that was answered in a provisional, for the 200 to repeat.
     pub(super) early_answer: Option<String>,
     pub(super) offer: Offer,
+    /// The description we sent last, for refreshing the session with it.
+    pub(super) local_sdp: Option<String>,
     pub(super) session: SessionTimer,
     pub(super) peer: Peer,
     /// A REFER that is being carried out: its subscription lives in this dialog.
@@ -67,6 +69,8 @@ pub(super) struct Calling {
     pub(super) has_media: bool,
     pub(super) rang: bool,
     pub(super) was_challenged: bool,
+    /// The session interval was raised to what the peer insists on (RFC 4028 §7.4).
+    pub(super) interval_raised: bool,
     pub(super) last_rseq: BTreeMap<Bytes, u32>,
 }
 
@@ -115,6 +119,7 @@ impl Leg {
             trunk: None,
             early_answer: None,
             offer: Offer::None,
+            local_sdp: None,
             session: SessionTimer::default(),
             peer: Peer::default(),
             refer: false,

@@ -97,8 +97,32 @@ impl SipUa {
             {
                 return;
             }
+            if response.status == StatusCode::SESSION_INTERVAL_TOO_SMALL
+                && self.retry_with_interval(now, id, response)
+            {
+                return;
+            }
             self.end(id, cause_of(response.status));
         }
+    }
+
+    /// Calls again with the interval that the peer insists on, once (RFC 4028 §7.4).
+    fn retry_with_interval(&mut self, now: Instant, id: LegId, response: &Response) -> bool {
+        let Some(leg) = self.legs.get_mut(&id) else { return false };
+        let Phase::Calling(calling) = &mut leg.phase else { return false };
+        let Some(least) = response.headers.number(&HeaderName::MIN_SE) else { return false };
+        if std::mem::replace(&mut calling.interval_raised, true) {
+            return false;
+        }
+        let request = &mut calling.request;
+        request.headers.set(HeaderName::SESSION_EXPIRES, least.max(1800).to_string());
+        request.headers.set(HeaderName::MIN_SE, least.to_string());
+        let number = request.headers.cseq().map_or(1, |c| c.number) + 1;
+        request.headers.set(HeaderName::CSEQ, format!("{number} INVITE"));
+        let key = self.endpoint.send_request(now, leg.flow, request.clone());
+        calling.key = key;
+        self.clients.insert(key, ClientUse::Invite(id));
+        true
     }
 
     fn provisional(&mut self, now: Instant, id: LegId, flow: Flow, response: &Response) {

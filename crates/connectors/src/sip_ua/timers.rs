@@ -52,6 +52,12 @@ impl SipUa {
 
     // Session timers.
 
+    /// As the calling side: asks for an interval (RFC 4028 §7.1).
+    pub(super) fn ask_for_session_timer(&self, request: &mut Request) {
+        request.headers.push(HeaderName::SESSION_EXPIRES, SESSION_EXPIRES.to_string());
+        request.headers.push(HeaderName::MIN_SE, MIN_SE.to_string());
+    }
+
     /// Refuses an interval below ours (RFC 4028 §6).
     pub(super) fn session_timer_fits(
         &mut self,
@@ -164,12 +170,16 @@ impl SipUa {
             return;
         }
         let Some(interval) = leg.session.interval else { return };
-        let (Some(dialog), true) = (&mut leg.dialog, leg.peer.allows_update) else {
-            // Without UPDATE a refresh is a re-offer of what stands; media gives it the same
-            // description again. The dialog stays alive by the peer's own requests otherwise.
+        if !leg.peer.allows_update {
+            // Without UPDATE the refresh is a re-INVITE with the description that stands
+            // (RFC 4028 §7.4). Nothing waits for its answer, so the call changes nothing.
+            if let Some(sdp) = leg.local_sdp.clone() {
+                self.reoffer(now, id, sdp, 0);
+            }
             self.start_session_timer(now, id);
             return;
-        };
+        }
+        let Some(dialog) = &mut leg.dialog else { return };
         let mut request = dialog.request(Method::UPDATE, None);
         let flow = dialog.next_hop();
         let value = format!("{};refresher=uac", interval.as_secs());

@@ -193,3 +193,18 @@ fn stopping_says_bye_to_everybody_once() {
     assert_eq!(sim.endings(), [(Party::Gateway, Cause::Shutdown)]);
     assert_eq!((sim.state(alice), sim.state(bob)), (CallState::Over(200), CallState::Over(200)));
 }
+
+#[test]
+fn a_session_is_refreshed_for_a_phone_without_update() {
+    let mut sim = Sim::new(15);
+    let (alice, bob) = (sim.add_registered_phone("alice"), sim.add_registered_phone("bob"));
+    sim.set_manner(bob, Manner::AnswerWithTimer);
+    sim.invite(alice, "bob");
+    sim.run_until(|sim| sim.state(alice) == CallState::Up && sim.state(bob) == CallState::Up);
+    sim.run_for(Duration::from_secs(40));
+    assert_eq!(sim.asked_direction(bob), None);
+    sim.run_for(Duration::from_secs(10));
+    assert_eq!(sim.asked_direction(bob), Some("sendrecv"));
+    sim.hang_up(alice);
+    sim.run_to_idle();
+}
