@@ -1,7 +1,7 @@
 //! Who is called: one pure function from a request and a snapshot to a decision with its reasons.
 //!
 //! `crosspoint route-test` and a refused call's record print the same [`Decision`]. The router
-//! keeps no state; bindings, users and trunks come in the [`Snapshot`].
+//! keeps no state; users and trunks come in the [`Plan`], bindings by [`Devices`].
 
 mod rewrite;
 
