@@ -3,7 +3,7 @@
 #   make run    build the gateway and run it on embedded defaults
 #   make test   install what the tests need, then run every check and test
 
-.PHONY: run test setup setup-tests lint unit e2e docs fuzz-build bench ui
+.PHONY: run test setup setup-tests lint unit e2e docs fuzz-build ui
 
 run: setup
 	cargo run --release --bin crosspoint -- run
@@ -36,6 +36,3 @@ ui:
 
 fuzz-build:
 	cd fuzz && cargo +nightly build --locked
-
-bench:
-	scripts/bench.sh

@@ -24,11 +24,7 @@ if [ "$what" = test ]; then
   want baresip baresip
   want node nodejs
   want npm npm
-fi
-if [ "$what" = bench ]; then
-  want sipp sip-tester
-  want kamailio kamailio
-  want rtpengine rtpengine-daemon
+  want ps procps
 fi
 
 if [ ${#need[@]} -gt 0 ]; then

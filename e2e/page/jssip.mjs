@@ -24,6 +24,13 @@ function follow(session) {
   session.on("newDTMF", (event) => event.originator === "remote" && note("dtmf", event.dtmf.tone));
 }
 
+/** JsSIP reports a hold when it begins; a test goes on when the other side has agreed. */
+function changed(start) {
+  return new Promise((resolve, reject) => {
+    if (!start(resolve)) reject(new Error("JsSIP is not ready for a new offer"));
+  });
+}
+
 window.client = {
   events,
   take,
@@ -50,8 +57,8 @@ window.client = {
   answer: () => call.answer(OPTIONS),
   reject: (status) => call.terminate({ status_code: status }),
   hangUp: () => call.terminate(),
-  hold: () => call.hold(),
-  unhold: () => call.unhold(),
+  hold: () => changed((done) => call.hold({}, done)),
+  unhold: () => changed((done) => call.unhold({}, done)),
   digit: (key) => call.sendDTMF(key, { transportType: "RFC2833" }),
   digitByInfo: (key) => call.sendDTMF(key, { transportType: "INFO" }),
   refer: (target) => call.refer(target, {}),
