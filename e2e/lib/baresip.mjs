@@ -10,7 +10,17 @@ import { until } from "./wait.mjs";
 
 export class Baresip {
   /** A phone signed in at the gateway. `transport` is udp, tcp or tls; `mediaenc` e.g. srtp. */
-  static async start({ gateway, user, password, frequency = 440, transport = "udp", mediaenc = "", codecs = "pcmu", answer = "manual" }) {
+  static async start(options) {
+    // Another program may take a port between our look and baresip's: then it exits at once.
+    for (let tries = 1; ; tries++) {
+      const phone = await Baresip.#launch(options);
+      if (await phone.#connect()) return phone;
+      await phone.stop();
+      if (tries === 3) throw new Error(`baresip does not start\n${phone.log}`);
+    }
+  }
+
+  static async #launch({ gateway, user, password, frequency = 440, transport = "udp", mediaenc = "", codecs = "pcmu", answer = "manual" }) {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-baresip-"));
     const control = await freePort();
     const local = await freePort();
@@ -50,7 +60,6 @@ snd_path ${folder}
       stream.on("data", (chunk) => (phone.log = (phone.log + chunk).slice(-8000)));
     }
     phone.exited = new Promise((resolve) => phone.process.once("exit", resolve));
-    await phone.#connect();
     return phone;
   }
 
@@ -59,11 +68,17 @@ snd_path ${folder}
   }
 
   async #connect() {
-    this.socket = await until("baresip takes control connections", () =>
+    const attempt = () =>
       new Promise((resolve) => {
         const socket = connect(this.control, "127.0.0.1");
         socket.once("connect", () => resolve(socket)).once("error", () => resolve(null));
-      }));
+      });
+    const has = await until("baresip takes control connections or exits", async () => {
+      const socket = await attempt();
+      return socket ? { socket } : this.process.exitCode !== null && { socket: null };
+    });
+    if (!has.socket) return false;
+    this.socket = has.socket;
     let buffer = Buffer.alloc(0);
     this.socket.on("data", (chunk) => {
       buffer = Buffer.concat([buffer, chunk]);
@@ -77,6 +92,7 @@ snd_path ${folder}
       }
     });
     this.socket.on("error", () => {});
+    return true;
   }
 
   command(command, params = "") {

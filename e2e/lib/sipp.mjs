@@ -2,19 +2,41 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createSocket } from "node:dgram";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const scenarios = fileURLToPath(new URL("../scenarios/", import.meta.url));
 
-/** A UDP port that was free a moment ago, for programs that cannot tell which they took. */
+/**
+ * A port that was free a moment ago, for UDP and TCP and with the next one beside it, for programs
+ * that cannot tell which they took: some take a second port for TLS or RTCP.
+ */
 export async function freePort() {
-  const socket = createSocket("udp4");
-  await new Promise((resolve) => socket.bind(0, "127.0.0.1", resolve));
-  const { port } = socket.address();
-  await new Promise((resolve) => socket.close(resolve));
-  return port;
+  for (;;) {
+    const first = createServer();
+    await new Promise((resolve) => first.listen(0, "127.0.0.1", resolve));
+    const { port } = first.address();
+    const others = await Promise.all([bindUdp(port), bindUdp(port + 1), bindTcp(port + 1)]);
+    await new Promise((resolve) => first.close(resolve));
+    for (const other of others) other?.close();
+    if (others.every(Boolean)) return port;
+  }
+}
+
+function bindUdp(port) {
+  return new Promise((resolve) => {
+    const socket = createSocket("udp4");
+    socket.once("error", () => resolve(null)).bind(port, "127.0.0.1", () => resolve(socket));
+  });
+}
+
+function bindTcp(port) {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(null)).listen(port, "127.0.0.1", () => resolve(server));
+  });
 }
 
 export class Sipp {
