@@ -55,10 +55,7 @@ impl Outgoing {
         let mapping = match self.mapped {
             Some(m) if m.ssrc == header.ssrc && m.from == from => m,
             _ => {
-                let gap = self.last_sent.map_or(Duration::ZERO, |then| {
-                    now.saturating_duration_since(then).min(Duration::from_secs(600))
-                });
-                let ticks = (gap.as_millis() * u128::from(clock) / 1000) as u32;
+                let ticks = self.ticks_since(now, clock);
                 let next = self.timestamp.wrapping_add(ticks.max(1));
                 Mapping {
                     ssrc: header.ssrc,
@@ -87,6 +84,19 @@ impl Outgoing {
         self.timestamp = self.timestamp.wrapping_add(ticks);
         let marker = std::mem::take(&mut self.marker_due);
         Header::new(pt, self.seq, self.timestamp, self.ssrc, marker)
+    }
+
+    /// Where the RTP clock is now, also when nothing was sent for a while (RFC 3550 §6.4.1).
+    pub(super) fn timestamp_at(&self, now: Instant, clock: u32) -> u32 {
+        self.timestamp.wrapping_add(self.ticks_since(now, clock))
+    }
+
+    /// RTP time since the last packet; a pause of hours is as good as one of minutes.
+    fn ticks_since(&self, now: Instant, clock: u32) -> u32 {
+        let gap = self.last_sent.map_or(Duration::ZERO, |then| {
+            now.saturating_duration_since(then).min(Duration::from_secs(600))
+        });
+        (gap.as_millis() * u128::from(clock) / 1000) as u32
     }
 
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {

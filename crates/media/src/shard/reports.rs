@@ -16,9 +16,11 @@ impl Shard {
         self.timers.set((id, Timer::Report), now + INTERVAL / 2 + Duration::from_millis(spread));
         let started = self.started;
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        let send = leg.stream.as_ref().and_then(|s| s.send);
+        let clock = send.map_or(8000, |(codec, _)| codec.clock_rate());
         let sender = (leg.outgoing.packets > 0).then(|| SenderInfo {
             ntp: ntp(now, started),
-            rtp_timestamp: leg.outgoing.timestamp,
+            rtp_timestamp: leg.outgoing.timestamp_at(now, clock),
             packets: leg.outgoing.packets as u32,
             bytes: leg.outgoing.bytes as u32,
         });
@@ -77,9 +79,13 @@ impl Shard {
 /// Time since the shard started as an NTP timestamp: RTCP needs differences only.
 fn ntp(now: Instant, started: Option<Instant>) -> u64 {
     let since = started.map_or(Duration::ZERO, |s| now.saturating_duration_since(s));
-    let seconds = since.as_secs() + 1;
+    let seconds = EPOCH + since.as_secs();
     (seconds << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
+
+/// In seconds after 1900, some day of 2023. Interop: str0m keeps Unix time, so a report from
+/// before 1970 comes back as zero and no round trip can be told.
+const EPOCH: u64 = 3_900_000_000;
 
 fn fraction(duration: Duration) -> u32 {
     (duration.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32
