@@ -1,0 +1,222 @@
+//! The browser's side, played by str0m: an implementation of WebRTC that is not ours.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{RawPacket, RtpWrite};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+
+use crosspoint_media::codec::Codec;
+
+use crate::sound::{Heard, Voice};
+use crate::world::Datagram;
+
+pub(crate) struct Browser {
+    pub(crate) rtc: Rtc,
+    /// Where it sends from; it may move.
+    pub(crate) address: SocketAddr,
+    /// Its network cable is out.
+    pub(crate) is_cut: bool,
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) reports: Vec<Rtcp>,
+    pub(crate) ice: IceConnectionState,
+    pub(crate) is_connected: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) voice: Option<Voice>,
+    mid: Option<Mid>,
+    pending: Option<SdpPendingOffer>,
+    seq: u64,
+    timestamp: u32,
+    next_word: Option<Instant>,
+    sent: Vec<Datagram>,
+}
+
+impl Browser {
+    pub(crate) fn new(now: Instant, address: SocketAddr, codec: Codec) -> Self {
+        Self::with(now, address, codec, |config| config)
+    }
+
+    pub(crate) fn with(
+        now: Instant,
+        address: SocketAddr,
+        codec: Codec,
+        change: impl FnOnce(RtcConfig) -> RtcConfig,
+    ) -> Self {
+        let config = Rtc::builder()
+            .set_crypto_provider(std::sync::Arc::new(str0m::crypto::from_feature_flags()))
+            .clear_codecs()
+            .enable_opus(codec == Codec::Opus, false)
+            .enable_pcmu(codec == Codec::Pcmu, false)
+            .set_rtp_mode(true)
+            .enable_raw_packets(true);
+        let mut rtc = change(config).build(now);
+        rtc.add_local_candidate(candidate(address));
+        let mut browser = Self {
+            rtc,
+            address,
+            is_cut: false,
+            heard: vec![],
+            reports: vec![],
+            ice: IceConnectionState::New,
+            is_connected: false,
+            error: None,
+            voice: None,
+            mid: None,
+            pending: None,
+            seq: 7000,
+            timestamp: 1_000_000,
+            next_word: None,
+            sent: vec![],
+        };
+        browser.drain();
+        browser
+    }
+
+    pub(crate) fn lives_at(&self, address: SocketAddr) -> bool {
+        self.address == address
+    }
+
+    pub(crate) fn take_sent(&mut self) -> Vec<Datagram> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(crate) fn offer(&mut self) -> String {
+        let mut api = self.rtc.sdp_api();
+        if self.mid.is_none() {
+            self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
+        }
+        let (offer, pending) = api.apply().expect("something to offer");
+        self.pending = Some(pending);
+        self.drain();
+        offer.to_sdp_string()
+    }
+
+    /// Offers again with new ICE credentials.
+    pub(crate) fn offer_restart(&mut self) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(true);
+        let (offer, pending) = api.apply().expect("something to offer");
+        self.pending = Some(pending);
+        self.drain();
+        offer.to_sdp_string()
+    }
+
+    pub(crate) fn take_answer(&mut self, answer: &str) {
+        let answer = SdpAnswer::from_sdp_string(answer).expect("an answer that can be read");
+        let pending = self.pending.take().expect("an offer before the answer");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("an answer that fits");
+        self.drain();
+    }
+
+    pub(crate) fn answer(&mut self, offer: &str) -> String {
+        let offer = SdpOffer::from_sdp_string(offer).expect("an offer that can be read");
+        let answer = self.rtc.sdp_api().accept_offer(offer).expect("an offer that can be taken");
+        self.drain();
+        answer.to_sdp_string()
+    }
+
+    /// Takes a new address, as a NAT or a network change gives one. The browser itself does not
+    /// know: its packets come from there, and what is sent there reaches it.
+    pub(crate) fn move_behind(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.handle(Input::Timeout(now));
+        let Some(voice) = &mut self.voice else { return };
+        let due = *self.next_word.get_or_insert(now);
+        if now < due {
+            return;
+        }
+        self.next_word = Some(due + Duration::from_millis(20));
+        let payload = voice.next();
+        let ticks = voice.ticks();
+        let codec = match voice.codec {
+            Codec::Opus => str0m::format::Codec::Opus,
+            _ => str0m::format::Codec::PCMU,
+        };
+        let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec).expect("a codec").pt();
+        let mid = self.mid.expect("a section of audio");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).expect("a stream to send");
+        self.seq += 1;
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+        stream.write_rtp(RtpWrite::new(pt, self.seq.into(), self.timestamp, now, payload));
+        self.drain();
+        self.handle(Input::Timeout(now));
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, datagram: &Datagram) {
+        if self.is_cut {
+            return;
+        }
+        // The browser believes that it is where it was born.
+        let destination = birthplace();
+        let received = Receive::new(Protocol::Udp, datagram.from, destination, &datagram.bytes);
+        let received = received.expect("a datagram that a browser can tell");
+        self.handle(Input::Receive(now, received));
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        if let Err(error) = self.rtc.handle_input(input) {
+            self.error = Some(error.to_string());
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(_)) => return,
+                Ok(Output::Transmit(transmit)) => {
+                    if !self.is_cut {
+                        let bytes = transmit.contents.to_vec();
+                        let datagram =
+                            Datagram { from: self.address, to: transmit.destination, bytes };
+                        self.sent.push(datagram);
+                    }
+                }
+                Ok(Output::Event(event)) => self.note(event),
+                Err(error) => {
+                    self.error = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Connected => self.is_connected = true,
+            Event::IceConnectionStateChange(state) => self.ice = state,
+            Event::MediaAdded(added) => self.mid = Some(added.mid),
+            Event::RtpPacket(packet) => self.heard.push(Heard {
+                pt: *packet.header.payload_type,
+                seq: packet.header.sequence_number,
+                timestamp: packet.header.timestamp,
+                ssrc: *packet.header.ssrc,
+                marker: packet.header.marker,
+                payload: packet.payload.to_vec(),
+            }),
+            Event::RawPacket(packet) => {
+                if let RawPacket::RtcpRx(report) = *packet {
+                    self.reports.push(report);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where every browser is at first.
+pub(crate) fn birthplace() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 9], 6000))
+}
+
+fn candidate(address: SocketAddr) -> Candidate {
+    Candidate::host(address, "udp").expect("an address that may be a candidate")
+}

@@ -1,0 +1,244 @@
+//! A telephone: plain RTP, or SRTP with keys in the description.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use crosspoint_media::rtcp::{Compound, SenderInfo, write_report};
+use crosspoint_media::rtp::{Header, is_rtcp};
+use crosspoint_media::srtp::{Context, MAX_OVERHEAD, Profile};
+use crosspoint_sdp::Session;
+
+use crate::sound::{Heard, Voice};
+use crate::world::Datagram;
+
+pub(crate) const SSRC: u32 = 0x5151_5151;
+
+pub(crate) struct Phone {
+    /// Where its RTP really comes from.
+    pub(crate) address: SocketAddr,
+    /// Where its descriptions say it is.
+    pub(crate) signaled: SocketAddr,
+    /// Where the gateway takes this phone's RTP.
+    pub(crate) gateway: Option<SocketAddr>,
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) reports: Vec<Compound>,
+    pub(crate) voice: Option<Voice>,
+    pub(crate) is_silent: bool,
+    /// What could not be decrypted.
+    pub(crate) broken: u32,
+    pub(crate) keys: Option<Keys>,
+    pub(crate) seq: u16,
+    pub(crate) timestamp: u32,
+    next_word: Option<Instant>,
+    next_report: Option<Instant>,
+    sent: Vec<Datagram>,
+}
+
+pub(crate) struct Keys {
+    profile: Profile,
+    /// Ours, key and salt.
+    local: Vec<u8>,
+    outbound: Context,
+    inbound: Option<Context>,
+}
+
+impl Keys {
+    pub(crate) fn new(profile: Profile) -> Self {
+        let local: Vec<u8> = (1..).take(profile.key_len() + profile.salt_len()).collect();
+        let outbound = context(profile, &local);
+        Self { profile, local, outbound, inbound: None }
+    }
+
+    /// Sends with another key than it says.
+    pub(crate) fn spoil(&mut self) {
+        let wrong = vec![0x77; self.local.len()];
+        self.outbound = context(self.profile, &wrong);
+    }
+
+    fn line(&self, tag: u32) -> String {
+        let key = BASE64.encode(&self.local);
+        format!("a=crypto:{tag} {} inline:{key}\r\n", self.profile.sdes_name())
+    }
+
+    fn take(&mut self, cryptos: &[crosspoint_sdp::Crypto]) -> u32 {
+        let name = self.profile.sdes_name();
+        let crypto = cryptos.iter().find(|c| c.suite == name).expect("the suite we speak");
+        let key = BASE64.decode(&crypto.key).expect("a key");
+        self.inbound = Some(context(self.profile, &key));
+        crypto.tag
+    }
+}
+
+fn context(profile: Profile, key: &[u8]) -> Context {
+    let (key, salt) = key.split_at(profile.key_len());
+    Context::new(profile, key, salt).expect("key and salt of the right length")
+}
+
+impl Phone {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            signaled: address,
+            gateway: None,
+            heard: vec![],
+            reports: vec![],
+            voice: None,
+            is_silent: false,
+            broken: 0,
+            keys: None,
+            seq: 100,
+            timestamp: 50_000,
+            next_word: None,
+            next_report: None,
+            sent: vec![],
+        }
+    }
+
+    pub(crate) fn lives_at(&self, address: SocketAddr) -> bool {
+        self.address == address || self.rtcp() == address
+    }
+
+    fn rtcp(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + 1)
+    }
+
+    pub(crate) fn take_sent(&mut self) -> Vec<Datagram> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub(crate) fn offer(&self) -> String {
+        self.description(1)
+    }
+
+    /// Learns where the gateway is, out of its answer.
+    pub(crate) fn take_answer(&mut self, answer: &str) {
+        self.learn(answer);
+    }
+
+    pub(crate) fn answer(&mut self, offer: &str) -> String {
+        let tag = self.learn(offer);
+        self.description(tag)
+    }
+
+    fn learn(&mut self, description: &str) -> u32 {
+        let session = Session::parse(description.as_bytes()).expect("a description");
+        let audio = session.media().next().expect("a section of audio");
+        let address = audio.address.expect("an address");
+        self.gateway = Some(SocketAddr::new(address, audio.port));
+        self.keys.as_mut().map_or(1, |keys| keys.take(&audio.cryptos))
+    }
+
+    fn description(&self, tag: u32) -> String {
+        let (ip, port) = (self.signaled.ip(), self.signaled.port());
+        let profile = if self.keys.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
+        let mut text = format!(
+            "v=0\r\no=- 5 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+             m=audio {port} {profile} 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
+             a=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"
+        );
+        if let Some(keys) = &self.keys {
+            let _ = write!(text, "{}", keys.line(tag));
+        }
+        text
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if self.is_silent {
+            return;
+        }
+        let Some(gateway) = self.gateway else { return };
+        if self.voice.is_none() {
+            return;
+        }
+        let due = *self.next_word.get_or_insert(now);
+        if now >= due {
+            self.next_word = Some(due + Duration::from_millis(20));
+            let bytes = self.word();
+            self.sent.push(Datagram { from: self.address, to: gateway, bytes });
+        }
+        let due = *self.next_report.get_or_insert(now + Duration::from_secs(2));
+        if now >= due {
+            self.next_report = Some(due + Duration::from_secs(5));
+            let bytes = self.report();
+            let to = SocketAddr::new(gateway.ip(), gateway.port() + 1);
+            self.sent.push(Datagram { from: self.rtcp(), to, bytes });
+        }
+    }
+
+    /// The next packet of what it says.
+    pub(crate) fn word(&mut self) -> Vec<u8> {
+        let voice = self.voice.as_mut().expect("a voice");
+        let payload = voice.next();
+        self.seq = self.seq.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(160);
+        let mut bytes = rtp(self.seq, self.timestamp, SSRC, &payload);
+        if let Some(keys) = &mut self.keys {
+            let len = bytes.len();
+            bytes.resize(len + MAX_OVERHEAD, 0);
+            let len = keys.outbound.protect_rtp(&mut bytes, len).expect("room");
+            bytes.truncate(len);
+        }
+        bytes
+    }
+
+    fn report(&mut self) -> Vec<u8> {
+        let packets = self.voice.as_ref().map_or(0, |v| v.said.len());
+        let info = SenderInfo {
+            ntp: 99 << 32,
+            rtp_timestamp: self.timestamp,
+            packets: u32::try_from(packets).expect("a short story"),
+            bytes: 0,
+        };
+        let mut bytes = Vec::new();
+        write_report(&mut bytes, SSRC, "phone", Some(&info), None);
+        if let Some(keys) = &mut self.keys {
+            let len = bytes.len();
+            bytes.resize(len + MAX_OVERHEAD, 0);
+            let len = keys.outbound.protect_rtcp(&mut bytes, len).expect("room");
+            bytes.truncate(len);
+        }
+        bytes
+    }
+
+    pub(crate) fn receive(&mut self, _now: Instant, datagram: &Datagram) {
+        let mut bytes = datagram.bytes.clone();
+        let is_report = is_rtcp(&bytes);
+        if let Some(inbound) = self.keys.as_mut().and_then(|k| k.inbound.as_mut()) {
+            let plain = if is_report {
+                inbound.unprotect_rtcp(&mut bytes)
+            } else {
+                inbound.unprotect_rtp(&mut bytes)
+            };
+            let Ok(len) = plain else {
+                self.broken += 1;
+                return;
+            };
+            bytes.truncate(len);
+        }
+        if is_report {
+            assert_eq!(datagram.to, self.rtcp(), "a report belongs on the port for reports");
+            self.reports.push(Compound::parse(&bytes));
+            return;
+        }
+        let header = Header::parse(&bytes).expect("an RTP packet");
+        self.heard.push(Heard {
+            pt: header.pt,
+            seq: header.seq,
+            timestamp: header.timestamp,
+            ssrc: header.ssrc,
+            marker: header.marker,
+            payload: header.payload(&bytes).expect("a payload").to_vec(),
+        });
+    }
+}
+
+/// An RTP packet of PCMU.
+pub(crate) fn rtp(seq: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Header::new(0, seq, timestamp, ssrc, false).write(&mut bytes);
+    bytes.extend_from_slice(payload);
+    bytes
+}

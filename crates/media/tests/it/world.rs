@@ -1,0 +1,277 @@
+//! One shard, its peers and the network between them, in a time of their own.
+//!
+//! Peers are an independent WebRTC implementation (`browser`) and plain telephones (`phone`).
+//! Every datagram takes one step of time. What goes to an address where nobody lives is kept:
+//! it is what an attacker would have received.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crosspoint_base::{LegId, Rng};
+use crosspoint_media::control::{Command, Event, Profile, SdpKind};
+use crosspoint_media::shard::{Counters, Output, Shard, ShardConfig, SocketId};
+use crosspoint_sdp::Session;
+
+use crate::browser::Browser;
+use crate::phone::Phone;
+
+pub(crate) const BROWSER: LegId = LegId(1);
+pub(crate) const PHONE: LegId = LegId(2);
+
+/// What a step of time is, and how long a datagram takes.
+pub(crate) const STEP: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What the network does with a datagram: what comes out on the other side.
+type Wire = Box<dyn FnMut(Datagram) -> Vec<Datagram>>;
+
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) shard: Shard,
+    pub(crate) browser: Option<Browser>,
+    pub(crate) phone: Option<Phone>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    /// What was sent to addresses of nobody.
+    pub(crate) strays: Vec<Datagram>,
+    /// Everything that reached the shard or left it, when it is to be kept.
+    pub(crate) log: Option<Vec<Datagram>>,
+    wire: Option<Wire>,
+    sockets: BTreeMap<SocketId, SocketAddr>,
+    in_flight: VecDeque<Datagram>,
+}
+
+/// How the shard is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) ice_lite: bool,
+    pub(crate) rtp_timeout: Duration,
+    pub(crate) consent_timeout: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            ice_lite: true,
+            rtp_timeout: Duration::from_secs(30),
+            consent_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The browser socket, as browsers see it.
+pub(crate) fn ours() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 4000))
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "a machine's time has to begin somewhere")]
+    pub(crate) fn new(setup: Setup) -> Self {
+        let config = ShardConfig {
+            browser_addresses: vec![ours()],
+            rtp_address: ours().ip(),
+            rtp_bind: ours().ip(),
+            rtp_ports: (10_000, 10_100),
+            ice_lite: setup.ice_lite,
+            rtp_timeout: setup.rtp_timeout,
+            consent_timeout: setup.consent_timeout,
+            max_legs: 8,
+            dtls: Arc::new(dimpl::Config::default()),
+            certificate: dimpl::certificate::generate_self_signed_certificate()
+                .expect("a certificate"),
+        };
+        Self {
+            now: Instant::now(),
+            shard: Shard::new(config, Rng::from_u64(1)),
+            browser: None,
+            phone: None,
+            events: vec![],
+            strays: vec![],
+            log: None,
+            wire: None,
+            sockets: BTreeMap::from([(SocketId::BROWSER, ours())]),
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    /// Puts something between the peers and the shard.
+    pub(crate) fn set_wire(&mut self, wire: impl FnMut(Datagram) -> Vec<Datagram> + 'static) {
+        self.wire = Some(Box::new(wire));
+    }
+
+    pub(crate) fn browser(&mut self) -> &mut Browser {
+        self.browser.as_mut().expect("a browser in this story")
+    }
+
+    pub(crate) fn phone(&mut self) -> &mut Phone {
+        self.phone.as_mut().expect("a phone in this story")
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.shard.counters()
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.shard.handle_command(self.now, command);
+        self.settle();
+    }
+
+    pub(crate) fn open(&mut self, leg: LegId, profile: Profile) {
+        self.command(Command::Open { leg, profile });
+    }
+
+    /// The shard's description of a leg.
+    pub(crate) fn describe(&mut self, leg: LegId, kind: SdpKind, peer: Option<LegId>) -> String {
+        let seen = self.events.len();
+        self.command(Command::Describe { leg, kind, peer });
+        let described = self.events[seen..].iter().find_map(|(_, event)| match event {
+            Event::Described { leg: l, description } if *l == leg => Some(description.to_string()),
+            _ => None,
+        });
+        described.unwrap_or_else(|| panic!("no description: {:?}", &self.events[seen..]))
+    }
+
+    /// Gives the shard a peer's description.
+    pub(crate) fn accept(&mut self, leg: LegId, kind: SdpKind, description: &str) {
+        let seen = self.events.len();
+        let description = Session::parse(description.as_bytes()).expect("a description");
+        self.command(Command::Accept { leg, kind, description });
+        let is_accepted = |(_, event): &(Instant, Event)| matches!(event, Event::Accepted { leg: l, .. } if *l == leg);
+        assert!(self.events[seen..].iter().any(is_accepted), "{:?}", &self.events[seen..]);
+    }
+
+    pub(crate) fn bridge(&mut self) {
+        self.command(Command::Bridge { a: BROWSER, b: PHONE });
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while self.now < until {
+            self.step();
+        }
+    }
+
+    /// Lets time pass until something is so.
+    pub(crate) fn run_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let until = self.now + Duration::from_secs(60);
+        while !is_so(self) {
+            assert!(self.now < until, "in a minute it did not come to this: {what}");
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        for datagram in std::mem::take(&mut self.in_flight) {
+            self.arrive(datagram);
+        }
+        self.shard.handle_timeout(self.now);
+        self.settle();
+        if let Some(browser) = &mut self.browser {
+            browser.tick(self.now);
+            self.in_flight.extend(browser.take_sent());
+        }
+        if let Some(phone) = &mut self.phone {
+            phone.tick(self.now);
+            self.in_flight.extend(phone.take_sent());
+        }
+    }
+
+    fn arrive(&mut self, datagram: Datagram) {
+        if self.sockets.values().any(|address| *address == datagram.to) {
+            let out = match &mut self.wire {
+                Some(wire) => wire(datagram),
+                None => vec![datagram],
+            };
+            for datagram in out {
+                self.inject(datagram.from, datagram.to, &datagram.bytes);
+            }
+            return;
+        }
+        if let Some(browser) = self.browser.as_mut().filter(|b| b.lives_at(datagram.to)) {
+            browser.receive(self.now, &datagram);
+            self.in_flight.extend(browser.take_sent());
+        } else if let Some(phone) = self.phone.as_mut().filter(|p| p.lives_at(datagram.to)) {
+            phone.receive(self.now, &datagram);
+        } else {
+            self.strays.push(datagram);
+        }
+    }
+
+    /// Puts a datagram before the shard, now; anybody may have sent it.
+    pub(crate) fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let socket = self.sockets.iter().find(|(_, address)| **address == to).map(|(s, _)| *s);
+        let socket = socket.expect("a socket of the shard");
+        if let Some(log) = &mut self.log {
+            log.push(Datagram { from, to, bytes: bytes.to_vec() });
+        }
+        let mut buffer = vec![0; 2048];
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        let forward = self.shard.handle_datagram(self.now, socket, from, &mut buffer, bytes.len());
+        if let Some(forward) = forward {
+            self.send(forward.socket, forward.destination, buffer[..forward.len].to_vec());
+        }
+        self.settle();
+    }
+
+    fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: Vec<u8>) {
+        let from = *self.sockets.get(&socket).expect("a socket that was bound");
+        let datagram = Datagram { from, to, bytes };
+        if let Some(log) = &mut self.log {
+            log.push(datagram.clone());
+        }
+        self.in_flight.push_back(datagram);
+    }
+
+    /// Does what the shard wants done.
+    fn settle(&mut self) {
+        loop {
+            match self.shard.poll_output() {
+                Output::Transmit { socket, destination, bytes } => {
+                    self.send(socket, destination, bytes);
+                }
+                Output::Bind { socket, address } => {
+                    self.sockets.insert(socket, address);
+                    let beside = SocketAddr::new(address.ip(), address.port() + 1);
+                    self.sockets.insert(socket.rtcp(), beside);
+                    self.shard.handle_bound(self.now, socket, true);
+                }
+                Output::Unbind { socket } => {
+                    self.sockets.remove(&socket);
+                    self.sockets.remove(&socket.rtcp());
+                }
+                Output::Event(event) => self.events.push((self.now, event)),
+                Output::Timeout(_) => return,
+            }
+        }
+    }
+
+    /// When something was told of a leg, if it was.
+    pub(crate) fn told(&self, wanted: impl Fn(&Event) -> bool) -> Option<Instant> {
+        self.events.iter().find(|(_, event)| wanted(event)).map(|(at, _)| *at)
+    }
+
+    pub(crate) fn is_connected(&self, leg: LegId) -> bool {
+        self.told(|e| matches!(e, Event::Connected { leg: l } if *l == leg)).is_some()
+    }
+
+    pub(crate) fn is_lost(&self, leg: LegId) -> bool {
+        self.told(|e| matches!(e, Event::Lost { leg: l, .. } if *l == leg)).is_some()
+    }
+
+    /// Closes both legs: nothing may be left of them.
+    pub(crate) fn close(&mut self) {
+        for leg in [BROWSER, PHONE] {
+            self.command(Command::Close { leg });
+        }
+        assert!(self.shard.is_empty(), "something is left of the legs");
+    }
+}
