@@ -61,6 +61,7 @@ pub struct CallRecord {
     pub gcid: Gcid,
     pub from: Identity,
     pub to: Private<String>,
+    /// The trunk it came over or was to leave over; no call does both.
     pub trunk: Option<Arc<str>>,
     pub started: Instant,
     pub ringing: Option<Instant>,

@@ -9,7 +9,7 @@ pub struct Cdr {
     /// The signed-in user who called, if one did.
     pub from_user: Option<String>,
     pub to_address: String,
-    /// The trunk the call came in over, if one did.
+    /// The trunk the call came in over or went out over.
     pub trunk: Option<String>,
     /// What kind of leg brought the call, and what kind was called.
     pub front: String,

@@ -136,7 +136,7 @@ impl Call {
             gcid: self.gcid.clone(),
             from: self.facts.from.clone(),
             to: self.facts.to.clone(),
-            trunk: self.facts.trunk.clone(),
+            trunk: self.facts.trunk.clone().or_else(|| self.called_trunk.clone()),
             started: self.facts.started,
             ringing: self.facts.ringing,
             answered: self.facts.answered,

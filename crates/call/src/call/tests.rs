@@ -321,6 +321,16 @@ fn digits_travel_in_media_where_they_can_and_by_signaling_where_not() {
 }
 
 #[test]
+fn the_record_names_the_trunk_that_a_call_left_over() {
+    let mut story = Story::begin();
+    let reach = Reach::Trunk { name: "carrier".into(), number: Private("+4930".to_owned()) };
+    let target = Target { reach, profile: Profile::Rtp(SrtpPolicy::Off) };
+    story.decide(Outcome::Fork(vec![target]), vec![B]);
+    story.leg(B, LegEvent::Ended(Cause::Busy));
+    assert_eq!(story.record.and_then(|r| r.trunk).as_deref(), Some("carrier"));
+}
+
+#[test]
 fn lost_media_ends_the_call_by_our_hand() {
     let mut story = Story::answered();
     story.input(Input::Media(MediaNotice::Lost { leg: A }));
