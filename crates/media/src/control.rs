@@ -92,6 +92,7 @@ pub enum Event {
     },
     Lost {
         leg: LegId,
+        loss: Loss,
     },
     PlaybackEnded {
         leg: LegId,
@@ -109,6 +110,21 @@ pub struct Accepted {
     pub far_side_concerned: bool,
     pub on_hold: bool,
     pub telephone_event: bool,
+}
+
+/// Why media is gone. Told once of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// A phone sent nothing for the configured time.
+    Silent,
+    /// A browser's ICE checks stopped for the configured time (RFC 7675).
+    ConsentExpired,
+    /// The DTLS peer's certificate is not the one that its description named.
+    WrongCertificate,
+    /// The DTLS handshake came to no end.
+    DtlsFailed,
+    /// The peer closed its DTLS connection.
+    PeerClosed,
 }
 
 /// Why a request was refused.

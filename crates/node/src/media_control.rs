@@ -67,7 +67,7 @@ pub(crate) fn notice(event: Event) -> Option<MediaNotice> {
         Event::Dtmf { leg, digit, duration, relayed } => {
             MediaNotice::Dtmf { leg, digit: call::Digit::new(digit)?, duration, relayed }
         }
-        Event::Lost { leg } => MediaNotice::Lost { leg },
+        Event::Lost { leg, .. } => MediaNotice::Lost { leg },
         Event::PlaybackEnded { leg } => MediaNotice::PlaybackEnded { leg },
         Event::Closed { .. } => return None,
     })
@@ -82,7 +82,7 @@ pub(crate) fn leg_of(event: &Event) -> crosspoint_base::LegId {
         | Event::Connected { leg }
         | Event::Candidate { leg, .. }
         | Event::Dtmf { leg, .. }
-        | Event::Lost { leg }
+        | Event::Lost { leg, .. }
         | Event::PlaybackEnded { leg }
         | Event::Closed { leg, .. } => *leg,
     }

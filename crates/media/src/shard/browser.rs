@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::leg::Crypto;
 use super::{Output, Shard, SocketId, Timer};
-use crate::control::{Candidate, Event};
+use crate::control::{Candidate, Event, Loss};
 use crate::negotiation::Transport;
 use crate::srtp;
 
@@ -249,6 +249,11 @@ impl Shard {
             self.counters.dropped_not_ready += 1;
             return;
         };
+        // First the clock: deadlines of what the packet begins count from it.
+        if dtls.handle_timeout(now).is_err() {
+            self.dtls_over(id, Loss::DtlsFailed);
+            return;
+        }
         if dtls.handle_packet(packet).is_err() {
             self.counters.dropped_malformed += 1;
         }
@@ -261,9 +266,7 @@ impl Shard {
         };
         let Some(dtls) = &mut browser.dtls else { return };
         if dtls.handle_timeout(now).is_err() {
-            browser.dtls = None;
-            browser.has_failed = true;
-            self.counters.dtls_failed += 1;
+            self.dtls_over(id, Loss::DtlsFailed);
             return;
         }
         self.drive_dtls(now, id);
@@ -272,7 +275,7 @@ impl Shard {
     fn drive_dtls(&mut self, now: Instant, id: LegId) {
         let mut buffer = [0; 4096];
         let mut keys = None;
-        let mut is_over = false;
+        let mut over = None;
         {
             let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
                 return;
@@ -297,10 +300,13 @@ impl Shard {
                         *proof = verify(certificate, fingerprints);
                     }
                     dimpl::Output::KeyingMaterial(material, profile) => match proof.take() {
-                        Some(proof) => keys = crypto(&proof, &material, profile, *active),
-                        None => is_over = true,
+                        Some(proof) => match crypto(&proof, &material, profile, *active) {
+                            Some(crypto) => keys = Some(crypto),
+                            None => over = Some(Loss::DtlsFailed),
+                        },
+                        None => over = Some(Loss::WrongCertificate),
                     },
-                    dimpl::Output::CloseNotify => is_over = true,
+                    dimpl::Output::CloseNotify => over = Some(Loss::PeerClosed),
                     dimpl::Output::Timeout(at) => {
                         self.timers.set((id, Timer::Dtls), at.max(now));
                         break;
@@ -312,8 +318,8 @@ impl Shard {
         }
         if let Some(keys) = keys {
             self.secured(now, id, keys);
-        } else if is_over {
-            self.dtls_over(id);
+        } else if let Some(loss) = over {
+            self.dtls_over(id, loss);
         }
     }
 
@@ -329,8 +335,8 @@ impl Shard {
         }
     }
 
-    /// The wrong certificate, or the peer closed: nothing of this leg can be trusted on.
-    fn dtls_over(&mut self, id: LegId) {
+    /// Nothing of this leg can be trusted from here on.
+    fn dtls_over(&mut self, id: LegId, loss: Loss) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.crypto = None;
         if let Some(browser) = &mut leg.browser {
@@ -338,10 +344,10 @@ impl Shard {
             browser.has_failed = true;
         }
         self.timers.cancel(&(id, Timer::Dtls));
-        self.counters.dtls_failed += 1;
-        if !std::mem::replace(&mut leg.is_lost, true) {
-            self.event(Event::Lost { leg: id });
+        if loss != Loss::PeerClosed {
+            self.counters.dtls_failed += 1;
         }
+        self.lost(id, loss);
     }
 }
 

@@ -10,7 +10,7 @@ use super::browser::Browser;
 use super::packets::{Outgoing, Receiving};
 use super::sound::Feed;
 use super::{Output, Shard, SocketId, Timer};
-use crate::control::{Command, Event, LegStats, Playback, Profile, Refusal, SdpKind};
+use crate::control::{Command, Event, LegStats, Loss, Playback, Profile, Refusal, SdpKind};
 use crate::dtmf::{EventDetector, EventSender};
 use crate::negotiation::{Keys, LocalEnd, Negotiator, StreamConfig, Transport};
 use crate::srtp;
@@ -307,21 +307,30 @@ impl Shard {
         let since = |then: Option<Instant>| {
             then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
         };
-        let is_lost = match &leg.browser {
+        let (is_lost, loss) = match &leg.browser {
             // Before ICE is up the call's own set-up timer counts.
-            Some(browser) => browser.is_up && since(browser.last_check) >= timeout.1,
+            Some(browser) => {
+                (browser.is_up && since(browser.last_check) >= timeout.1, Loss::ConsentExpired)
+            }
             // A held phone may be silent.
             None => {
                 let expects = leg.stream.as_ref().is_some_and(|s| s.direction.receives());
                 if !expects {
                     leg.receiving.last_packet = Some(now);
                 }
-                expects && since(leg.receiving.last_packet) >= timeout.0
+                (expects && since(leg.receiving.last_packet) >= timeout.0, Loss::Silent)
             }
         };
-        if is_lost && !leg.is_lost {
-            leg.is_lost = true;
-            self.event(Event::Lost { leg: id });
+        if is_lost {
+            self.lost(id, loss);
+        }
+    }
+
+    /// Tells once that a leg's media is gone.
+    pub(super) fn lost(&mut self, id: LegId, loss: Loss) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if !std::mem::replace(&mut leg.is_lost, true) {
+            self.event(Event::Lost { leg: id, loss });
         }
     }
 }
