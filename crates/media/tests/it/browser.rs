@@ -125,6 +125,13 @@ impl Browser {
         self.address = address;
     }
 
+    /// Closes its end, as a page does that is left.
+    pub(crate) fn hang_up(&mut self) {
+        self.rtc.close().expect("a connection to close");
+        self.drain();
+        self.voice = None;
+    }
+
     pub(crate) fn tick(&mut self, now: Instant) {
         self.handle(Input::Timeout(now));
         let Some(voice) = &mut self.voice else { return };

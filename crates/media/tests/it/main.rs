@@ -2,6 +2,8 @@
 
 mod browser;
 mod calls;
+mod dtls;
+mod dtls_records;
 mod ice_restart;
 mod phone;
 mod sound;

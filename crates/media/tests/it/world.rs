@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
-use crosspoint_media::control::{Command, Event, Profile, SdpKind};
+use crosspoint_media::control::{Command, Event, Loss, Profile, SdpKind};
 use crosspoint_media::shard::{Counters, Output, Shard, ShardConfig, SocketId};
 use crosspoint_sdp::Session;
 
@@ -264,7 +264,16 @@ impl World {
     }
 
     pub(crate) fn is_lost(&self, leg: LegId) -> bool {
-        self.told(|e| matches!(e, Event::Lost { leg: l, .. } if *l == leg)).is_some()
+        !self.losses(leg).is_empty()
+    }
+
+    /// Each time that the leg's media was told to be gone, and why.
+    pub(crate) fn losses(&self, leg: LegId) -> Vec<(Instant, Loss)> {
+        let loss = |(at, event): &(Instant, Event)| match event {
+            Event::Lost { leg: l, loss } if *l == leg => Some((*at, *loss)),
+            _ => None,
+        };
+        self.events.iter().filter_map(loss).collect()
     }
 
     /// Closes both legs: nothing may be left of them.
