@@ -60,7 +60,12 @@ impl SipUa {
         let call_id = self.rng.hex(16);
         let user = offer.from.address.expose().as_str();
         let from_uri = Uri::sip(Some(user).filter(|u| !u.is_empty()), &domain, None);
-        let to_uri = Uri::sip(Some(offer.to.expose()), &domain, None);
+        let to = match &offer.reach {
+            Reach::Binding(_) => &offer.to,
+            // What was dialled here means nothing there.
+            Reach::Trunk { number, .. } => number,
+        };
+        let to_uri = Uri::sip(Some(to.expose()), &domain, None);
         let (Some(from_uri), Some(to_uri)) = (from_uri, to_uri) else {
             self.tell(id, LegEvent::Ended(Cause::InvalidNumber));
             return;
