@@ -22,6 +22,7 @@ if [ "$what" = test ]; then
   want chromium chromium
   want sipp sip-tester
   want baresip baresip
+  want /usr/sbin/kamailio kamailio
   want node nodejs
   want npm npm
   want ps procps

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bestToneShare, readWav, writeTone } from "./audio.mjs";
 import { freePort } from "./sipp.mjs";
-import { until } from "./wait.mjs";
+import { end, until } from "./wait.mjs";
 
 export class Baresip {
   /** A phone signed in at the gateway. `transport` is udp, tcp or tls; `mediaenc` e.g. srtp. */
@@ -137,10 +137,7 @@ snd_path ${folder}
 
   async stop() {
     this.socket?.destroy();
-    if (this.process.exitCode === null) this.process.kill("SIGTERM");
-    const gone = await Promise.race([this.exited.then(() => true), new Promise((r) => setTimeout(r, 3000, false))]);
-    if (!gone) this.process.kill("SIGKILL");
-    await this.exited;
+    await end(this.process, this.exited);
     await rm(this.folder, { recursive: true, force: true });
   }
 }

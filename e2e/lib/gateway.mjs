@@ -11,12 +11,15 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 export const binary = process.env.CROSSPOINT_BIN ?? join(root, "target/debug/crosspoint");
 
 export class Gateway {
-  /** `config` is TOML text added to a configuration of loopback listeners on free ports. */
-  static async start({ config = "", users = {} } = {}) {
+  /**
+   * `config` is TOML text added to a configuration of loopback listeners on free ports.
+   * `host` is what they listen on; `http` and `media` replace those sections' usual text.
+   */
+  static async start({ config = "", users = {}, host = "127.0.0.1", http, media } = {}) {
     const data = await mkdtemp(join(tmpdir(), "crosspoint-e2e-"));
     const file = join(data, "crosspoint.toml");
-    await writeFile(file, BASE_CONFIG + config);
-    const gateway = new Gateway(data, file);
+    await writeFile(file, baseConfig(uriHost(host), http, media ?? usualMedia(host)) + config);
+    const gateway = new Gateway(data, file, host);
     for (const [name, { password, aliases = [] }] of Object.entries(users)) {
       gateway.cli(["user", "add", name, ...aliases.flatMap((a) => ["--alias", a]), "--password-stdin"], password);
     }
@@ -24,10 +27,8 @@ export class Gateway {
     return gateway;
   }
 
-  constructor(data, file) {
-    this.data = data;
-    this.file = file;
-    this.log = [];
+  constructor(data, file, host) {
+    Object.assign(this, { data, file, host, log: [] });
   }
 
   cli(args, input = "") {
@@ -64,7 +65,7 @@ export class Gateway {
 
   /** Users live at our address: no name has to resolve. */
   get domain() {
-    return "127.0.0.1";
+    return uriHost(this.host);
   }
 
   port(kind) {
@@ -74,7 +75,7 @@ export class Gateway {
   }
 
   get webSocketUrl() {
-    return `wss://127.0.0.1:${this.port("https")}/ws`;
+    return `wss://${this.domain}:${this.port("https")}/ws`;
   }
 
   /** The value of one metric, summed over the labels that match. */
@@ -95,7 +96,7 @@ export class Gateway {
     const https = await import("node:https");
     return new Promise((resolve, reject) => {
       https
-        .get({ host: "127.0.0.1", port: this.port("https"), path, rejectUnauthorized: false }, (response) => {
+        .get({ host: this.host, port: this.port("https"), path, rejectUnauthorized: false }, (response) => {
           let text = "";
           response.on("data", (chunk) => (text += chunk)).on("end", () => resolve(text));
         })
@@ -129,24 +130,34 @@ export class Gateway {
   }
 }
 
-const BASE_CONFIG = `
+/** A host as it stands in a URI: an IPv6 address has brackets there. */
+export function uriHost(host) {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+const usualMedia = (host) => `
+addresses = ["${host}"]
+listen = "${host}"
+browser_listen = "${uriHost(host)}:0"
+`;
+
+const baseConfig = (host, http = 'allowed_origins = ["*"]', media = "") => `
 [http]
-listen = "127.0.0.1:0"
-allowed_origins = ["*"]
+listen = "${host}:0"
+${http}
 
 [media]
-addresses = ["127.0.0.1"]
-browser_listen = "127.0.0.1:0"
+${media}
 
 [[listener]]
 transport = "udp"
-address = "127.0.0.1:0"
+address = "${host}:0"
 
 [[listener]]
 transport = "tcp"
-address = "127.0.0.1:0"
+address = "${host}:0"
 
 [[listener]]
 transport = "tls"
-address = "127.0.0.1:0"
+address = "${host}:0"
 `;

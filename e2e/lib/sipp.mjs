@@ -6,6 +6,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { uriHost } from "./gateway.mjs";
+import { until } from "./wait.mjs";
 
 const scenarios = fileURLToPath(new URL("../scenarios/", import.meta.url));
 
@@ -43,18 +45,19 @@ export class Sipp {
   /**
    * Starts scenario `name` against the gateway's listener.
    * `keys` fill the scenario's `[key]` fields; `echo` sends back the RTP it receives.
+   * `local` is the port to call from, any free one unless told.
    */
-  static async start(name, { port, transport = "u1", keys = {}, calls = 1, rate = 10, user = "test", password = "", echo = false, extra = [], limit = 60 }) {
+  static async start(name, { host = "127.0.0.1", local, port, transport = "u1", keys = {}, calls = 1, rate = 10, user = "test", password = "", echo = false, extra = [], limit = 60 }) {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-sipp-"));
     // sipp fills its own [key] fields in messages only, not in pauses.
     let text = await readFile(join(scenarios, `${name}.xml`), "utf8");
     for (const [key, value] of Object.entries(keys)) text = text.replaceAll(`[${key}]`, String(value));
     await writeFile(join(folder, "scenario.xml"), text);
-    const local = await freePort();
+    local ??= await freePort();
     const media = 2 * Math.floor((await freePort()) / 2);
     const args = [
-      `127.0.0.1:${port}`, "-sf", "scenario.xml", "-i", "127.0.0.1", "-p", String(local),
-      "-mi", "127.0.0.1", "-mp", String(media),
+      `${uriHost(host)}:${port}`, "-sf", "scenario.xml", "-i", host, "-p", String(local),
+      "-mi", host, "-mp", String(media),
       "-m", String(calls), "-r", String(rate), "-t", transport, "-nostdin",
       "-s", user, "-au", user, "-ap", password, "-timeout", `${limit}s`, "-timeout_error",
       "-trace_err", "-error_file", "errors.txt", "-trace_msg", "-message_file", "messages.txt",
@@ -75,6 +78,24 @@ export class Sipp {
 
   messages() {
     return readFile(join(this.folder, "messages.txt"), "utf8").catch(() => "");
+  }
+
+  /** The messages received so far, each with its first line, its text and its headers by name. */
+  async received() {
+    const blocks = (await this.messages()).split(/^-{20,}.*$/m);
+    return blocks.filter((block) => / message received /.test(block)).map((block) => {
+      const text = block.slice(block.indexOf("\n\n") + 2).replaceAll("\r", "");
+      const [head] = text.split("\n\n");
+      const [line, ...fields] = head.split("\n");
+      const header = (name) =>
+        fields.find((f) => f.toLowerCase().startsWith(`${name.toLowerCase()}:`))?.slice(name.length + 1).trim();
+      return { line, text, header };
+    });
+  }
+
+  /** Waits until a message whose first line begins so was received. */
+  receives(start) {
+    return until(`sipp receives ${start}`, async () => (await this.received()).find((m) => m.line.startsWith(start)));
   }
 
   /** Waits for the end; fails when a call did not go as the scenario says. */

@@ -11,3 +11,11 @@ export async function until(what, probe, { seconds = 15 } = {}) {
   }
   throw new Error(`never happened within ${seconds} s: ${what} (last: ${JSON.stringify(last)})`);
 }
+
+/** Ends a program of ours, by force when it does not heed SIGTERM; `exited` resolves when it is gone. */
+export async function end(child, exited) {
+  if (child.exitCode === null) child.kill("SIGTERM");
+  const force = setTimeout(() => child.kill("SIGKILL"), 3000);
+  await exited;
+  clearTimeout(force);
+}

@@ -27,6 +27,7 @@ function follow(session) {
 /** JsSIP reports a hold when it begins; a test goes on when the other side has agreed. */
 function changed(start) {
   return new Promise((resolve, reject) => {
+    call.once("ended", () => reject(new Error("the call ended before the change was agreed")));
     if (!start(resolve)) reject(new Error("JsSIP is not ready for a new offer"));
   });
 }
