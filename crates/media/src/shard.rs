@@ -7,6 +7,7 @@
 mod browser;
 mod leg;
 mod packets;
+mod phone;
 mod reports;
 mod sound;
 

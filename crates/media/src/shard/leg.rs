@@ -8,6 +8,7 @@ use crosspoint_base::LegId;
 
 use super::browser::Browser;
 use super::packets::{Outgoing, Receiving};
+use super::phone::Phone;
 use super::sound::Feed;
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{Command, Event, LegStats, Loss, Playback, Profile, Refusal, SdpKind};
@@ -79,28 +80,6 @@ impl Crypto {
     }
 }
 
-/// Where a phone's media comes from, and how firmly that is known.
-#[derive(Debug, Default)]
-pub(super) struct Phone {
-    pub(super) remote: Option<SocketAddr>,
-    pub(super) rtcp: Option<SocketAddr>,
-    /// The signalled address, which may be behind a NAT.
-    pub(super) signalled: Option<SocketAddr>,
-    pub(super) is_latched: bool,
-    /// Until when a source that signalling did not name may prove itself.
-    pub(super) learn_until: Option<Instant>,
-    pub(super) candidate: Option<Candidate>,
-}
-
-/// A source that may turn out to be the phone behind its NAT.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
-    pub(super) source: SocketAddr,
-    pub(super) ssrc: u32,
-    pub(super) seq: u16,
-    pub(super) in_order: u32,
-}
-
 impl Leg {
     fn new(profile: Profile, rng: &mut crosspoint_base::Rng) -> Self {
         let negotiator = Negotiator::new(profile, rng);
@@ -136,6 +115,14 @@ impl Leg {
             Some(browser) => Some((SocketId::BROWSER, browser.nominated?)),
             None => Some((self.socket?, self.phone.remote?)),
         }
+    }
+
+    /// The same for RTCP.
+    pub(super) fn report_destination(&self) -> Option<(SocketId, SocketAddr)> {
+        if self.browser.is_some() || self.phone.is_muxed() {
+            return self.destination();
+        }
+        Some((self.socket?.rtcp(), self.phone.rtcp?))
     }
 
     pub(super) fn is_secure(&self) -> bool {
@@ -272,16 +259,8 @@ impl Shard {
         } else if matches!(stream.keys, Keys::None) {
             leg.crypto = None;
         }
-        if let Transport::Rtp { remote, rtcp, .. } = stream.transport
-            && leg.phone.signalled != remote
-        {
-            leg.phone = Phone {
-                remote,
-                rtcp,
-                signalled: remote,
-                learn_until: Some(now + LEARNING),
-                ..Phone::default()
-            };
+        if let Transport::Rtp { remote, rtcp, .. } = stream.transport {
+            leg.phone.describe(now, remote, rtcp);
         }
         let is_new = leg.stream.is_none();
         leg.stream = Some(stream);
@@ -335,6 +314,4 @@ impl Shard {
     }
 }
 
-/// How long a source that signalling did not name may prove itself after a description.
-const LEARNING: Duration = Duration::from_secs(10);
 const WATCH: Duration = Duration::from_secs(1);

@@ -1,11 +1,10 @@
 //! The packet path: check, find the way, rewrite in place, protect, send.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
 
-use super::leg::{Candidate, Leg};
+use super::leg::Leg;
 use super::{Forward, Output, Shard};
 use crate::codec::Codec;
 use crate::control::{Event, LegStats};
@@ -197,49 +196,6 @@ enum Kind {
 }
 
 impl Shard {
-    /// A datagram on a phone's socket pair.
-    pub(super) fn phone_packet(
-        &mut self,
-        now: Instant,
-        id: LegId,
-        on_rtcp: bool,
-        source: SocketAddr,
-        buffer: &mut [u8],
-        len: usize,
-    ) -> Option<Forward> {
-        let leg = self.legs.get_mut(&id)?;
-        if leg.stream.is_none() {
-            self.counters.dropped_not_ready += 1;
-            return None;
-        }
-        let is_rtcp = on_rtcp || rtp::is_rtcp(&buffer[..len]);
-        let named = if on_rtcp {
-            leg.phone.remote.map(|r| r.ip()) == Some(source.ip())
-        } else {
-            leg.phone.remote == Some(source)
-        };
-        if !named {
-            // With keys of its own the packet proves itself; without, it must look right.
-            let is_proven = if is_rtcp {
-                false
-            } else if leg.crypto.is_some() {
-                !leg.phone.is_latched && is_authentic(leg, buffer, len)
-            } else {
-                learn(now, leg, source, &buffer[..len])
-            };
-            if !is_proven {
-                self.counters.dropped_unknown_source += 1;
-                return None;
-            }
-            leg.phone.remote = Some(source);
-            leg.phone.rtcp = None;
-            leg.phone.is_latched = true;
-        } else if !is_rtcp && (leg.crypto.is_none() || leg.is_connected) {
-            leg.phone.is_latched = true;
-        }
-        self.packet(now, id, buffer, len)
-    }
-
     /// An RTP or RTCP packet whose source is the leg's.
     pub(super) fn packet(
         &mut self,
@@ -378,11 +334,7 @@ impl Shard {
         if leg.is_secure() && leg.crypto.is_none() {
             return;
         }
-        let Some((socket, destination)) = leg.destination() else { return };
-        let (socket, destination) = match (leg.browser.is_some(), leg.phone.rtcp) {
-            (false, Some(rtcp)) => (socket.rtcp(), rtcp),
-            _ => (socket, destination),
-        };
+        let Some((socket, destination)) = leg.report_destination() else { return };
         if let Some(crypto) = &mut leg.crypto {
             let plain = bytes.len();
             bytes.resize(plain + MAX_OVERHEAD, 0);
@@ -425,46 +377,6 @@ fn unprotect(
     }
 }
 
-/// Whether an SDES packet from an unknown address has the peer's tag. The copy is checked, so
-/// that the packet itself is still whole for the path behind.
-fn is_authentic(leg: &mut Leg, buffer: &[u8], len: usize) -> bool {
-    let mut copy = buffer[..len].to_vec();
-    let Some(crypto) = &mut leg.crypto else { return false };
-    crypto.inbound.check_rtp(&mut copy)
-}
-
-/// Strict learning for a phone behind a NAT: only when signalling named a private address that
-/// sent nothing, only for a while, only from packets in order from one source, and then never
-/// again until a new description.
-fn learn(now: Instant, leg: &mut Leg, source: SocketAddr, packet: &[u8]) -> bool {
-    let phone = &mut leg.phone;
-    let may_learn = !phone.is_latched
-        && phone.learn_until.is_some_and(|until| now <= until)
-        && phone.signalled.is_none_or(|s| is_private(s.ip()) || s.ip() == source.ip());
-    let Some(header) = Header::parse(packet).filter(|_| may_learn) else { return false };
-    let known =
-        leg.stream.as_ref().is_some_and(|s| s.receive.iter().any(|(pt, _)| *pt == header.pt));
-    if !known {
-        return false;
-    }
-    let follows = phone.candidate.filter(|c| {
-        c.source == source && c.ssrc == header.ssrc && c.seq.wrapping_add(1) == header.seq
-    });
-    let in_order = follows.map_or(1, |c| c.in_order + 1);
-    phone.candidate = Some(Candidate { source, ssrc: header.ssrc, seq: header.seq, in_order });
-    in_order >= LEARN_PACKETS
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
-}
-
 fn write_header(buffer: &mut [u8], header: &Header) {
     buffer[0] = 0x80;
     buffer[1] = header.pt | if header.marker { 0x80 } else { 0 };
@@ -472,6 +384,3 @@ fn write_header(buffer: &mut [u8], header: &Header) {
     buffer[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
     buffer[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
 }
-
-/// A fifth of a second of sound in order from one unnamed source.
-const LEARN_PACKETS: u32 = 10;

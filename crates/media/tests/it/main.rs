@@ -6,6 +6,7 @@ mod dtls;
 mod dtls_records;
 mod ice_restart;
 mod phone;
+mod rtp_attacks;
 mod sound;
 mod story;
 mod world;

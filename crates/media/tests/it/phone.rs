@@ -27,6 +27,7 @@ pub(crate) struct Phone {
     pub(crate) reports: Vec<Compound>,
     pub(crate) voice: Option<Voice>,
     pub(crate) is_silent: bool,
+    pub(crate) has_reports: bool,
     /// What could not be decrypted.
     pub(crate) broken: u32,
     pub(crate) keys: Option<Keys>,
@@ -87,6 +88,7 @@ impl Phone {
             reports: vec![],
             voice: None,
             is_silent: false,
+            has_reports: true,
             broken: 0,
             keys: None,
             seq: 100,
@@ -160,7 +162,7 @@ impl Phone {
             self.sent.push(Datagram { from: self.address, to: gateway, bytes });
         }
         let due = *self.next_report.get_or_insert(now + Duration::from_secs(2));
-        if now >= due {
+        if now >= due && self.has_reports {
             self.next_report = Some(due + Duration::from_secs(5));
             let bytes = self.report();
             let to = SocketAddr::new(gateway.ip(), gateway.port() + 1);

@@ -23,11 +23,18 @@ pub(crate) const PHONE: LegId = LegId(2);
 /// What a step of time is, and how long a datagram takes.
 pub(crate) const STEP: Duration = Duration::from_millis(5);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
     pub(crate) to: SocketAddr,
     pub(crate) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (kind, len) = (self.bytes.first(), self.bytes.len());
+        write!(f, "{} to {}: {len} bytes of {kind:?}", self.from, self.to)
+    }
 }
 
 /// What the network does with a datagram: what comes out on the other side.
