@@ -130,6 +130,8 @@ struct Client {
     request: Option<Box<Request>>,
     /// The user wants it cancelled as soon as a provisional comes; the value of `Reason`.
     cancel: Option<Option<String>>,
+    /// Its CANCEL went out: a final response is due within 64·T1 (RFC 3261 §9.1).
+    is_cancelled: bool,
 }
 
 #[derive(Debug)]
@@ -141,6 +143,8 @@ struct Server {
     trying: Option<Box<Response>>,
     /// The dialog's Call-ID and CSeq, to join a 2xx's ACK to it.
     ack_id: Option<(Bytes, u32)>,
+    /// The To of our last response: its tag is that of the 200 to a CANCEL, too.
+    to: Option<Bytes>,
 }
 
 /// See the module.
@@ -283,6 +287,9 @@ impl Endpoint {
     /// Answers a request. A second final response is ignored.
     pub fn respond(&mut self, now: Instant, key: ServerKey, response: &Response) {
         let Some(server) = self.servers.get_mut(&key) else { return };
+        if server.ack_id.is_some() && response.status != StatusCode::TRYING {
+            server.to = response.headers.first(&HeaderName::TO).cloned();
+        }
         if response.status.is_final() && server.machine.is_pending() {
             let source = server.flow.remote.ip();
             if response.status.is_success()
@@ -340,7 +347,13 @@ impl Endpoint {
             Some(_) => StatusCode::OK,
             None => StatusCode::CALL_DOES_NOT_EXIST,
         };
-        self.respond(now, key, &Response::for_request(request, status));
+        let mut response = Response::for_request(request, status);
+        // RFC 3261 §9.2: the tag is that of the responses to the INVITE.
+        match target.and_then(|target| self.servers.get(&target)?.to.clone()) {
+            Some(to) => response.headers.set(HeaderName::TO, to),
+            None => response.add_tag(&self.rng.hex(8)),
+        }
+        self.respond(now, key, &response);
         if let Some(target) = target
             && self.servers.get(&target).is_some_and(|s| s.machine.is_pending())
         {
@@ -369,7 +382,7 @@ impl Endpoint {
             .filter(|_| is_invite)
             .map(|(call_id, cseq)| (call_id.clone(), cseq.number));
         self.by_match.insert(matched.clone(), key);
-        self.servers.insert(key, Server { machine, flow, matched, trying, ack_id });
+        self.servers.insert(key, Server { machine, flow, matched, trying, ack_id, to: None });
         *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
         self.act_server(now, key, actions);
         key
@@ -384,6 +397,7 @@ impl Endpoint {
     fn shed(&mut self, flow: Flow, request: &Request) {
         self.counters.shed += 1;
         let mut response = Response::for_request(request, StatusCode::SERVICE_UNAVAILABLE);
+        response.add_tag(&self.rng.hex(8));
         let seconds = self.config.retry_after_seconds;
         response.headers.push(HeaderName::RETRY_AFTER, seconds.to_string());
         self.resend(flow, response.print());
@@ -427,7 +441,9 @@ impl Endpoint {
             &self.config.timing,
         );
         let request = is_invite.then(|| Box::new(request));
-        self.clients.insert(key, Client { machine, flow, branch, method, request, cancel: None });
+        let client =
+            Client { machine, flow, branch, method, request, cancel: None, is_cancelled: false };
+        self.clients.insert(key, client);
         self.act_client(now, key, actions, None);
     }
 
@@ -458,7 +474,10 @@ impl Endpoint {
                     }
                 }
                 Action::Set(timer, after) => {
-                    self.timers.set((Owner::Client(key), timer), now + after);
+                    let cancelled = self.clients.get(&key).is_some_and(|c| c.is_cancelled);
+                    if timer != Timer::C || !cancelled {
+                        self.timers.set((Owner::Client(key), timer), now + after);
+                    }
                 }
                 Action::Cancel(timer) => {
                     self.timers.cancel(&(Owner::Client(key), timer));
@@ -572,7 +591,9 @@ impl Endpoint {
         if let Some(reason) = reason {
             cancel.headers.push(HeaderName::REASON, reason);
         }
+        client.is_cancelled = true;
         let (flow, branch) = (client.flow, client.branch.clone());
+        self.timers.set((Owner::Client(key), Timer::C), now + self.config.timing.long());
         let cancel_key = ClientKey(self.fresh());
         // The CANCEL shares the INVITE's branch, so its responses name the INVITE's key; the
         // method tells them apart.

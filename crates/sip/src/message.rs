@@ -109,6 +109,17 @@ impl Response {
         response
     }
 
+    /// Gives the To a tag, which every response but 100 has (RFC 3261 §8.2.6.2).
+    pub fn add_tag(&mut self, tag: &str) {
+        if self.headers.to().is_some_and(|to| to.tag().is_some()) {
+            return;
+        }
+        if let Some(to) = self.headers.first(&HeaderName::TO) {
+            let tagged = [to.as_ref(), b";tag=", tag.as_bytes()].concat();
+            self.headers.set(HeaderName::TO, tagged);
+        }
+    }
+
     pub(crate) fn copy_from(&mut self, headers: &Headers) {
         for name in [
             HeaderName::VIA,
