@@ -6,10 +6,12 @@
 mod auth;
 mod body;
 mod commands;
+mod ending;
 mod inbound;
 mod indialog;
 mod leg;
 mod outbound;
+mod reliable;
 mod status;
 mod timers;
 
@@ -18,9 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crosspoint_base::{BindingId, ConnectionId, Flow, LegId, Rng, TimerTable, Transmit, Transport};
 use crosspoint_call::{Cause, LegCommand, LegEvent};
+use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Credentials, UserHa1, Verifier, VerifierConfig};
 use crosspoint_sip::endpoint::{
     ClientKey, Endpoint, EndpointConfig, Event, Output as Sent, ServerKey,
@@ -28,7 +30,8 @@ use crosspoint_sip::endpoint::{
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
-use leg::Leg;
+use ending::{Closing, Settled};
+use leg::{DialogKey, Leg};
 
 /// A configured SIP peer.
 #[derive(Debug, Clone)]
@@ -87,13 +90,14 @@ pub struct Counters {
 enum ClientUse {
     /// The INVITE of a back leg.
     Invite(LegId),
-    /// The INVITE of a leg that was given up; a 2xx may still cross the CANCEL.
-    Abandoned(Box<Leg>),
+    /// An INVITE that was answered or given up: later 2xx are acknowledged, and ended unless
+    /// they repeat the one that was taken.
+    Settled(Box<Settled>),
     Reoffer(LegId),
+    /// The re-INVITE of a leg that ended meanwhile.
+    LeftReoffer(Box<Dialog>),
     /// A request whose failure 481 or 408 ends the dialog (RFC 5057 §5.1).
     InDialog(LegId),
-    /// An INVITE whose 2xx is acknowledged: repeats get the same ACK again.
-    Acknowledged(Box<(leg::SentAck, Request)>),
     /// Nothing depends on its answer.
     Forgotten,
 }
@@ -127,11 +131,13 @@ pub struct SipUa {
     users: BTreeMap<Arc<str>, UserHa1>,
     legs: BTreeMap<LegId, Leg>,
     /// By Call-ID and our tag.
-    dialogs: BTreeMap<(Bytes, Bytes), LegId>,
+    dialogs: BTreeMap<DialogKey, LegId>,
     clients: BTreeMap<ClientKey, ClientUse>,
     servers: BTreeMap<ServerKey, ServerUse>,
     /// 2xx of ours that wait for their ACK.
     unacknowledged: BTreeMap<ServerKey, LegId>,
+    /// Ended legs whose BYE waits for the peer's ACK.
+    closing: BTreeMap<LegId, Closing>,
     timers: TimerTable<(LegId, Timer)>,
     next_leg: u64,
     outputs: VecDeque<Output>,
@@ -156,6 +162,7 @@ impl SipUa {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
+            closing: BTreeMap::new(),
             timers: TimerTable::new(),
             next_leg: 0,
             outputs: VecDeque::new(),
@@ -257,6 +264,8 @@ impl SipUa {
     pub fn handle_malformed(&mut self, flow: Flow, answer: Option<&Response>) {
         self.counters.malformed += 1;
         if let Some(answer) = answer {
+            let mut answer = answer.clone();
+            self.tag(&mut answer);
             self.endpoint.resend(flow, answer.print());
         }
         self.take_transmits();
@@ -329,7 +338,12 @@ impl SipUa {
                 self.clients.remove(&key);
             }
             Event::AckMissing { key } => {
-                if let Some(leg) = self.unacknowledged.remove(&key) {
+                if let Some(leg) = self.unacknowledged.remove(&key)
+                    && !self.close(now, leg)
+                {
+                    if let Some(leg) = self.legs.get_mut(&leg) {
+                        leg.awaiting_ack = None;
+                    }
                     self.hang_up(now, leg, Cause::SignalingLost);
                 }
             }
@@ -359,12 +373,7 @@ impl SipUa {
     }
 
     fn tag(&mut self, response: &mut Response) {
-        let has_tag = response.headers.to().is_some_and(|to| to.tag().is_some());
-        if let Some(to) = response.headers.first(&HeaderName::TO).filter(|_| !has_tag) {
-            let tag = self.rng.hex(8);
-            let tagged = Bytes::from([to.as_ref(), b";tag=", tag.as_bytes()].concat());
-            response.headers.set(HeaderName::TO, tagged);
-        }
+        response.add_tag(&self.rng.hex(8));
     }
 
     /// Our Contact on a flow.

@@ -1,7 +1,7 @@
 //! What a call tells a leg to do.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use crosspoint_base::{Flow, LegId};
@@ -9,13 +9,12 @@ use crosspoint_call::{
     Cause, LegCommand, LegEvent, OutgoingOffer, Reach, ReofferFailure, TransferProgress,
 };
 use crosspoint_sdp::fragment::Fragment;
-use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
 use super::body::{DTMF_RELAY, SDP, SDP_FRAGMENT, dtmf_relay};
-use super::leg::{Calling, Leg, Offer, Phase, Reliable};
+use super::leg::{Calling, Leg, Offer, Phase};
 use super::status::{reason_for, status_for};
-use super::{ALLOW, ClientUse, SUPPORTED, SipUa, T1, Timer};
+use super::{ALLOW, ClientUse, SUPPORTED, SipUa, Timer};
 
 impl SipUa {
     pub(super) fn command(&mut self, now: Instant, id: LegId, command: LegCommand) {
@@ -98,22 +97,23 @@ impl SipUa {
         request.set_body(SDP, sdp.clone());
         let key = self.endpoint.send_request(now, flow, request.clone());
         self.clients.insert(key, ClientUse::Invite(id));
+        let dialog_key = (Bytes::from(call_id), Bytes::from(local_tag));
         let mut leg = Leg::new(
             Phase::Calling(Box::new(Calling {
                 key,
                 request,
                 early: BTreeMap::new(),
-                has_media: false,
+                media: None,
                 rang: false,
                 was_challenged: false,
                 interval_raised: false,
-                last_rseq: BTreeMap::new(),
             })),
             flow,
+            dialog_key.clone(),
         );
         leg.trunk = trunk;
         leg.local_sdp = Some(sdp);
-        self.dialogs.insert((Bytes::from(call_id), Bytes::from(local_tag)), id);
+        self.dialogs.insert(dialog_key, id);
         self.legs.insert(id, leg);
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
     }
@@ -148,6 +148,12 @@ impl SipUa {
     // The called side's answers.
 
     fn progress(&mut self, now: Instant, id: LegId, status: StatusCode, sdp: Option<String>) {
+        // RFC 3262 §5: a provisional may answer an offer, but where the caller wants one from us
+        // it waits for the 200.
+        let sdp = sdp.filter(|_| {
+            let phase = self.legs.get(&id).map(|leg| &leg.phase);
+            matches!(phase, Some(Phase::Incoming(incoming)) if !incoming.late_offer)
+        });
         let Some(response) = self.incoming_response(id, status, sdp.as_deref()) else { return };
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if sdp.is_some() {
@@ -202,42 +208,6 @@ impl SipUa {
         Some(response)
     }
 
-    /// Sends a response to the INVITE; reliably where the peer asks for it, in order.
-    pub(super) fn send_incoming(&mut self, now: Instant, id: LegId, mut response: Response) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Phase::Incoming(incoming) = &mut leg.phase else { return };
-        if incoming.reliable.is_some() {
-            // RFC 3262 §3: one at a time, and the answer after the last.
-            if incoming.queued.len() < 8 {
-                incoming.queued.push_back(response);
-            }
-            return;
-        }
-        let key = incoming.key;
-        if response.status.is_final() {
-            self.servers.remove(&key);
-            if response.status.is_success() {
-                leg.phase = Phase::Confirmed;
-                self.unacknowledged.insert(key, id);
-            }
-            self.respond(now, key, &mut response);
-            return;
-        }
-        let headers = &incoming.request.headers;
-        let required = headers.has_option(&HeaderName::REQUIRE, "100rel");
-        let supported = headers.has_option(&HeaderName::SUPPORTED, "100rel");
-        if required || (supported && !response.body.is_empty()) {
-            let rseq = incoming.next_rseq;
-            incoming.next_rseq += 1;
-            response.headers.push(HeaderName::REQUIRE, "100rel");
-            response.headers.push(HeaderName::RSEQ, rseq.to_string());
-            incoming.reliable =
-                Some(Reliable { rseq, response: response.clone(), interval: T1, tries: 0 });
-            self.timers.set((id, Timer::Reliable), now + T1);
-        }
-        self.respond(now, key, &mut response);
-    }
-
     /// Refuses the INVITE of a leg that is not answered.
     pub(super) fn finish_incoming(
         &mut self,
@@ -272,19 +242,25 @@ impl SipUa {
         let Some(dialog) = &mut leg.dialog else { return };
         let mut request = dialog.request(Method::INVITE, None);
         let flow = dialog.next_hop();
-        leg.offer = Offer::Ours { sdp: sdp.clone(), tries };
-        leg.local_sdp = Some(sdp.clone());
         self.dialog_request_headers(&flow, &mut request);
-        request.set_body(SDP, sdp);
+        request.set_body(SDP, sdp.clone());
         let key = self.endpoint.send_request(now, flow, request);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.reoffer_rseq = None;
+            leg.local_sdp = Some(sdp.clone());
+            leg.offer = Offer::Ours { key, sdp, tries };
+        }
         self.clients.insert(key, ClientUse::Reoffer(id));
     }
 
     fn reanswer(&mut self, now: Instant, id: LegId, sdp: String) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Offer::Theirs { key, request, late } = std::mem::take(&mut leg.offer) else { return };
+        let Some((key, request, late)) = leg.take_their_offer() else { return };
         let is_invite = request.method == Method::INVITE;
         leg.local_sdp = Some(sdp.clone());
+        if !matches!(leg.phase, Phase::Confirmed) {
+            leg.early_answer = Some(sdp.clone());
+        }
         if late {
             leg.offer = Offer::AwaitingAck;
         }
@@ -294,17 +270,19 @@ impl SipUa {
         response.set_body(SDP, sdp);
         self.servers.remove(&key);
         if is_invite {
-            self.unacknowledged.insert(key, id);
+            self.expect_ack(key, id, &request);
         }
         self.respond(now, key, &mut response);
+        self.send_queued(now, id);
     }
 
     pub(super) fn refuse_reoffer(&mut self, now: Instant, id: LegId, status: StatusCode) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Offer::Theirs { key, request, .. } = std::mem::take(&mut leg.offer) else { return };
+        let Some((key, request, _)) = leg.take_their_offer() else { return };
         self.servers.remove(&key);
         let mut response = Response::for_request(&request, status);
         self.respond(now, key, &mut response);
+        self.send_queued(now, id);
     }
 
     // Other requests of ours.
@@ -365,56 +343,6 @@ impl SipUa {
         self.clients.insert(key, ClientUse::InDialog(id));
     }
 
-    // The end.
-
-    /// Ends a leg by our will, in whatever state it is.
-    pub(super) fn hang_up(&mut self, now: Instant, id: LegId, cause: Cause) {
-        let Some(leg) = self.legs.get(&id) else { return };
-        match &leg.phase {
-            Phase::Incoming(_) => {
-                self.finish_incoming(now, id, status_for(cause), Some(cause));
-                self.end(id, cause);
-            }
-            Phase::Calling(calling) => {
-                let key = calling.key;
-                let given_up = self.endpoint.cancel(now, key, reason_for(cause));
-                if let Some(leg) = self.end(id, cause).filter(|_| given_up) {
-                    self.clients.insert(key, ClientUse::Abandoned(Box::new(leg)));
-                }
-            }
-            Phase::Confirmed => {
-                self.refuse_reoffer(now, id, StatusCode::REQUEST_TERMINATED);
-                if let Some(mut leg) = self.end(id, cause)
-                    && let Some(dialog) = &mut leg.dialog
-                {
-                    self.bye(now, dialog, cause);
-                }
-            }
-        }
-    }
-
-    pub(super) fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause) {
-        let mut request = dialog.request(Method::BYE, None);
-        if let Some(reason) = reason_for(cause) {
-            request.headers.push(HeaderName::REASON, reason);
-        }
-        request.headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        let key = self.endpoint.send_request(now, dialog.next_hop(), request);
-        self.clients.insert(key, ClientUse::Forgotten);
-    }
-
-    /// Forgets a leg and says its one `Ended`.
-    pub(super) fn end(&mut self, id: LegId, cause: Cause) -> Option<Leg> {
-        let leg = self.legs.remove(&id)?;
-        self.dialogs.retain(|_, l| *l != id);
-        self.unacknowledged.retain(|_, l| *l != id);
-        for timer in [Timer::Ring, Timer::Reliable, Timer::Glare, Timer::Session] {
-            self.timers.cancel(&(id, timer));
-        }
-        self.tell(id, LegEvent::Ended(cause));
-        Some(leg)
-    }
-
     pub(super) fn dialog_headers(&self, id: LegId, response: &mut Response) {
         if let Some(leg) = self.legs.get(&id) {
             response.headers.push(HeaderName::CONTACT, self.contact(&leg.flow));
@@ -434,10 +362,4 @@ impl SipUa {
 /// A display name without what could break out of its quotes or its line.
 fn clean(name: &str) -> Bytes {
     Bytes::from(name.chars().filter(|c| !c.is_control()).take(128).collect::<String>())
-}
-
-/// After glare: who owns the Call-ID waits longer (RFC 3261 §14.1).
-pub(super) fn glare_delay(owns_call_id: bool, random: u32) -> Duration {
-    let tens = u64::from(random % 200) * 10;
-    Duration::from_millis(if owns_call_id { 2100 + tens * 19 / 20 } else { tens })
 }

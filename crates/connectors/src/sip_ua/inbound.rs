@@ -63,7 +63,12 @@ impl SipUa {
     }
 
     /// RFC 3261 §8.2.2.3.
-    fn requirements_met(&mut self, now: Instant, key: ServerKey, request: &Request) -> bool {
+    pub(super) fn requirements_met(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        request: &Request,
+    ) -> bool {
         let unknown: Vec<String> = request
             .headers
             .values(&HeaderName::REQUIRE)
@@ -125,6 +130,7 @@ impl SipUa {
             return;
         };
         let late_offer = described.is_none();
+        let dialog_key = (dialog.call_id.clone(), dialog.local_tag().clone());
         let mut leg = Leg::new(
             Phase::Incoming(Box::new(Incoming {
                 key,
@@ -133,9 +139,11 @@ impl SipUa {
                 late_offer,
                 reliable: None,
                 next_rseq: 1 + self.rng.below(1 << 16),
+                answer_acknowledged: false,
                 queued: Default::default(),
             })),
             flow,
+            dialog_key.clone(),
         );
         leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
         leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
@@ -147,7 +155,7 @@ impl SipUa {
             }
         };
         leg.user.clone_from(&user);
-        self.dialogs.insert((dialog.call_id.clone(), dialog.local_tag().clone()), id);
+        self.dialogs.insert(dialog_key, id);
         leg.dialog = Some(dialog);
         let trickle = leg.peer.trickles;
         self.legs.insert(id, leg);
@@ -186,7 +194,7 @@ impl SipUa {
         match self.servers.get(&key).copied() {
             Some(ServerUse::Invite(leg)) => {
                 self.finish_incoming(now, leg, StatusCode::REQUEST_TERMINATED, None);
-                self.end(leg, Cause::Cancelled);
+                self.end(now, leg, Cause::Cancelled);
             }
             Some(ServerUse::Reoffer(leg)) => {
                 self.refuse_reoffer(now, leg, StatusCode::REQUEST_TERMINATED);

@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use crosspoint_base::{Flow, LegId, Private};
-use crosspoint_call::{Candidate, Cause, LegEvent, TransferTarget};
+use crosspoint_call::{Candidate, Cause, LegEvent, ReofferFailure, TransferTarget};
 use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
 
 use super::body::{self, Described, description};
-use super::leg::{Offer, Phase};
-use super::{ServerUse, SipUa};
+use super::leg::{Leg, Offer, Phase};
+use super::{ServerUse, SipUa, Timer};
 
 impl SipUa {
     pub(super) fn request_in_dialog(
@@ -21,15 +22,21 @@ impl SipUa {
         id: LegId,
         request: &Request,
     ) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let in_order = leg.dialog.as_mut().is_some_and(|d| d.take_request(request, flow));
-        if !in_order {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            self.request_while_closing(now, key, id, request);
+            return;
+        };
+        let tag = request.headers.from().and_then(|from| from.tag()).unwrap_or_default();
+        let Some(dialog) = leg.dialog_with(&tag) else {
+            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
+            return;
+        };
+        if !dialog.take_request(request, flow) {
             // RFC 3261 §12.2.2: an older request came late.
             self.refuse(now, key, request, StatusCode::SERVER_INTERNAL_ERROR);
+        } else if !self.requirements_met(now, key, request) {
         } else if request.method == Method::BYE {
-            self.accept(now, key, request);
-            self.finish_incoming(now, id, StatusCode::REQUEST_TERMINATED, None);
-            self.end(id, Cause::Normal);
+            self.bye_arrived(now, key, id, &tag, request);
         } else if request.method == Method::INVITE || request.method == Method::UPDATE {
             self.reoffer_arrived(now, key, id, request);
         } else if request.method == Method::PRACK {
@@ -48,9 +55,35 @@ impl SipUa {
         }
     }
 
-    fn accept(&mut self, now: Instant, key: ServerKey, request: &Request) {
+    fn bye_arrived(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        id: LegId,
+        tag: &Bytes,
+        request: &Request,
+    ) {
+        self.accept(now, key, request);
+        if let Some(Leg { phase: Phase::Calling(calling), .. }) = self.legs.get_mut(&id) {
+            // One branch is gone; the INVITE is answered by another, or fails.
+            calling.early.remove(tag);
+            return;
+        }
+        self.finish_incoming(now, id, StatusCode::REQUEST_TERMINATED, None);
+        self.end(now, id, Cause::Normal);
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, key: ServerKey, request: &Request) {
         let mut response = Response::for_request(request, StatusCode::OK);
         self.respond(now, key, &mut response);
+    }
+
+    /// A 2xx to this INVITE is about to be sent.
+    pub(super) fn expect_ack(&mut self, key: ServerKey, id: LegId, request: &Request) {
+        self.unacknowledged.insert(key, id);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.awaiting_ack = request.headers.cseq().map(|cseq| (key, cseq.number));
+        }
     }
 
     /// The ACK of a 2xx.
@@ -62,13 +95,21 @@ impl SipUa {
             .zip(tag)
             .and_then(|(call_id, tag)| self.dialogs.get(&(call_id.clone(), tag)).copied());
         let Some(id) = found else { return };
-        self.unacknowledged.retain(|_, leg| *leg != id);
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.get_mut(&id) else {
+            self.close(now, id);
+            return;
+        };
         if let Some(dialog) = &mut leg.dialog
             && dialog.flow.connection.is_some()
         {
             dialog.flow = flow;
         }
+        // A repeat, or the late ACK of an earlier INVITE, means nothing new.
+        let number = request.headers.cseq().map(|cseq| cseq.number);
+        let Some((key, _)) = leg.awaiting_ack.take_if(|(_, asked)| Some(*asked) == number) else {
+            return;
+        };
+        self.unacknowledged.remove(&key);
         if matches!(leg.offer, Offer::AwaitingAck) {
             leg.offer = Offer::None;
             match description(&request.headers, &request.body) {
@@ -85,32 +126,28 @@ impl SipUa {
         }
     }
 
-    fn reoffer_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+    pub(super) fn reoffer_arrived(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        id: LegId,
+        request: &Request,
+    ) {
         let is_invite = request.method == Method::INVITE;
-        let is_up = matches!(leg.phase, Phase::Confirmed);
         let described = description(&request.headers, &request.body);
-        let status = match (&leg.offer, &described) {
-            (_, Described::UnknownType) => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            (_, Described::Malformed) => Some(StatusCode::BAD_REQUEST),
-            // An UPDATE without a description only refreshes the session.
-            (_, Described::Nothing) if !is_invite => None,
-            // RFC 3261 §14.2, RFC 3311 §5.2.
-            (Offer::Ours { .. } | Offer::AwaitingAck, _) => Some(StatusCode::REQUEST_PENDING),
-            (Offer::Theirs { .. }, _) => Some(StatusCode::SERVER_INTERNAL_ERROR),
-            (Offer::None, _) if is_invite && !is_up => Some(StatusCode::REQUEST_PENDING),
-            // An early UPDATE needs an offer that was answered (RFC 3311 §5.1).
-            (Offer::None, Described::Session(_)) if !is_up && leg.early_answer.is_none() => {
-                Some(StatusCode::REQUEST_PENDING)
-            }
-            (Offer::None, _) => None,
-        };
-        if let Some(status) = status {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        if let Some(status) = refusal_of_offer(leg, request, &described) {
             let mut response = Response::for_request(request, status);
             if status == StatusCode::SERVER_INTERNAL_ERROR {
-                response.headers.push(HeaderName::RETRY_AFTER, "2");
+                response.headers.push(HeaderName::RETRY_AFTER, self.rng.below(11).to_string());
+            }
+            if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                response.headers.push(HeaderName::ACCEPT, "application/sdp");
             }
             self.respond(now, key, &mut response);
+            return;
+        }
+        if !self.session_timer_fits(now, key, request) {
             return;
         }
         self.session_refreshed(now, id, request);
@@ -125,8 +162,12 @@ impl SipUa {
                 return;
             }
         };
-        if let Some(leg) = self.legs.get_mut(&id) {
-            leg.offer = Offer::Theirs { key, request: Box::new(request.clone()), late };
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.offer = Offer::Theirs { key, request: Box::new(request.clone()), late };
+        if leg.delayed_offer.take().is_some() {
+            // The peer was faster: what we wanted to offer is out of date.
+            self.timers.cancel(&(id, Timer::Glare));
+            self.tell(id, LegEvent::ReofferFailed(ReofferFailure::Glare));
         }
         self.servers.insert(key, ServerUse::Reoffer(id));
         self.tell(id, LegEvent::Reoffer(session));
@@ -200,25 +241,26 @@ impl SipUa {
         let to = to.unwrap_or_default();
         self.tell(id, LegEvent::Transfer(TransferTarget::Blind(Private(to))));
     }
+}
 
-    /// RFC 3262 §3: the peer has our reliable provisional.
-    fn prack_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
-        let acked = request.headers.number(&HeaderName::RACK);
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Phase::Incoming(incoming) = &mut leg.phase else {
-            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
-            return;
-        };
-        if incoming.reliable.as_ref().map(|r| r.rseq) != acked {
-            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
-            return;
-        }
-        incoming.reliable = None;
-        let next = incoming.queued.pop_front();
-        self.timers.cancel(&(id, super::Timer::Reliable));
-        self.accept(now, key, request);
-        if let Some(next) = next {
-            self.send_incoming(now, id, next);
-        }
+/// Why an INVITE, UPDATE or PRACK inside a dialog cannot be taken now.
+fn refusal_of_offer(leg: &Leg, request: &Request, described: &Described) -> Option<StatusCode> {
+    let is_invite = request.method == Method::INVITE;
+    let tag = request.headers.from().and_then(|from| from.tag()).unwrap_or_default();
+    match (&leg.offer, described) {
+        (_, Described::UnknownType) => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (_, Described::Malformed) => Some(StatusCode::BAD_REQUEST),
+        // An UPDATE without a description only refreshes the session.
+        (_, Described::Nothing) if !is_invite => None,
+        // RFC 3261 §14.2, RFC 3311 §5.2: our offer is open.
+        (Offer::Ours { .. } | Offer::AwaitingAck, _) => Some(StatusCode::REQUEST_PENDING),
+        // Theirs is.
+        (Offer::Theirs { .. }, _) => Some(StatusCode::SERVER_INTERNAL_ERROR),
+        (Offer::None, _) => match &leg.phase {
+            Phase::Confirmed => None,
+            _ if !is_invite && leg.may_change_early(&tag) => None,
+            Phase::Incoming(_) => Some(StatusCode::SERVER_INTERNAL_ERROR),
+            Phase::Calling(_) => Some(StatusCode::REQUEST_PENDING),
+        },
     }
 }

@@ -2,19 +2,29 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crosspoint_base::Flow;
+use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{Request, Response};
+
+/// Call-ID and our tag.
+pub(super) type DialogKey = (Bytes, Bytes);
 
 #[derive(Debug)]
 pub(super) struct Leg {
     pub(super) phase: Phase,
     /// The flow of the INVITE.
     pub(super) flow: Flow,
+    /// Call-ID and our tag.
+    pub(super) key: DialogKey,
+    /// The INVITE was ours, and so is the Call-ID.
+    pub(super) we_called: bool,
+    /// The INVITE whose 2xx of ours waits for its ACK, and its CSeq.
+    pub(super) awaiting_ack: Option<(ServerKey, u32)>,
     pub(super) dialog: Option<Dialog>,
     pub(super) user: Option<Arc<str>>,
     pub(super) trunk: Option<usize>,
@@ -27,6 +37,8 @@ pub(super) struct Leg {
     pub(super) peer: Peer,
     /// A REFER that is being carried out: its subscription lives in this dialog.
     pub(super) refer: bool,
+    /// Of the last reliable provisional of our re-INVITE.
+    pub(super) reoffer_rseq: Option<u32>,
     /// Our re-offer that ran into glare and waits.
     pub(super) delayed_offer: Option<(String, u32)>,
 }
@@ -46,9 +58,11 @@ pub(super) struct Incoming {
     pub(super) request: Request,
     pub(super) local_tag: String,
     pub(super) late_offer: bool,
-    /// A reliable provisional that waits for its PRACK, and how often it went out.
+    /// A reliable provisional that waits for its PRACK.
     pub(super) reliable: Option<Reliable>,
     pub(super) next_rseq: u32,
+    /// The peer has our answer by a reliable provisional: another offer may follow.
+    pub(super) answer_acknowledged: bool,
     pub(super) queued: VecDeque<Response>,
 }
 
@@ -57,7 +71,7 @@ pub(super) struct Reliable {
     pub(super) rseq: u32,
     pub(super) response: Response,
     pub(super) interval: Duration,
-    pub(super) tries: u32,
+    pub(super) give_up: Instant,
 }
 
 #[derive(Debug)]
@@ -65,13 +79,30 @@ pub(super) struct Calling {
     pub(super) key: ClientKey,
     pub(super) request: Request,
     /// By the To tag of a forking proxy's branches.
-    pub(super) early: BTreeMap<Bytes, Dialog>,
-    pub(super) has_media: bool,
+    pub(super) early: BTreeMap<Bytes, Early>,
+    pub(super) media: Option<EarlyMedia>,
     pub(super) rang: bool,
     pub(super) was_challenged: bool,
     /// The session interval was raised to what the peer insists on (RFC 4028 §7.4).
     pub(super) interval_raised: bool,
-    pub(super) last_rseq: BTreeMap<Bytes, u32>,
+}
+
+/// One branch of a call that we make, before the answer.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
+    /// Of its last reliable provisional.
+    pub(super) rseq: Option<u32>,
+}
+
+/// The description that came before the answer.
+#[derive(Debug)]
+pub(super) struct EarlyMedia {
+    /// Of the branch it came from.
+    pub(super) tag: Bytes,
+    pub(super) session: Session,
+    /// It came reliably, so it is the answer to our offer (RFC 3262 §5).
+    pub(super) reliable: bool,
 }
 
 /// Whose turn it is in offer and answer after the call is up (RFC 3261 §14, RFC 3264).
@@ -80,7 +111,7 @@ pub(super) enum Offer {
     #[default]
     None,
     /// Our re-INVITE or UPDATE is out.
-    Ours { sdp: String, tries: u32 },
+    Ours { key: ClientKey, sdp: String, tries: u32 },
     /// The peer's re-INVITE or UPDATE waits for our answer. `late`: it wants our offer.
     Theirs { key: ServerKey, request: Box<Request>, late: bool },
     /// Our 200 carried an offer; the ACK brings the answer.
@@ -110,10 +141,13 @@ pub(super) struct SentAck {
 }
 
 impl Leg {
-    pub(super) fn new(phase: Phase, flow: Flow) -> Self {
+    pub(super) fn new(phase: Phase, flow: Flow, key: DialogKey) -> Self {
         Self {
+            we_called: matches!(phase, Phase::Calling(_)),
             phase,
             flow,
+            key,
+            awaiting_ack: None,
             dialog: None,
             user: None,
             trunk: None,
@@ -123,7 +157,52 @@ impl Leg {
             session: SessionTimer::default(),
             peer: Peer::default(),
             refer: false,
+            reoffer_rseq: None,
             delayed_offer: None,
+        }
+    }
+
+    /// The dialog with the peer of this tag: before the answer a call that we make has one with
+    /// each branch.
+    pub(super) fn dialog_with(&mut self, tag: &Bytes) -> Option<&mut Dialog> {
+        let dialog = match &mut self.phase {
+            Phase::Calling(calling) => calling.early.get_mut(tag).map(|early| &mut early.dialog),
+            Phase::Incoming(_) | Phase::Confirmed => self.dialog.as_mut(),
+        };
+        dialog.filter(|d| d.remote_tag() == tag)
+    }
+
+    /// The first offer was answered although the call is not: another one may be made
+    /// (RFC 3311 §5.1).
+    pub(super) fn may_change_early(&self, tag: &Bytes) -> bool {
+        match &self.phase {
+            Phase::Incoming(incoming) => incoming.answer_acknowledged,
+            Phase::Calling(calling) => {
+                calling.media.as_ref().is_some_and(|m| m.reliable && m.tag == *tag)
+            }
+            Phase::Confirmed => true,
+        }
+    }
+
+    /// The peer's open offer, if there is one; an exchange of ours is left alone.
+    pub(super) fn take_their_offer(&mut self) -> Option<(ServerKey, Box<Request>, bool)> {
+        match std::mem::take(&mut self.offer) {
+            Offer::Theirs { key, request, late } => Some((key, request, late)),
+            other => {
+                self.offer = other;
+                None
+            }
+        }
+    }
+
+    /// Our open offer, if there is one.
+    pub(super) fn take_our_offer(&mut self) -> Option<(String, u32)> {
+        match std::mem::take(&mut self.offer) {
+            Offer::Ours { sdp, tries, .. } => Some((sdp, tries)),
+            other => {
+                self.offer = other;
+                None
+            }
         }
     }
 }

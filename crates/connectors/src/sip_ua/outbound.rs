@@ -1,8 +1,8 @@
 //! Responses to our requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crosspoint_base::{Flow, LegId};
+use crosspoint_base::{Flow, LegId, Rng};
 use crosspoint_call::{Cause, LegEvent, ReofferFailure};
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Challenge, answer};
@@ -10,15 +10,13 @@ use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Response, StatusCode};
 
 use super::body::{Described, description};
-use super::commands::glare_delay;
-use super::leg::{Leg, Offer, Phase};
+use super::ending::{MAX_BRANCHES, Settled};
+use super::leg::{Early, EarlyMedia, Phase};
 use super::status::cause_of;
 use super::{ClientUse, SipUa, Timer};
 
 /// Tries of a re-offer that meets glare.
 const MAX_GLARE: u32 = 3;
-/// Branches of a forking proxy that we follow.
-const MAX_EARLY: usize = 8;
 
 impl SipUa {
     pub(super) fn handle_response(
@@ -34,12 +32,22 @@ impl SipUa {
                 let id = *id;
                 self.invite_response(now, key, id, flow, response);
             }
-            Some(ClientUse::Abandoned(_)) if is_final => {
-                self.abandoned_response(now, key, flow, response);
+            Some(ClientUse::Settled(_)) if response.status.is_success() => {
+                self.late_success(now, key, flow, response);
             }
-            Some(ClientUse::Reoffer(id)) if is_final => {
+            Some(ClientUse::Settled(_)) if is_final => {
+                self.clients.remove(&key);
+            }
+            Some(ClientUse::LeftReoffer(_)) if is_final => {
+                self.left_reoffer_response(key, response);
+            }
+            Some(ClientUse::Reoffer(id)) => {
                 let id = *id;
-                self.reoffer_response(now, key, id, response);
+                if is_final {
+                    self.reoffer_response(now, key, id, response);
+                } else {
+                    self.reoffer_progress(now, id, response);
+                }
             }
             Some(ClientUse::InDialog(id)) if is_final => {
                 let id = *id;
@@ -48,9 +56,6 @@ impl SipUa {
                 if matches!(response.status.0, 481 | 408) {
                     self.hang_up(now, id, Cause::SignalingLost);
                 }
-            }
-            Some(ClientUse::Acknowledged(_)) if response.status.is_success() => {
-                self.repeated_success(now, key, flow, response);
             }
             Some(ClientUse::Forgotten) if is_final => {
                 self.clients.remove(&key);
@@ -68,12 +73,12 @@ impl SipUa {
                 } else {
                     cause_of(StatusCode::TEMPORARILY_UNAVAILABLE)
                 };
-                self.end(id, cause);
+                self.end(now, id, cause);
             }
             Some(ClientUse::Reoffer(id) | ClientUse::InDialog(id)) => {
                 self.hang_up(now, id, Cause::SignalingLost);
             }
-            Some(ClientUse::Abandoned(_) | ClientUse::Forgotten | ClientUse::Acknowledged(_))
+            Some(ClientUse::Settled(_) | ClientUse::LeftReoffer(_) | ClientUse::Forgotten)
             | None => {}
         }
     }
@@ -102,7 +107,7 @@ impl SipUa {
             {
                 return;
             }
-            self.end(id, cause_of(response.status));
+            self.end(now, id, cause_of(response.status));
         }
     }
 
@@ -128,50 +133,44 @@ impl SipUa {
     fn provisional(&mut self, now: Instant, id: LegId, flow: Flow, response: &Response) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
-        let tag = response.headers.to().and_then(|to| to.tag());
-        if let Some(tag) = &tag
-            && !calling.early.contains_key(tag)
-            && calling.early.len() < MAX_EARLY
+        let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
+        if !tag.is_empty()
+            && !calling.early.contains_key(&tag)
+            && calling.early.len() < MAX_BRANCHES
             && let Some(dialog) = Dialog::as_caller(&calling.request, response, flow)
         {
-            calling.early.insert(tag.clone(), dialog);
+            calling.early.insert(tag.clone(), Early { dialog, rseq: None });
         }
-        let rseq = response.headers.number(&HeaderName::RSEQ);
-        let is_reliable = response.headers.has_option(&HeaderName::REQUIRE, "100rel");
-        let mut prack = None;
-        if let (Some(tag), Some(rseq), true) = (&tag, rseq, is_reliable) {
-            // RFC 3262 §4: repeats and gaps are passed over.
-            let last = calling.last_rseq.get(tag).copied();
-            if last.is_some_and(|last| rseq != last + 1) {
+        let reliable = response.headers.has_option(&HeaderName::REQUIRE, "100rel");
+        // A branch beyond the bound is heard, but cannot be followed.
+        if let Some(mut early) = calling.early.remove(&tag) {
+            let Early { dialog, rseq } = &mut early;
+            let counts = self.acknowledge_provisional(now, response, dialog, rseq);
+            let Some(leg) = self.legs.get_mut(&id) else { return };
+            let Phase::Calling(calling) = &mut leg.phase else { return };
+            calling.early.insert(tag.clone(), early);
+            if !counts {
                 return;
             }
-            calling.last_rseq.insert(tag.clone(), rseq);
-            let number = calling.request.headers.cseq().map_or(1, |c| c.number);
-            if let Some(dialog) = calling.early.get_mut(tag) {
-                let mut request = dialog.request(Method::PRACK, None);
-                request.headers.push(HeaderName::RACK, format!("{rseq} {number} INVITE"));
-                prack = Some((dialog.next_hop(), request));
-            }
+        } else if reliable {
+            return;
         }
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Phase::Calling(calling) = &mut leg.phase else { return };
         let described = description(&response.headers, &response.body);
         let event = match described {
-            Described::Session(session) if !calling.has_media => {
-                calling.has_media = true;
-                Some(LegEvent::EarlyMedia(*session))
+            Described::Session(session) if calling.media.is_none() => {
+                let session = *session;
+                calling.media = Some(EarlyMedia { tag, session: session.clone(), reliable });
+                LegEvent::EarlyMedia(session)
             }
             _ if response.status == StatusCode::RINGING && !calling.rang => {
                 calling.rang = true;
-                Some(LegEvent::Ringing)
+                LegEvent::Ringing
             }
-            _ => None,
+            _ => return,
         };
-        if let Some((flow, request)) = prack {
-            let key = self.endpoint.send_request(now, flow, request);
-            self.clients.insert(key, ClientUse::Forgotten);
-        }
-        if let Some(event) = event {
-            self.tell(id, event);
-        }
+        self.tell(id, event);
     }
 
     fn answered(
@@ -186,20 +185,21 @@ impl SipUa {
         let Phase::Calling(calling) = &mut leg.phase else { return };
         let Some(dialog) = Dialog::as_caller(&calling.request, response, flow) else {
             self.clients.remove(&key);
-            self.end(id, Cause::NetworkFailure);
+            self.end(now, id, Cause::NetworkFailure);
             return;
         };
-        let has_media = calling.has_media;
+        // What came early counts when it came from the branch that now answers.
+        let media = calling.media.take().filter(|m| m.tag == *dialog.remote_tag());
         let request = calling.request.clone();
-        let early = response.headers.to().and_then(|to| calling.early.remove(&to.tag()?));
         // Numbers go on where the early dialog (PRACK) left off.
-        let mut dialog = match early {
-            Some(mut early) => {
+        let mut dialog = match calling.early.remove(dialog.remote_tag()) {
+            Some(Early { dialog: mut early, .. }) => {
                 early.take_response(response, &Method::INVITE);
                 early
             }
             None => dialog,
         };
+        let early = std::mem::take(&mut calling.early);
         let ack = self.acknowledge(&mut dialog, request.headers.cseq().map_or(1, |c| c.number));
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.phase = Phase::Confirmed;
@@ -207,69 +207,21 @@ impl SipUa {
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);
         leg.peer.trickles = response.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
         self.timers.cancel(&(id, Timer::Ring));
-        self.clients.insert(key, ClientUse::Acknowledged(Box::new((ack, request))));
+        let settled = Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere };
+        self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         self.session_agreed(now, id, response);
-        match description(&response.headers, &response.body) {
-            Described::Session(session) => {
-                // After early media the description is a repeat; before, it is the answer.
-                let answer = (!has_media).then_some(*session);
-                self.tell(id, LegEvent::Answer(answer));
-            }
-            Described::Nothing if has_media => self.tell(id, LegEvent::Answer(None)),
-            Described::Nothing | Described::UnknownType | Described::Malformed => {
-                self.hang_up(now, id, Cause::BadDescription);
-            }
-        }
-    }
-
-    /// Sends the ACK of a 2xx and keeps it for repeats.
-    fn acknowledge(&mut self, dialog: &mut Dialog, number: u32) -> super::leg::SentAck {
-        let request = dialog.request(Method::ACK, Some(number));
-        let flow = dialog.next_hop();
-        let bytes = self.endpoint.send_ack(flow, request);
-        super::leg::SentAck { tag: dialog.remote_tag().clone(), flow, bytes }
-    }
-
-    /// A repeat of the 2xx is acknowledged again; another branch's 2xx is taken and ended.
-    fn repeated_success(&mut self, now: Instant, key: ClientKey, flow: Flow, response: &Response) {
-        let Some(ClientUse::Acknowledged(kept)) = self.clients.get(&key) else { return };
-        let (ack, request) = &**kept;
-        let tag = response.headers.to().and_then(|to| to.tag());
-        if tag.as_ref() == Some(&ack.tag) {
-            let (flow, bytes) = (ack.flow, ack.bytes.clone());
-            self.endpoint.resend(flow, bytes);
-            return;
-        }
-        let request = request.clone();
-        self.take_and_end(now, &request, flow, response);
-    }
-
-    fn take_and_end(
-        &mut self,
-        now: Instant,
-        request: &crosspoint_sip::Request,
-        flow: Flow,
-        response: &Response,
-    ) {
-        if let Some(mut dialog) = Dialog::as_caller(request, response, flow) {
-            self.acknowledge(&mut dialog, request.headers.cseq().map_or(1, |c| c.number));
-            self.bye(now, &mut dialog, Cause::AnsweredElsewhere);
-        }
-    }
-
-    /// The answer crossed our CANCEL: it is taken and ended (RFC 3261 §9.1, §15).
-    fn abandoned_response(
-        &mut self,
-        now: Instant,
-        key: ClientKey,
-        flow: Flow,
-        response: &Response,
-    ) {
-        let Some(ClientUse::Abandoned(leg)) = self.clients.remove(&key) else { return };
-        if let Leg { phase: Phase::Calling(calling), .. } = *leg
-            && response.status.is_success()
-        {
-            self.take_and_end(now, &calling.request, flow, response);
+        let session = match (description(&response.headers, &response.body), media) {
+            // Nothing counts after a reliable answer (RFC 3261 §13.2.1). Interop: carriers
+            // announce over an unreliable 183 and answer from another machine, with the same tag.
+            (_, Some(EarlyMedia { reliable: true, session, .. })) => Some(session),
+            (Described::Session(session), _) => Some(*session),
+            (Described::Nothing, Some(early)) => Some(early.session),
+            (Described::Nothing | Described::UnknownType | Described::Malformed, _) => None,
+        };
+        match session {
+            // Told again also where it came early: the call may have had no use for it then.
+            Some(session) => self.tell(id, LegEvent::Answer(Some(session))),
+            None => self.hang_up(now, id, Cause::BadDescription),
         }
     }
 
@@ -305,13 +257,12 @@ impl SipUa {
     fn reoffer_response(&mut self, now: Instant, key: ClientKey, id: LegId, response: &Response) {
         self.clients.remove(&key);
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Offer::Ours { sdp, tries } = std::mem::take(&mut leg.offer) else { return };
+        let Some((sdp, tries)) = leg.take_our_offer() else { return };
         if response.status.is_success() {
             self.reoffer_answered(now, key, id, response);
         } else if response.status == StatusCode::REQUEST_PENDING && tries < MAX_GLARE {
             leg.delayed_offer = Some((sdp, tries + 1));
-            // We own the Call-ID of the calls we made.
-            let delay = glare_delay(leg.user.is_none(), self.rng.next_u32());
+            let delay = glare_delay(leg.we_called, &mut self.rng);
             self.timers.set((id, Timer::Glare), now + delay);
         } else if matches!(response.status.0, 481 | 408) {
             self.hang_up(now, id, Cause::SignalingLost);
@@ -335,7 +286,7 @@ impl SipUa {
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.dialog = Some(dialog);
         }
-        self.clients.insert(key, ClientUse::Acknowledged(Box::new((ack, request))));
+        self.settled(key, request, ack);
         self.session_agreed(now, id, response);
         match description(&response.headers, &response.body) {
             Described::Session(session) => self.tell(id, LegEvent::Reanswer(*session)),
@@ -344,4 +295,10 @@ impl SipUa {
             }
         }
     }
+}
+
+/// After glare: who owns the Call-ID waits longer (RFC 3261 §14.1), in units of 10 ms.
+fn glare_delay(owns_call_id: bool, rng: &mut Rng) -> Duration {
+    let tens = if owns_call_id { 210 + rng.below(191) } else { rng.below(201) };
+    Duration::from_millis(u64::from(tens) * 10)
 }

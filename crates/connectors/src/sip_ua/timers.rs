@@ -8,7 +8,7 @@ use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::leg::{Phase, SessionTimer};
-use super::{ClientUse, SipUa, T1, Timer};
+use super::{ClientUse, SipUa, Timer};
 
 /// RFC 4028 §4: the least interval anybody may ask for.
 const MIN_SE: u32 = 90;
@@ -30,24 +30,6 @@ impl SipUa {
             }
             Timer::Session => self.session_due(now, id),
         }
-    }
-
-    /// RFC 3262 §3: again after T1, 2·T1, …; after 64·T1 the call is refused.
-    fn repeat_reliable(&mut self, now: Instant, id: LegId) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Phase::Incoming(incoming) = &mut leg.phase else { return };
-        let Some(reliable) = &mut incoming.reliable else { return };
-        reliable.tries += 1;
-        if reliable.tries > 6 {
-            self.finish_incoming(now, id, StatusCode::SERVER_TIMEOUT, None);
-            self.end(id, Cause::SignalingLost);
-            return;
-        }
-        reliable.interval *= 2;
-        let (key, interval) = (incoming.key, reliable.interval);
-        let mut response = reliable.response.clone();
-        self.timers.set((id, Timer::Reliable), now + interval.max(T1));
-        self.respond(now, key, &mut response);
     }
 
     // Session timers.
