@@ -175,6 +175,15 @@ impl Shard {
         self.legs.len()
     }
 
+    /// How many things are kept, in all tables and of all legs. No flood may raise it beyond
+    /// what the bounds of each leg allow.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let tables = self.by_ufrag.len() + self.by_browser.len() + self.by_socket.len();
+        let legs: usize = self.legs.values().map(Leg::held).sum();
+        tables + legs + self.timers.len() + self.outputs.len()
+    }
+
     /// True when nothing is left of any leg: no socket, timer or table entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {

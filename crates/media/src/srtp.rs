@@ -130,6 +130,12 @@ impl Context {
         Some(Self { cipher, rtp: BTreeMap::new(), rtcp: BTreeMap::new() })
     }
 
+    /// How many sources are kept, of RTP and of RTCP.
+    #[must_use]
+    pub fn sources(&self) -> usize {
+        self.rtp.len() + self.rtcp.len()
+    }
+
     /// Protects the RTP packet in `buffer[..len]` and gives its new length.
     ///
     /// # Errors

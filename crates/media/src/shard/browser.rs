@@ -1,16 +1,17 @@
 //! A browser's side of a leg: ICE, then DTLS over the validated pair, then keys.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crosspoint_base::LegId;
 use crosspoint_sdp::Fingerprint;
 use dimpl::{Dtls, SrtpProfile};
-use is::stun::{StunMessage, StunPacket};
+use is::stun::{StunMessage, StunPacket, TransId};
 use is::{Candidate as IceCandidate, IceAgent, IceAgentEvent, IceCreds};
 use sha2::{Digest, Sha256};
 
-use super::leg::Crypto;
+use super::leg::{Crypto, Leg};
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{Candidate, Event, Loss};
 use crate::negotiation::Transport;
@@ -24,6 +25,8 @@ pub(super) struct Browser {
     fingerprints: Vec<Fingerprint>,
     /// Sources that passed an integrity check: DTLS is taken only from these.
     validated: Vec<SocketAddr>,
+    /// The last checks that were believed, and their sources.
+    checks: VecDeque<(TransId, SocketAddr)>,
     /// Where to send.
     pub(super) nominated: Option<SocketAddr>,
     pub(super) is_up: bool,
@@ -33,6 +36,14 @@ pub(super) struct Browser {
     has_failed: bool,
 }
 
+/// A STUN message, as far as the shard itself looks at it.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    id: TransId,
+    is_request: bool,
+    nominates: bool,
+}
+
 /// The peer's certificate is the one that signalling named. Only the check makes one, and keys
 /// are not taken without.
 struct FingerprintVerified(());
@@ -40,6 +51,66 @@ struct FingerprintVerified(());
 impl std::fmt::Debug for Browser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Browser").field("is_up", &self.is_up).finish_non_exhaustive()
+    }
+}
+
+impl Browser {
+    /// How many things are kept.
+    pub(super) fn held(&self) -> usize {
+        let candidates =
+            self.agent.local_candidates().count() + self.agent.remote_candidates().count();
+        candidates + self.validated.len() + self.checks.len() + self.fingerprints.len()
+    }
+
+    /// Whether a message may be what it says, as far as its source can tell.
+    fn is_plausible(&self, source: SocketAddr, check: Check) -> bool {
+        let is_known = self.agent.remote_candidates().any(|c| c.addr() == source);
+        if !check.is_request {
+            // An answer comes from where the question went (RFC 8445 §7.2.5.2.1).
+            return is_known;
+        }
+        // The signature does not cover the source: who saw a check may send it from elsewhere.
+        let is_repeated = self.checks.iter().any(|(id, from)| *id == check.id && *from != source);
+        !is_repeated && (is_known || self.has_room())
+    }
+
+    /// Whether the peer may have one more address.
+    fn has_room(&self) -> bool {
+        self.agent.remote_candidates().count() < MAX_REMOTE_CANDIDATES
+    }
+
+    /// Takes note of a message that was believed; gives an address that is forgotten for it.
+    fn note(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        check: Check,
+        is_lite: bool,
+    ) -> Option<SocketAddr> {
+        let is_again = self.checks.iter().any(|(id, _)| *id == check.id);
+        if check.is_request && !is_again {
+            if self.checks.len() >= MAX_CHECKS {
+                self.checks.pop_front();
+            }
+            self.checks.push_back((check.id, source));
+        }
+        if !is_again {
+            self.last_check = Some(now);
+            // A lite agent sends where the peer nominated last: it has no checks of its own
+            // that could tell whether an older pair still works.
+            if is_lite && check.is_request && check.nominates {
+                self.nominated = Some(source);
+            }
+        }
+        if self.validated.contains(&source) {
+            return None;
+        }
+        self.validated.push(source);
+        if self.validated.len() <= MAX_VALIDATED {
+            return None;
+        }
+        let oldest = self.validated.iter().position(|v| Some(*v) != self.nominated);
+        oldest.map(|index| self.validated.remove(index))
     }
 }
 
@@ -58,6 +129,16 @@ pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<String> {
         format!("candidate:{} 1 udp {priority} {ip} {port} typ host", index + 1)
     };
     addresses.iter().enumerate().map(line).collect()
+}
+
+impl Leg {
+    /// Whether this leg's browser is connected from there.
+    fn is_alive_at(&self, now: Instant, source: SocketAddr) -> bool {
+        self.browser.as_ref().is_some_and(|browser| {
+            browser.nominated == Some(source)
+                && browser.last_check.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
+        })
+    }
 }
 
 impl Shard {
@@ -89,6 +170,7 @@ impl Shard {
             active: false,
             fingerprints: vec![],
             validated: vec![],
+            checks: VecDeque::new(),
             nominated: None,
             is_up: false,
             last_check: None,
@@ -117,8 +199,10 @@ impl Shard {
             // Of a lite peer and a full one, the full one controls (RFC 8445 §6.1.1).
             browser.agent.set_controlling(*lite && !self.config.ice_lite);
         }
-        for address in candidates {
-            if let Ok(candidate) = IceCandidate::host(*address, "udp") {
+        for address in candidates.iter().take(MAX_REMOTE_CANDIDATES) {
+            if let Ok(candidate) = IceCandidate::host(*address, "udp")
+                && browser.has_room()
+            {
                 browser.agent.add_remote_candidate(candidate);
             }
         }
@@ -136,7 +220,7 @@ impl Shard {
         let is_current =
             candidate.ufrag.as_ref().is_none_or(|ufrag| *ufrag == browser.remote_ufrag);
         let ice = parsed.and_then(|address| IceCandidate::host(address, "udp").ok());
-        match ice.filter(|_| is_current) {
+        match ice.filter(|_| is_current && browser.has_room()) {
             Some(ice) => {
                 browser.agent.add_remote_candidate(ice);
                 self.drive_ice(now, id);
@@ -147,38 +231,51 @@ impl Shard {
     }
 
     pub(super) fn stun(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) {
-        let Ok(message) = StunMessage::parse(packet) else {
+        if !self.take_stun(now, source, packet) {
             self.counters.stun_refused += 1;
-            return;
-        };
-        let by_name = message.split_username().map(|(local, _)| local);
-        let by_name = by_name.and_then(|local| self.by_ufrag.get(local));
-        let known = by_name.or_else(|| self.by_browser.get(&source)).copied();
-        let Some((id, browser)) =
-            known.and_then(|id| Some((id, self.legs.get_mut(&id)?.browser.as_mut()?)))
-        else {
-            self.counters.stun_refused += 1;
-            return;
-        };
-        let Some(destination) = local_for(&self.config.browser_addresses, source) else { return };
-        let proto = is_udp();
-        // Integrity is checked inside: an unsigned or badly signed message changes nothing.
-        let taken =
-            browser.agent.handle_packet(now, StunPacket { proto, source, destination, message });
-        if !taken {
-            self.counters.stun_refused += 1;
-            return;
         }
-        browser.last_check = Some(now);
-        if !browser.validated.contains(&source) {
-            if browser.validated.len() >= MAX_VALIDATED {
-                browser.validated.remove(0);
-            }
-            browser.validated.push(source);
+    }
+
+    /// Says whether the message was believed; if not, it changed nothing and is not answered.
+    fn take_stun(&mut self, now: Instant, source: SocketAddr, packet: &[u8]) -> bool {
+        let Ok(message) = StunMessage::parse(packet) else { return false };
+        let of_source = self.by_browser.get(&source).copied();
+        let by_name = message.split_username().map(|(local, _)| local);
+        let by_name = by_name.and_then(|local| self.by_ufrag.get(local).copied());
+        let Some(id) = by_name.or(of_source) else { return false };
+        let Some(destination) = local_for(&self.config.browser_addresses, source) else {
+            return false;
+        };
+        // The address of a living connection is not given to another leg.
+        if let Some(other) = of_source.filter(|other| *other != id)
+            && self.legs.get(&other).is_some_and(|leg| leg.is_alive_at(now, source))
+        {
+            return false;
+        }
+        let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
+            return false;
+        };
+        let check = Check {
+            id: message.trans_id(),
+            is_request: message.is_binding_request(),
+            nominates: message.use_candidate(),
+        };
+        let proto = is::Protocol::Udp;
+        let packet = StunPacket { proto, source, destination, message };
+        // Integrity is checked inside: an unsigned or badly signed message changes nothing.
+        if !browser.is_plausible(source, check) || !browser.agent.handle_packet(now, packet) {
+            return false;
+        }
+        let is_lite = self.config.ice_lite;
+        if let Some(forgotten) = browser.note(now, source, check, is_lite)
+            && self.by_browser.get(&forgotten) == Some(&id)
+        {
+            self.by_browser.remove(&forgotten);
         }
         self.by_browser.insert(source, id);
         self.drive_ice(now, id);
         self.start_dtls(now, id);
+        true
     }
 
     pub(super) fn ice_timeout(&mut self, now: Instant, id: LegId) {
@@ -194,7 +291,9 @@ impl Shard {
         };
         browser.agent.handle_timeout(now);
         while let Some(event) = browser.agent.poll_event() {
-            if let IceAgentEvent::NominatedSend { destination, .. } = event {
+            if let IceAgentEvent::NominatedSend { destination, .. } = event
+                && !(self.config.ice_lite && browser.nominated.is_some())
+            {
                 browser.nominated = Some(destination);
             }
         }
@@ -385,9 +484,11 @@ fn local_for(addresses: &[SocketAddr], source: SocketAddr) -> Option<SocketAddr>
     addresses.iter().find(|a| a.is_ipv4() == source.is_ipv4()).copied()
 }
 
-fn is_udp() -> is::Protocol {
-    is::Protocol::Udp
-}
-
 /// Addresses that one browser may speak from at once: interfaces and their changes.
 const MAX_VALIDATED: usize = 8;
+/// Addresses that one browser may name or show until it restarts ICE.
+const MAX_REMOTE_CANDIDATES: usize = 64;
+/// Some minutes of checks.
+const MAX_CHECKS: usize = 64;
+/// A connection whose last check is not older than this is alive.
+const ALIVE: Duration = Duration::from_secs(10);

@@ -134,6 +134,14 @@ impl Leg {
             && (!self.is_secure() || self.crypto.is_some())
     }
 
+    /// How many things this leg keeps.
+    pub(super) fn held(&self) -> usize {
+        let browser = self.browser.as_ref().map_or(0, |b| b.held());
+        let sources = self.crypto.as_ref().map_or(0, |c| c.inbound.sources());
+        let queues = self.waiting.len() + self.digits.len();
+        1 + browser + sources + queues + self.phone.held()
+    }
+
     pub(super) fn stats(&self) -> LegStats {
         let codec = self.stream.as_ref().and_then(|s| s.send).map(|(codec, _)| codec);
         LegStats { codec, ..self.receiving.stats(&self.outgoing) }

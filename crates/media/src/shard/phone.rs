@@ -60,6 +60,10 @@ impl Phone {
         };
     }
 
+    pub(super) fn held(&self) -> usize {
+        self.candidates.len()
+    }
+
     /// Whether RTCP goes to the port of RTP (RFC 5761).
     pub(super) fn is_muxed(&self) -> bool {
         self.signalled_rtcp.is_none()

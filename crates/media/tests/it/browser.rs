@@ -27,6 +27,8 @@ pub(crate) struct Browser {
     pub(crate) is_connected: bool,
     pub(crate) error: Option<String>,
     pub(crate) voice: Option<Voice>,
+    gateway_ufrag: String,
+    pub(crate) gateway_password: String,
     mid: Option<Mid>,
     pending: Option<SdpPendingOffer>,
     seq: u64,
@@ -65,6 +67,8 @@ impl Browser {
             is_connected: false,
             error: None,
             voice: None,
+            gateway_ufrag: String::new(),
+            gateway_password: String::new(),
             mid: None,
             pending: None,
             seq: 7000,
@@ -106,6 +110,8 @@ impl Browser {
     }
 
     pub(crate) fn take_answer(&mut self, answer: &str) {
+        self.gateway_ufrag = line(answer, "a=ice-ufrag:");
+        self.gateway_password = line(answer, "a=ice-pwd:");
         let answer = SdpAnswer::from_sdp_string(answer).expect("an answer that can be read");
         let pending = self.pending.take().expect("an offer before the answer");
         self.rtc.sdp_api().accept_answer(pending, answer).expect("an answer that fits");
@@ -113,10 +119,19 @@ impl Browser {
     }
 
     pub(crate) fn answer(&mut self, offer: &str) -> String {
+        self.gateway_ufrag = line(offer, "a=ice-ufrag:");
+        self.gateway_password = line(offer, "a=ice-pwd:");
         let offer = SdpOffer::from_sdp_string(offer).expect("an offer that can be read");
         let answer = self.rtc.sdp_api().accept_offer(offer).expect("an offer that can be taken");
         self.drain();
         answer.to_sdp_string()
+    }
+
+    /// The name on its checks: the other side's, then its own.
+    pub(crate) fn username(&mut self) -> String {
+        let mut api = self.rtc.direct_api();
+        let own = api.local_ice_credentials().ufrag;
+        format!("{}:{own}", self.gateway_ufrag)
     }
 
     /// Takes a new address, as a NAT or a network change gives one. The browser itself does not
@@ -226,4 +241,10 @@ pub(crate) fn birthplace() -> SocketAddr {
 
 fn candidate(address: SocketAddr) -> Candidate {
     Candidate::host(address, "udp").expect("an address that may be a candidate")
+}
+
+/// The rest of the line of a description that begins like this.
+fn line(description: &str, start: &str) -> String {
+    let line = description.lines().find_map(|line| line.strip_prefix(start));
+    line.expect("a line of the description").to_owned()
 }

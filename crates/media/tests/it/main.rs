@@ -1,6 +1,7 @@
 //! A shard against peers.
 
 mod browser;
+mod browser_attacks;
 mod calls;
 mod dtls;
 mod dtls_records;
@@ -9,4 +10,5 @@ mod phone;
 mod rtp_attacks;
 mod sound;
 mod story;
+mod stun;
 mod world;
