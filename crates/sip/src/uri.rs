@@ -69,7 +69,8 @@ impl Uri {
         Some(Self { scheme_end, host_at, host_end, port, bytes })
     }
 
-    /// A `sip` URI. Characters that the grammar does not allow in a user are escaped.
+    /// A `sip` URI. Characters that the grammar does not allow in a user are escaped, and an IPv6
+    /// address gets its brackets if it comes without.
     #[must_use]
     pub fn sip(user: Option<&str>, host: &str, port: Option<u16>) -> Option<Self> {
         let mut text = String::from("sip:");
@@ -77,7 +78,11 @@ impl Uri {
             escape_user(user, &mut text);
             text.push('@');
         }
-        text.push_str(host);
+        if host.parse::<std::net::Ipv6Addr>().is_ok() {
+            text.push_str(&format!("[{host}]"));
+        } else {
+            text.push_str(host);
+        }
         if let Some(port) = port {
             text.push_str(&format!(":{port}"));
         }
@@ -324,6 +329,18 @@ mod tests {
         assert_eq!(uri("tel:+1-201;phone-context=x").user().unwrap(), "+1-201");
         assert_eq!(uri("sip:[::1]:5060").host_ip().unwrap().to_string(), "::1");
         assert!(uri("sip:x@df7jal23ls0d.invalid;transport=ws").is_invalid_host());
+    }
+
+    #[test]
+    fn puts_an_ipv6_address_into_brackets() {
+        let check = |host, expected: &str| {
+            let uri = Uri::sip(Some("bob"), host, Some(5070)).unwrap();
+            assert_eq!(uri.as_bytes().as_ref(), expected.as_bytes());
+            assert_eq!(uri.port(), Some(5070));
+        };
+        check("2001:db8::1", "sip:bob@[2001:db8::1]:5070");
+        check("[::1]", "sip:bob@[::1]:5070");
+        check("192.0.2.1", "sip:bob@192.0.2.1:5070");
     }
 
     #[test]
