@@ -74,8 +74,13 @@ export class Gateway {
     return Number(found.address.split(":").pop());
   }
 
+  /** Of its own pages. */
+  get origin() {
+    return `https://${this.domain}:${this.port("https")}`;
+  }
+
   get webSocketUrl() {
-    return `wss://${this.domain}:${this.port("https")}/ws`;
+    return `${this.origin.replace("https", "wss")}/ws`;
   }
 
   /** The value of one metric, summed over the labels that match. */

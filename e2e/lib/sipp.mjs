@@ -15,29 +15,29 @@ const scenarios = fileURLToPath(new URL("../scenarios/", import.meta.url));
  * A port that was free a moment ago, for UDP and TCP and with the next one beside it, for programs
  * that cannot tell which they took: some take a second port for TLS or RTCP.
  */
-export async function freePort() {
+export async function freePort(host = "127.0.0.1") {
   for (;;) {
     const first = createServer();
-    await new Promise((resolve) => first.listen(0, "127.0.0.1", resolve));
+    await new Promise((resolve) => first.listen(0, host, resolve));
     const { port } = first.address();
-    const others = await Promise.all([bindUdp(port), bindUdp(port + 1), bindTcp(port + 1)]);
+    const others = await Promise.all([bindUdp(port, host), bindUdp(port + 1, host), bindTcp(port + 1, host)]);
     await new Promise((resolve) => first.close(resolve));
     for (const other of others) other?.close();
     if (others.every(Boolean)) return port;
   }
 }
 
-function bindUdp(port) {
+function bindUdp(port, host) {
   return new Promise((resolve) => {
-    const socket = createSocket("udp4");
-    socket.once("error", () => resolve(null)).bind(port, "127.0.0.1", () => resolve(socket));
+    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
+    socket.once("error", () => resolve(null)).bind(port, host, () => resolve(socket));
   });
 }
 
-function bindTcp(port) {
+function bindTcp(port, host) {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(null)).listen(port, "127.0.0.1", () => resolve(server));
+    server.once("error", () => resolve(null)).listen(port, host, () => resolve(server));
   });
 }
 
@@ -53,8 +53,8 @@ export class Sipp {
     let text = await readFile(join(scenarios, `${name}.xml`), "utf8");
     for (const [key, value] of Object.entries(keys)) text = text.replaceAll(`[${key}]`, String(value));
     await writeFile(join(folder, "scenario.xml"), text);
-    local ??= await freePort();
-    const media = 2 * Math.floor((await freePort()) / 2);
+    local ??= await freePort(host);
+    const media = 2 * Math.floor((await freePort(host)) / 2);
     const args = [
       `${uriHost(host)}:${port}`, "-sf", "scenario.xml", "-i", host, "-p", String(local),
       "-mi", host, "-mp", String(media),

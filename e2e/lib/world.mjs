@@ -38,7 +38,8 @@ export function world(options = {}) {
     },
     async sipp(name, user, extra = {}) {
       const kind = extra.kind ?? "udp";
-      const keys = { domain: it.gateway.domain, hold: 500, ...extra.keys };
+      // sipp knows where it calls, and writes an IPv6 address with its brackets.
+      const keys = { domain: "[remote_ip]", hold: 500, ...extra.keys };
       return it.keep(await Sipp.start(name, { host: it.gateway.host, port: it.gateway.port(kind), transport: kind === "tcp" ? "t1" : "u1", user, password: USERS[user].password, ...extra, keys }));
     },
     /** Signs a sipp scenario in as a phone that will wait for calls on `port`. */
