@@ -41,6 +41,14 @@ function bindTcp(port, host) {
   });
 }
 
+/** Whether some program has this port, for UDP or TCP, by the tables of the system. */
+async function isBound(port) {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const tables = ["udp", "udp6", "tcp", "tcp6"].map((name) => readFile(`/proc/net/${name}`, "utf8").catch(() => ""));
+  const lines = (await Promise.all(tables)).join("\n").split("\n");
+  return lines.some((line) => line.trim().split(/\s+/)[1]?.endsWith(local));
+}
+
 export class Sipp {
   /**
    * Starts scenario `name` against the gateway's listener.
@@ -69,6 +77,8 @@ export class Sipp {
     let stderr = "";
     sipp.process.stderr.on("data", (chunk) => (stderr = (stderr + chunk).slice(-4000)));
     sipp.exited = new Promise((resolve) => sipp.process.once("exit", (code) => resolve({ code, stderr })));
+    // A call over TCP that comes too early is refused, and nobody repeats it.
+    await until("sipp has its port", async () => sipp.process.exitCode !== null || (await isBound(local)));
     return sipp;
   }
 
