@@ -61,6 +61,15 @@ export class Browser {
     return client;
   }
 
+  /** Sends a signal to this browser's processes of one kind, such as `renderer`, or to the `browser` itself. */
+  async signal(kind, name) {
+    this.session ??= await this.instance.newBrowserCDPSession();
+    const { processInfo } = await this.session.send("SystemInfo.getProcessInfo");
+    const pids = processInfo.filter((p) => p.type === kind).map((p) => p.id);
+    if (pids.length === 0) throw new Error(`the browser has no ${kind}: ${JSON.stringify(processInfo)}`);
+    for (const pid of pids) process.kill(pid, name);
+  }
+
   async stop() {
     await this.instance.close();
     this.server.close();
