@@ -7,6 +7,7 @@
 mod browser;
 mod leg;
 mod packets;
+mod paths;
 mod phone;
 mod reports;
 mod sound;

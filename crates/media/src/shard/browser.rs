@@ -1,17 +1,17 @@
 //! A browser's side of a leg: ICE, then DTLS over the validated pair, then keys.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crosspoint_base::LegId;
 use crosspoint_sdp::Fingerprint;
 use dimpl::{Dtls, SrtpProfile};
-use is::stun::{StunMessage, StunPacket, TransId};
+use is::stun::{StunMessage, StunPacket};
 use is::{Candidate as IceCandidate, IceAgent, IceAgentEvent, IceCreds};
 use sha2::{Digest, Sha256};
 
 use super::leg::{Crypto, Leg};
+use super::paths::{Check, Paths};
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{Candidate, Event, Loss};
 use crate::negotiation::Transport;
@@ -23,25 +23,11 @@ pub(super) struct Browser {
     dtls: Option<Dtls>,
     active: bool,
     fingerprints: Vec<Fingerprint>,
-    /// Sources that passed an integrity check: DTLS is taken only from these.
-    validated: Vec<SocketAddr>,
-    /// The last checks that were believed, and their sources.
-    checks: VecDeque<(TransId, SocketAddr)>,
-    /// Where to send.
-    pub(super) nominated: Option<SocketAddr>,
+    pub(super) paths: Paths,
     pub(super) is_up: bool,
-    pub(super) last_check: Option<Instant>,
     proof: Option<FingerprintVerified>,
     remote_ufrag: String,
     has_failed: bool,
-}
-
-/// A STUN message, as far as the shard itself looks at it.
-#[derive(Debug, Clone, Copy)]
-struct Check {
-    id: TransId,
-    is_request: bool,
-    nominates: bool,
 }
 
 /// The peer's certificate is the one that signalling named. Only the check makes one, and keys
@@ -59,58 +45,22 @@ impl Browser {
     pub(super) fn held(&self) -> usize {
         let candidates =
             self.agent.local_candidates().count() + self.agent.remote_candidates().count();
-        candidates + self.validated.len() + self.checks.len() + self.fingerprints.len()
+        candidates + self.paths.held() + self.fingerprints.len()
     }
 
     /// Whether a message may be what it says, as far as its source can tell.
     fn is_plausible(&self, source: SocketAddr, check: Check) -> bool {
         let is_known = self.agent.remote_candidates().any(|c| c.addr() == source);
-        if !check.is_request {
+        if !check.is_request() {
             // An answer comes from where the question went (RFC 8445 §7.2.5.2.1).
             return is_known;
         }
-        // The signature does not cover the source: who saw a check may send it from elsewhere.
-        let is_repeated = self.checks.iter().any(|(id, from)| *id == check.id && *from != source);
-        !is_repeated && (is_known || self.has_room())
+        !self.paths.is_repeated(source, check) && (is_known || self.has_room())
     }
 
     /// Whether the peer may have one more address.
     fn has_room(&self) -> bool {
         self.agent.remote_candidates().count() < MAX_REMOTE_CANDIDATES
-    }
-
-    /// Takes note of a message that was believed; gives an address that is forgotten for it.
-    fn note(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        check: Check,
-        is_lite: bool,
-    ) -> Option<SocketAddr> {
-        let is_again = self.checks.iter().any(|(id, _)| *id == check.id);
-        if check.is_request && !is_again {
-            if self.checks.len() >= MAX_CHECKS {
-                self.checks.pop_front();
-            }
-            self.checks.push_back((check.id, source));
-        }
-        if !is_again {
-            self.last_check = Some(now);
-            // A lite agent sends where the peer nominated last: it has no checks of its own
-            // that could tell whether an older pair still works.
-            if is_lite && check.is_request && check.nominates {
-                self.nominated = Some(source);
-            }
-        }
-        if self.validated.contains(&source) {
-            return None;
-        }
-        self.validated.push(source);
-        if self.validated.len() <= MAX_VALIDATED {
-            return None;
-        }
-        let oldest = self.validated.iter().position(|v| Some(*v) != self.nominated);
-        oldest.map(|index| self.validated.remove(index))
     }
 }
 
@@ -134,10 +84,7 @@ pub(super) fn candidates(addresses: &[SocketAddr]) -> Vec<String> {
 impl Leg {
     /// Whether this leg's browser is connected from there.
     fn is_alive_at(&self, now: Instant, source: SocketAddr) -> bool {
-        self.browser.as_ref().is_some_and(|browser| {
-            browser.nominated == Some(source)
-                && browser.last_check.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
-        })
+        self.browser.as_ref().is_some_and(|browser| browser.paths.is_alive_at(now, source))
     }
 }
 
@@ -169,11 +116,8 @@ impl Shard {
             dtls: None,
             active: false,
             fingerprints: vec![],
-            validated: vec![],
-            checks: VecDeque::new(),
-            nominated: None,
+            paths: Paths::default(),
             is_up: false,
-            last_check: None,
             proof: None,
             remote_ufrag: String::new(),
             has_failed: false,
@@ -255,11 +199,7 @@ impl Shard {
         let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
             return false;
         };
-        let check = Check {
-            id: message.trans_id(),
-            is_request: message.is_binding_request(),
-            nominates: message.use_candidate(),
-        };
+        let check = Check::of(&message);
         let proto = is::Protocol::Udp;
         let packet = StunPacket { proto, source, destination, message };
         // Integrity is checked inside: an unsigned or badly signed message changes nothing.
@@ -267,7 +207,7 @@ impl Shard {
             return false;
         }
         let is_lite = self.config.ice_lite;
-        if let Some(forgotten) = browser.note(now, source, check, is_lite)
+        if let Some(forgotten) = browser.paths.note(now, source, check, is_lite)
             && self.by_browser.get(&forgotten) == Some(&id)
         {
             self.by_browser.remove(&forgotten);
@@ -292,9 +232,9 @@ impl Shard {
         browser.agent.handle_timeout(now);
         while let Some(event) = browser.agent.poll_event() {
             if let IceAgentEvent::NominatedSend { destination, .. } = event
-                && !(self.config.ice_lite && browser.nominated.is_some())
+                && !(self.config.ice_lite && browser.paths.nominated().is_some())
             {
-                browser.nominated = Some(destination);
+                browser.paths.nominate(destination);
             }
         }
         while let Some(transmit) = browser.agent.poll_transmit() {
@@ -321,7 +261,7 @@ impl Shard {
         if browser.dtls.is_some() || browser.has_failed || browser.fingerprints.is_empty() {
             return;
         }
-        if browser.active && browser.nominated.is_none() {
+        if browser.active && browser.paths.nominated().is_none() {
             return;
         }
         let mut dtls = Dtls::new_12(self.config.dtls.clone(), self.config.certificate.clone(), now);
@@ -338,12 +278,14 @@ impl Shard {
             self.counters.dtls_before_ice += 1;
             return;
         };
-        if !browser.validated.contains(&source) {
+        if !browser.paths.is_validated(source) {
             self.counters.dtls_before_ice += 1;
             return;
         }
         // A peer may nominate only later; it is answered where it speaks from.
-        browser.nominated.get_or_insert(source);
+        if browser.paths.nominated().is_none() {
+            browser.paths.nominate(source);
+        }
         let Some(dtls) = &mut browser.dtls else {
             self.counters.dropped_not_ready += 1;
             return;
@@ -379,7 +321,7 @@ impl Shard {
             let Some(browser) = self.legs.get_mut(&id).and_then(|l| l.browser.as_mut()) else {
                 return;
             };
-            let Browser { dtls: Some(dtls), proof, fingerprints, nominated, active, .. } =
+            let Browser { dtls: Some(dtls), proof, fingerprints, paths, active, .. } =
                 &mut **browser
             else {
                 return;
@@ -387,7 +329,7 @@ impl Shard {
             loop {
                 match dtls.poll_output(&mut buffer) {
                     dimpl::Output::Packet(bytes) => {
-                        if let Some(destination) = *nominated {
+                        if let Some(destination) = paths.nominated() {
                             self.outputs.push_back(Output::Transmit {
                                 socket: SocketId::BROWSER,
                                 destination,
@@ -427,7 +369,7 @@ impl Shard {
         leg.crypto = Some(crypto);
         if let Some(browser) = &mut leg.browser {
             browser.is_up = true;
-            browser.last_check = Some(now);
+            browser.paths.touch(now);
         }
         if !std::mem::replace(&mut leg.is_connected, true) {
             self.event(Event::Connected { leg: id });
@@ -484,11 +426,5 @@ fn local_for(addresses: &[SocketAddr], source: SocketAddr) -> Option<SocketAddr>
     addresses.iter().find(|a| a.is_ipv4() == source.is_ipv4()).copied()
 }
 
-/// Addresses that one browser may speak from at once: interfaces and their changes.
-const MAX_VALIDATED: usize = 8;
 /// Addresses that one browser may name or show until it restarts ICE.
 const MAX_REMOTE_CANDIDATES: usize = 64;
-/// Some minutes of checks.
-const MAX_CHECKS: usize = 64;
-/// A connection whose last check is not older than this is alive.
-const ALIVE: Duration = Duration::from_secs(10);

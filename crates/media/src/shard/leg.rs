@@ -112,7 +112,9 @@ impl Leg {
     /// Where to send, when that is known and allowed.
     pub(super) fn destination(&self) -> Option<(SocketId, SocketAddr)> {
         match &self.browser {
-            Some(browser) => Some((SocketId::BROWSER, browser.nominated?)),
+            // RFC 7675 §5.1: nothing more without consent.
+            Some(_) if self.is_lost => None,
+            Some(browser) => Some((SocketId::BROWSER, browser.paths.nominated()?)),
             None => Some((self.socket?, self.phone.remote?)),
         }
     }
@@ -127,6 +129,11 @@ impl Leg {
 
     pub(super) fn is_secure(&self) -> bool {
         !matches!(self.stream.as_ref().map(|s| &s.keys), None | Some(Keys::None))
+    }
+
+    /// A held phone may be silent.
+    fn expects_media(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.direction.receives())
     }
 
     pub(super) fn may_send(&self) -> bool {
@@ -270,10 +277,14 @@ impl Shard {
         if let Transport::Rtp { remote, rtcp, .. } = stream.transport {
             leg.phone.describe(now, remote, rtcp);
         }
+        let expected = leg.expects_media();
         let is_new = leg.stream.is_none();
         leg.stream = Some(stream);
-        if is_new {
+        if !expected {
+            // Silence counts from here.
             leg.receiving.last_packet = Some(now);
+        }
+        if is_new {
             self.timers.set((id, Timer::Watch), now + WATCH);
             self.timers.set((id, Timer::Report), now + super::reports::INTERVAL);
         }
@@ -296,16 +307,12 @@ impl Shard {
         };
         let (is_lost, loss) = match &leg.browser {
             // Before ICE is up the call's own set-up timer counts.
-            Some(browser) => {
-                (browser.is_up && since(browser.last_check) >= timeout.1, Loss::ConsentExpired)
-            }
-            // A held phone may be silent.
+            Some(browser) => (
+                browser.is_up && since(browser.paths.last_check()) >= timeout.1,
+                Loss::ConsentExpired,
+            ),
             None => {
-                let expects = leg.stream.as_ref().is_some_and(|s| s.direction.receives());
-                if !expects {
-                    leg.receiving.last_packet = Some(now);
-                }
-                (expects && since(leg.receiving.last_packet) >= timeout.0, Loss::Silent)
+                (leg.expects_media() && since(leg.receiving.last_packet) >= timeout.0, Loss::Silent)
             }
         };
         if is_lost {

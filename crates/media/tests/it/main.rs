@@ -3,6 +3,7 @@
 mod browser;
 mod browser_attacks;
 mod calls;
+mod consent;
 mod dtls;
 mod dtls_records;
 mod ice_restart;
