@@ -12,8 +12,9 @@ mod indialog;
 mod leg;
 mod outbound;
 mod reliable;
+mod reoffers;
+mod session;
 mod status;
-mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -96,6 +97,8 @@ enum ClientUse {
     Reoffer(LegId),
     /// The re-INVITE of a leg that ended meanwhile.
     LeftReoffer(Box<Dialog>),
+    /// An UPDATE that refreshes the session.
+    Refresh(LegId),
     /// A request whose failure 481 or 408 ends the dialog (RFC 5057 §5.1).
     InDialog(LegId),
     /// Nothing depends on its answer.
@@ -294,6 +297,15 @@ impl SipUa {
     pub fn handle_command(&mut self, now: Instant, leg: LegId, command: LegCommand) {
         self.command(now, leg, command);
         self.settle(now);
+    }
+
+    fn timer_due(&mut self, now: Instant, id: LegId, timer: Timer) {
+        match timer {
+            Timer::Ring => self.hang_up(now, id, Cause::NoAnswer),
+            Timer::Reliable => self.repeat_reliable(now, id),
+            Timer::Glare => self.glare_due(now, id),
+            Timer::Session => self.session_due(now, id),
+        }
     }
 
     /// Lets the endpoint say what it has, until nothing is left.

@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crosspoint_base::{Flow, LegId};
-use crosspoint_call::{
-    Cause, LegCommand, LegEvent, OutgoingOffer, Reach, ReofferFailure, TransferProgress,
-};
+use crosspoint_call::{Cause, LegCommand, LegEvent, OutgoingOffer, Reach, TransferProgress};
 use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
@@ -106,7 +104,7 @@ impl SipUa {
                 media: None,
                 rang: false,
                 was_challenged: false,
-                interval_raised: false,
+                raises: 0,
             })),
             flow,
             dialog_key.clone(),
@@ -171,7 +169,8 @@ impl SipUa {
         let Some(mut response) = self.incoming_response(id, StatusCode::OK, Some(&sdp)) else {
             return;
         };
-        self.negotiate_session_timer(now, id, &mut response);
+        let request = incoming.request.clone();
+        self.agree_on_session(now, id, &request, &mut response);
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.local_sdp = Some(sdp);
             if late_offer {
@@ -228,61 +227,6 @@ impl SipUa {
             incoming.queued.clear();
         }
         self.send_incoming(now, id, response);
-    }
-
-    // Re-offers.
-
-    pub(super) fn reoffer(&mut self, now: Instant, id: LegId, sdp: String, tries: u32) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let is_free = matches!(leg.offer, Offer::None) && matches!(leg.phase, Phase::Confirmed);
-        if !is_free {
-            self.tell(id, LegEvent::ReofferFailed(ReofferFailure::Glare));
-            return;
-        }
-        let Some(dialog) = &mut leg.dialog else { return };
-        let mut request = dialog.request(Method::INVITE, None);
-        let flow = dialog.next_hop();
-        self.dialog_request_headers(&flow, &mut request);
-        request.set_body(SDP, sdp.clone());
-        let key = self.endpoint.send_request(now, flow, request);
-        if let Some(leg) = self.legs.get_mut(&id) {
-            leg.reoffer_rseq = None;
-            leg.local_sdp = Some(sdp.clone());
-            leg.offer = Offer::Ours { key, sdp, tries };
-        }
-        self.clients.insert(key, ClientUse::Reoffer(id));
-    }
-
-    fn reanswer(&mut self, now: Instant, id: LegId, sdp: String) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some((key, request, late)) = leg.take_their_offer() else { return };
-        let is_invite = request.method == Method::INVITE;
-        leg.local_sdp = Some(sdp.clone());
-        if !matches!(leg.phase, Phase::Confirmed) {
-            leg.early_answer = Some(sdp.clone());
-        }
-        if late {
-            leg.offer = Offer::AwaitingAck;
-        }
-        let mut response = Response::for_request(&request, StatusCode::OK);
-        self.dialog_headers(id, &mut response);
-        self.session_headers(id, &mut response);
-        response.set_body(SDP, sdp);
-        self.servers.remove(&key);
-        if is_invite {
-            self.expect_ack(key, id, &request);
-        }
-        self.respond(now, key, &mut response);
-        self.send_queued(now, id);
-    }
-
-    pub(super) fn refuse_reoffer(&mut self, now: Instant, id: LegId, status: StatusCode) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some((key, request, _)) = leg.take_their_offer() else { return };
-        self.servers.remove(&key);
-        let mut response = Response::for_request(&request, status);
-        self.respond(now, key, &mut response);
-        self.send_queued(now, id);
     }
 
     // Other requests of ours.

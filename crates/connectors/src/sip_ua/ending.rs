@@ -66,8 +66,8 @@ impl SipUa {
     fn hang_up_confirmed(&mut self, now: Instant, id: LegId, cause: Cause) {
         let Some(mut leg) = self.end(now, id, cause) else { return };
         let (Some(mut dialog), offer) = (leg.dialog.take(), &leg.offer) else { return };
-        if let Offer::Ours { key, .. } = offer {
-            self.clients.insert(*key, ClientUse::LeftReoffer(Box::new(dialog.clone())));
+        if let Offer::Ours(ours) = offer {
+            self.clients.insert(ours.key, ClientUse::LeftReoffer(Box::new(dialog.clone())));
         }
         // A stopping process cannot wait.
         let may_wait = !leg.we_called && cause != Cause::Shutdown;

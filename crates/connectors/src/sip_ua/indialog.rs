@@ -150,14 +150,13 @@ impl SipUa {
         if !self.session_timer_fits(now, key, request) {
             return;
         }
-        self.session_refreshed(now, id, request);
         let (session, late) = match described {
             Described::Session(session) => (Some(*session), false),
             _ if is_invite => (None, true),
             _ => {
                 let mut response = Response::for_request(request, StatusCode::OK);
                 self.dialog_headers(id, &mut response);
-                self.session_headers(id, &mut response);
+                self.agree_on_session(now, id, request, &mut response);
                 self.respond(now, key, &mut response);
                 return;
             }
@@ -253,7 +252,7 @@ fn refusal_of_offer(leg: &Leg, request: &Request, described: &Described) -> Opti
         // An UPDATE without a description only refreshes the session.
         (_, Described::Nothing) if !is_invite => None,
         // RFC 3261 §14.2, RFC 3311 §5.2: our offer is open.
-        (Offer::Ours { .. } | Offer::AwaitingAck, _) => Some(StatusCode::REQUEST_PENDING),
+        (Offer::Ours(_) | Offer::AwaitingAck, _) => Some(StatusCode::REQUEST_PENDING),
         // Theirs is.
         (Offer::Theirs { .. }, _) => Some(StatusCode::SERVER_INTERNAL_ERROR),
         (Offer::None, _) => match &leg.phase {

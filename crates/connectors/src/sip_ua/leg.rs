@@ -83,8 +83,8 @@ pub(super) struct Calling {
     pub(super) media: Option<EarlyMedia>,
     pub(super) rang: bool,
     pub(super) was_challenged: bool,
-    /// The session interval was raised to what the peer insists on (RFC 4028 §7.4).
-    pub(super) interval_raised: bool,
+    /// How often the session interval was raised to what the peer insists on (RFC 4028 §7.3).
+    pub(super) raises: u32,
 }
 
 /// One branch of a call that we make, before the answer.
@@ -111,11 +111,21 @@ pub(super) enum Offer {
     #[default]
     None,
     /// Our re-INVITE or UPDATE is out.
-    Ours { key: ClientKey, sdp: String, tries: u32 },
+    Ours(OurOffer),
     /// The peer's re-INVITE or UPDATE waits for our answer. `late`: it wants our offer.
     Theirs { key: ServerKey, request: Box<Request>, late: bool },
     /// Our 200 carried an offer; the ACK brings the answer.
     AwaitingAck,
+}
+
+/// A re-INVITE of ours that waits for its answer.
+#[derive(Debug)]
+pub(super) struct OurOffer {
+    pub(super) key: ClientKey,
+    pub(super) sdp: String,
+    pub(super) tries: u32,
+    /// It only refreshes the session: the call knows nothing of it.
+    pub(super) is_refresh: bool,
 }
 
 /// RFC 4028.
@@ -123,6 +133,10 @@ pub(super) enum Offer {
 pub(super) struct SessionTimer {
     pub(super) interval: Option<Duration>,
     pub(super) we_refresh: bool,
+    /// The least interval that somebody on the way insists on.
+    pub(super) least: u32,
+    /// The session has run out, but for the time that a BYE needs.
+    pub(super) give_up: Option<Instant>,
 }
 
 /// What the peer said it can do.
@@ -184,6 +198,11 @@ impl Leg {
         }
     }
 
+    /// Nothing is open, so that we may offer.
+    pub(super) fn is_free_to_offer(&self) -> bool {
+        matches!(self.offer, Offer::None) && matches!(self.phase, Phase::Confirmed)
+    }
+
     /// The peer's open offer, if there is one; an exchange of ours is left alone.
     pub(super) fn take_their_offer(&mut self) -> Option<(ServerKey, Box<Request>, bool)> {
         match std::mem::take(&mut self.offer) {
@@ -196,9 +215,9 @@ impl Leg {
     }
 
     /// Our open offer, if there is one.
-    pub(super) fn take_our_offer(&mut self) -> Option<(String, u32)> {
+    pub(super) fn take_our_offer(&mut self) -> Option<OurOffer> {
         match std::mem::take(&mut self.offer) {
-            Offer::Ours { sdp, tries, .. } => Some((sdp, tries)),
+            Offer::Ours(ours) => Some(ours),
             other => {
                 self.offer = other;
                 None

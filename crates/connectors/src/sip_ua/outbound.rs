@@ -1,9 +1,9 @@
 //! Responses to our requests.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crosspoint_base::{Flow, LegId, Rng};
-use crosspoint_call::{Cause, LegEvent, ReofferFailure};
+use crosspoint_base::{Flow, LegId};
+use crosspoint_call::{Cause, LegEvent};
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Challenge, answer};
 use crosspoint_sip::endpoint::ClientKey;
@@ -14,9 +14,6 @@ use super::ending::{MAX_BRANCHES, Settled};
 use super::leg::{Early, EarlyMedia, Phase};
 use super::status::cause_of;
 use super::{ClientUse, SipUa, Timer};
-
-/// Tries of a re-offer that meets glare.
-const MAX_GLARE: u32 = 3;
 
 impl SipUa {
     pub(super) fn handle_response(
@@ -49,6 +46,10 @@ impl SipUa {
                     self.reoffer_progress(now, id, response);
                 }
             }
+            Some(ClientUse::Refresh(id)) if is_final => {
+                let id = *id;
+                self.refresh_response(now, key, id, response);
+            }
             Some(ClientUse::InDialog(id)) if is_final => {
                 let id = *id;
                 self.clients.remove(&key);
@@ -75,7 +76,7 @@ impl SipUa {
                 };
                 self.end(now, id, cause);
             }
-            Some(ClientUse::Reoffer(id) | ClientUse::InDialog(id)) => {
+            Some(ClientUse::Reoffer(id) | ClientUse::Refresh(id) | ClientUse::InDialog(id)) => {
                 self.hang_up(now, id, Cause::SignalingLost);
             }
             Some(ClientUse::Settled(_) | ClientUse::LeftReoffer(_) | ClientUse::Forgotten)
@@ -109,25 +110,6 @@ impl SipUa {
             }
             self.end(now, id, cause_of(response.status));
         }
-    }
-
-    /// Calls again with the interval that the peer insists on, once (RFC 4028 §7.4).
-    fn retry_with_interval(&mut self, now: Instant, id: LegId, response: &Response) -> bool {
-        let Some(leg) = self.legs.get_mut(&id) else { return false };
-        let Phase::Calling(calling) = &mut leg.phase else { return false };
-        let Some(least) = response.headers.number(&HeaderName::MIN_SE) else { return false };
-        if std::mem::replace(&mut calling.interval_raised, true) {
-            return false;
-        }
-        let request = &mut calling.request;
-        request.headers.set(HeaderName::SESSION_EXPIRES, least.max(1800).to_string());
-        request.headers.set(HeaderName::MIN_SE, least.to_string());
-        let number = request.headers.cseq().map_or(1, |c| c.number) + 1;
-        request.headers.set(HeaderName::CSEQ, format!("{number} INVITE"));
-        let key = self.endpoint.send_request(now, leg.flow, request.clone());
-        calling.key = key;
-        self.clients.insert(key, ClientUse::Invite(id));
-        true
     }
 
     fn provisional(&mut self, now: Instant, id: LegId, flow: Flow, response: &Response) {
@@ -253,52 +235,4 @@ impl SipUa {
         self.clients.insert(key, ClientUse::Invite(id));
         true
     }
-
-    fn reoffer_response(&mut self, now: Instant, key: ClientKey, id: LegId, response: &Response) {
-        self.clients.remove(&key);
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some((sdp, tries)) = leg.take_our_offer() else { return };
-        if response.status.is_success() {
-            self.reoffer_answered(now, key, id, response);
-        } else if response.status == StatusCode::REQUEST_PENDING && tries < MAX_GLARE {
-            leg.delayed_offer = Some((sdp, tries + 1));
-            let delay = glare_delay(leg.we_called, &mut self.rng);
-            self.timers.set((id, Timer::Glare), now + delay);
-        } else if matches!(response.status.0, 481 | 408) {
-            self.hang_up(now, id, Cause::SignalingLost);
-        } else {
-            let failure = if response.status == StatusCode::REQUEST_PENDING {
-                ReofferFailure::Glare
-            } else {
-                ReofferFailure::Refused
-            };
-            self.tell(id, LegEvent::ReofferFailed(failure));
-        }
-    }
-
-    fn reoffer_answered(&mut self, now: Instant, key: ClientKey, id: LegId, response: &Response) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some(mut dialog) = leg.dialog.take() else { return };
-        dialog.take_response(response, &Method::INVITE);
-        let number = response.headers.cseq().map_or(1, |c| c.number);
-        let ack = self.acknowledge(&mut dialog, number);
-        let request = dialog.clone().request(Method::INVITE, Some(number));
-        if let Some(leg) = self.legs.get_mut(&id) {
-            leg.dialog = Some(dialog);
-        }
-        self.settled(key, request, ack);
-        self.session_agreed(now, id, response);
-        match description(&response.headers, &response.body) {
-            Described::Session(session) => self.tell(id, LegEvent::Reanswer(*session)),
-            Described::Nothing | Described::UnknownType | Described::Malformed => {
-                self.tell(id, LegEvent::ReofferFailed(ReofferFailure::Refused));
-            }
-        }
-    }
-}
-
-/// After glare: who owns the Call-ID waits longer (RFC 3261 §14.1), in units of 10 ms.
-fn glare_delay(owns_call_id: bool, rng: &mut Rng) -> Duration {
-    let tens = if owns_call_id { 210 + rng.below(191) } else { rng.below(201) };
-    Duration::from_millis(u64::from(tens) * 10)
 }

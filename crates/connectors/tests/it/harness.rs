@@ -249,6 +249,17 @@ impl Desk {
         self.sent.pop_front().expect("nothing was sent")
     }
 
+    /// Lets time pass until something is sent, and gives that.
+    #[track_caller]
+    pub(crate) fn within(&mut self, time: Duration) -> Sent {
+        let end = self.now + time;
+        while self.sent.is_empty() {
+            let next = self.deadline.filter(|at| *at <= end).expect("nothing is sent in time");
+            self.pass(next.saturating_duration_since(self.now));
+        }
+        self.next()
+    }
+
     #[track_caller]
     pub(crate) fn nothing(&mut self) {
         let rest: Vec<String> = self.sent.drain(..).map(|s| s.text).collect();

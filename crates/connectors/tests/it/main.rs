@@ -4,6 +4,9 @@
 mod answering;
 mod cancel;
 mod forking;
+mod glare;
 mod harness;
 mod late_offer;
 mod reliable;
+mod session_timer;
+mod update;
