@@ -129,7 +129,7 @@ impl Browser {
 
     /// The name on its checks: the other side's, then its own.
     pub(crate) fn username(&mut self) -> String {
-        let mut api = self.rtc.direct_api();
+        let api = self.rtc.direct_api();
         let own = api.local_ice_credentials().ufrag;
         format!("{}:{own}", self.gateway_ufrag)
     }

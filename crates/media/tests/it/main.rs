@@ -9,6 +9,7 @@ mod dtls_records;
 mod ice_restart;
 mod phone;
 mod rtp_attacks;
+mod sdes;
 mod sound;
 mod story;
 mod stun;

@@ -42,6 +42,8 @@ pub(crate) struct Keys {
     profile: Profile,
     /// Ours, key and salt.
     local: Vec<u8>,
+    /// The gateway's.
+    remote: Vec<u8>,
     outbound: Context,
     inbound: Option<Context>,
 }
@@ -50,7 +52,22 @@ impl Keys {
     pub(crate) fn new(profile: Profile) -> Self {
         let local: Vec<u8> = (1..).take(profile.key_len() + profile.salt_len()).collect();
         let outbound = context(profile, &local);
-        Self { profile, local, outbound, inbound: None }
+        Self { profile, local, remote: vec![], outbound, inbound: None }
+    }
+
+    /// Takes another key for what it sends, and says so in its next description.
+    pub(crate) fn renew(&mut self) {
+        self.local = self.local.iter().map(|byte| byte ^ 0x3c).collect();
+        self.outbound = context(self.profile, &self.local);
+    }
+
+    /// A packet as it goes over the wire.
+    pub(crate) fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut bytes = plain.to_vec();
+        bytes.resize(plain.len() + MAX_OVERHEAD, 0);
+        let len = self.outbound.protect_rtp(&mut bytes, plain.len()).expect("room");
+        bytes.truncate(len);
+        bytes
     }
 
     /// Sends with another key than it says.
@@ -68,7 +85,10 @@ impl Keys {
         let name = self.profile.sdes_name();
         let crypto = cryptos.iter().find(|c| c.suite == name).expect("the suite we speak");
         let key = BASE64.decode(&crypto.key).expect("a key");
-        self.inbound = Some(context(self.profile, &key));
+        if self.remote != key {
+            self.inbound = Some(context(self.profile, &key));
+            self.remote = key;
+        }
         crypto.tag
     }
 }
@@ -176,14 +196,8 @@ impl Phone {
         let payload = voice.next();
         self.seq = self.seq.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(160);
-        let mut bytes = rtp(self.seq, self.timestamp, SSRC, &payload);
-        if let Some(keys) = &mut self.keys {
-            let len = bytes.len();
-            bytes.resize(len + MAX_OVERHEAD, 0);
-            let len = keys.outbound.protect_rtp(&mut bytes, len).expect("room");
-            bytes.truncate(len);
-        }
-        bytes
+        let plain = rtp(self.seq, self.timestamp, SSRC, &payload);
+        self.keys.as_mut().map_or(plain.clone(), |keys| keys.seal(&plain))
     }
 
     fn report(&mut self) -> Vec<u8> {
