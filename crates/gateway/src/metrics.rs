@@ -145,12 +145,13 @@ pub(crate) fn media(page: &mut Page, report: &MediaReport) {
     page.value(&is, counters.dtls_failed);
 }
 
-fn drops(counters: &shard::Counters) -> [([&'static str; 1], u64); 7] {
+fn drops(counters: &shard::Counters) -> [([&'static str; 1], u64); 8] {
     [
         (["unknown_source"], counters.dropped_unknown_source),
         (["bad_tag"], counters.dropped_bad_tag),
         (["replayed"], counters.dropped_replayed),
         (["malformed"], counters.dropped_malformed),
+        (["out_of_order"], counters.dropped_out_of_order),
         (["not_ready"], counters.dropped_not_ready),
         (["payload_type"], counters.dropped_payload_type),
         (["dtls_before_ice"], counters.dtls_before_ice),

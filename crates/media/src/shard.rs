@@ -107,6 +107,8 @@ pub struct Counters {
     pub dropped_bad_tag: u64,
     pub dropped_replayed: u64,
     pub dropped_malformed: u64,
+    /// Came twice, or too late or early to be passed on under a number of its own.
+    pub dropped_out_of_order: u64,
     pub dropped_not_ready: u64,
     pub dropped_payload_type: u64,
     pub stun_refused: u64,

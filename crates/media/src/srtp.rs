@@ -115,7 +115,7 @@ impl Source {
             let shift = u32::try_from(index - self.highest).unwrap_or(u32::MAX);
             self.seen = self.seen.checked_shl(shift).unwrap_or(0) | 1;
             self.highest = index;
-        } else {
+        } else if self.highest - index < 128 {
             self.seen |= 1 << (self.highest - index);
         }
     }
@@ -139,12 +139,16 @@ impl Context {
     /// Protects the RTP packet in `buffer[..len]` and gives its new length.
     ///
     /// # Errors
-    /// When the packet is malformed or the buffer has no room behind it.
+    /// When the packet is malformed, the buffer has no room behind it, or the number was used
+    /// before: two packets under one number would give the cipher away (RFC 3711 §9.1).
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, Error> {
         let packet = buffer.get(..len).ok_or(Error::Malformed)?;
         let header = rtp::Header::parse(packet).ok_or(Error::Malformed)?;
         let source = source(&mut self.rtp, header.ssrc)?;
         let index = source.index_of(header.seq);
+        if !source.is_fresh(index) {
+            return Err(Error::Replayed);
+        }
         source.take(index);
         self.cipher.protect_rtp(buffer, len, &header, index)
     }
@@ -287,6 +291,22 @@ mod tests {
             sent.remove(37);
             for mut buffer in sent {
                 receive.unprotect_rtp(&mut buffer).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn no_number_is_used_twice_under_one_key() {
+        for profile in PROFILES {
+            let (mut send, _) = pair(profile);
+            let mut protect = |seq| {
+                let (mut buffer, len) = packet(seq, 1);
+                send.protect_rtp(&mut buffer, len).map(|_| ())
+            };
+            assert_eq!(protect(1000), Ok(()));
+            assert_eq!(protect(999), Ok(()));
+            for seq in [1000, 999, 800] {
+                assert_eq!(protect(seq), Err(Error::Replayed));
             }
         }
     }

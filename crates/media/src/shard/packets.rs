@@ -20,6 +20,9 @@ pub(super) struct Outgoing {
     pub(super) timestamp: u32,
     /// The foreign stream that is being passed on, and how its numbers become ours.
     mapped: Option<Mapping>,
+    /// The number after a foreign one that was out of all order: the next of a stream that
+    /// began to count anew.
+    unexpected: Option<u16>,
     last_sent: Option<Instant>,
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -42,6 +45,7 @@ impl Outgoing {
             seq: rng.next_u32() as u16 & 0x7fff,
             timestamp: rng.next_u32(),
             mapped: None,
+            unexpected: None,
             last_sent: None,
             packets: 0,
             bytes: 0,
@@ -50,22 +54,39 @@ impl Outgoing {
     }
 
     /// The header for a foreign packet: our source, numbers that go on where the last left off.
-    fn map(&mut self, now: Instant, from: LegId, header: &Header, pt: u8, clock: u32) -> Header {
-        let mapping = match self.mapped {
-            Some(m) if m.ssrc == header.ssrc && m.from == from => m,
-            _ => {
-                let ticks = self.ticks_since(now, clock);
-                let next = self.timestamp.wrapping_add(ticks.max(1));
-                Mapping {
-                    ssrc: header.ssrc,
-                    from,
-                    seq_offset: self.seq.wrapping_add(1).wrapping_sub(header.seq),
-                    timestamp_offset: next.wrapping_sub(header.timestamp),
-                }
+    /// `None` for one out of all order (RFC 3550 appendix A.1): a stray, or the first of a new
+    /// count, which the next packet then shows.
+    fn map(
+        &mut self,
+        now: Instant,
+        from: LegId,
+        header: &Header,
+        pt: u8,
+        clock: u32,
+    ) -> Option<Header> {
+        let running = self.mapped.filter(|m| m.ssrc == header.ssrc && m.from == from);
+        let mut fitting = running;
+        if let Some(m) = running
+            && !self.is_in_order(header.seq.wrapping_add(m.seq_offset))
+        {
+            if self.unexpected != Some(header.seq) {
+                self.unexpected = Some(header.seq.wrapping_add(1));
+                return None;
             }
-        };
-        let is_new = self.mapped.is_none_or(|m| m.ssrc != header.ssrc || m.from != from);
+            fitting = None;
+        }
+        let mapping = fitting.unwrap_or_else(|| {
+            let ticks = self.ticks_since(now, clock);
+            let next = self.timestamp.wrapping_add(ticks.max(1));
+            Mapping {
+                ssrc: header.ssrc,
+                from,
+                seq_offset: self.seq.wrapping_add(1).wrapping_sub(header.seq),
+                timestamp_offset: next.wrapping_sub(header.timestamp),
+            }
+        });
         self.mapped = Some(mapping);
+        self.unexpected = None;
         let seq = header.seq.wrapping_add(mapping.seq_offset);
         let timestamp = header.timestamp.wrapping_add(mapping.timestamp_offset);
         // A late packet does not turn the counters back.
@@ -73,7 +94,14 @@ impl Outgoing {
             self.seq = seq;
             self.timestamp = timestamp;
         }
-        Header::new(pt, seq, timestamp, self.ssrc, header.marker || is_new)
+        let marker = header.marker || fitting.is_none();
+        Some(Header::new(pt, seq, timestamp, self.ssrc, marker))
+    }
+
+    /// Whether a number is a little after or before the last.
+    fn is_in_order(&self, seq: u16) -> bool {
+        let ahead = seq.wrapping_sub(self.seq);
+        ahead <= MAX_DROPOUT || ahead >= u16::MAX - MAX_MISORDER
     }
 
     /// The header for a packet of our own, `ticks` after the last.
@@ -295,16 +323,23 @@ impl Shard {
         let leg = self.legs.get_mut(&to)?;
         let (socket, destination) = leg.destination()?;
         let clock = leg.stream.as_ref()?.send?.0.clock_rate();
-        let out = leg.outgoing.map(now, from, header, pt, clock);
+        let Some(out) = leg.outgoing.map(now, from, header, pt, clock) else {
+            self.counters.dropped_out_of_order += 1;
+            return None;
+        };
         let payload = header.payload(&buffer[..len])?.len();
         // Extensions and contributing sources mean nothing to the other side: the payload moves
         // up behind a plain header.
         buffer.copy_within(header.len..header.len + payload, 12);
         write_header(buffer, &out);
         let plain = 12 + payload;
-        let len = match &mut leg.crypto {
-            Some(crypto) => crypto.outbound.protect_rtp(buffer, plain).ok()?,
-            None => plain,
+        let protected = match &mut leg.crypto {
+            Some(crypto) => crypto.outbound.protect_rtp(buffer, plain),
+            None => Ok(plain),
+        };
+        let Ok(len) = protected else {
+            self.counters.dropped_out_of_order += 1;
+            return None;
         };
         leg.outgoing.sent(now, plain);
         self.counters.packets_forwarded += 1;
@@ -384,3 +419,7 @@ fn write_header(buffer: &mut [u8], header: &Header) {
     buffer[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
     buffer[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
 }
+
+/// How far numbers may jump or fall back in one stream (RFC 3550 appendix A.1).
+const MAX_DROPOUT: u16 = 3000;
+const MAX_MISORDER: u16 = 100;

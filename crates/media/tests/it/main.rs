@@ -7,6 +7,7 @@ mod consent;
 mod dtls;
 mod dtls_records;
 mod ice_restart;
+mod numbering;
 mod phone;
 mod rtp_attacks;
 mod sdes;

@@ -14,6 +14,8 @@ use crosspoint_sdp::Session;
 use crate::sound::{Heard, Voice};
 use crate::world::Datagram;
 
+const WORD: Duration = Duration::from_millis(20);
+
 pub(crate) const SSRC: u32 = 0x5151_5151;
 
 pub(crate) struct Phone {
@@ -177,7 +179,8 @@ impl Phone {
         }
         let due = *self.next_word.get_or_insert(now);
         if now >= due {
-            self.next_word = Some(due + Duration::from_millis(20));
+            // After a silence it goes on, it does not catch up.
+            self.next_word = Some((due + WORD).max(now));
             let bytes = self.word();
             self.sent.push(Datagram { from: self.address, to: gateway, bytes });
         }

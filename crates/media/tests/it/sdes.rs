@@ -100,8 +100,10 @@ fn plain_or_foreign_packets_do_not_enter_an_encrypted_leg() {
         let mut evil = Voice::new(Codec::Pcmu, 300.0);
         let mut stranger = Keys::new(profile);
         stranger.spoil();
+        let mut seq = 0;
         let mut spray = |world: &mut World, from: SocketAddr| {
-            for seq in 0..30 {
+            for _ in 0..30 {
+                seq += 1;
                 let plain = rtp(seq, u32::from(seq) * 160, SSRC, &evil.next());
                 let sealed = stranger.seal(&plain);
                 world.inject(from, gateway, &plain);
