@@ -6,6 +6,7 @@ mod calls;
 mod consent;
 mod dtls;
 mod dtls_records;
+mod floods;
 mod ice_restart;
 mod numbering;
 mod phone;
