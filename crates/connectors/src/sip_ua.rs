@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod commands;
+mod device;
 mod ending;
 mod inbound;
 mod indialog;
@@ -16,7 +17,7 @@ mod reoffers;
 mod session;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use crosspoint_sip::endpoint::{
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
+use device::Device;
 use ending::{Closing, Settled};
 use leg::{DialogKey, Leg};
 
@@ -135,6 +137,8 @@ pub struct SipUa {
     legs: BTreeMap<LegId, Leg>,
     /// By Call-ID and our tag.
     dialogs: BTreeMap<DialogKey, LegId>,
+    /// The legs of each registered device.
+    devices: BTreeMap<Device, BTreeSet<LegId>>,
     clients: BTreeMap<ClientKey, ClientUse>,
     servers: BTreeMap<ServerKey, ServerUse>,
     /// 2xx of ours that wait for their ACK.
@@ -162,6 +166,7 @@ impl SipUa {
             users: BTreeMap::new(),
             legs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            devices: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
@@ -328,6 +333,9 @@ impl SipUa {
 
     fn settle_registrar(&mut self) {
         while let Some(change) = self.registrar.poll_change() {
+            if let Change::Added(binding) | Change::Refreshed(binding) = &change {
+                self.device_moved(binding);
+            }
             self.outputs.push_back(Output::Binding(Box::new(change)));
         }
     }

@@ -124,12 +124,17 @@ impl Dialog {
             return false;
         }
         self.remote_cseq = Some(number);
-        // Later requests go back the way the newest came: a browser may have reconnected.
-        if self.flow.connection.is_some() {
-            self.flow = flow;
-        }
+        self.follow(flow);
         self.refresh_target(&request.headers, &request.method);
         true
+    }
+
+    /// Later requests go back the way the newest came: a browser may have reconnected, and a NAT
+    /// may have found another port.
+    pub fn follow(&mut self, flow: Flow) {
+        if self.by_flow {
+            self.flow = flow;
+        }
     }
 
     /// A target refresh by the peer's response (RFC 3261 §12.2.1.2).

@@ -175,13 +175,12 @@ impl Registrar {
         }
         for binding in self.bindings_of(user) {
             let left = binding.expires.saturating_duration_since(now).as_secs();
-            let uri = String::from_utf8_lossy(binding.contact.as_bytes()).into_owned();
-            response.headers.push(HeaderName::CONTACT, format!("<{uri}>;expires={left}"));
+            response.headers.push(HeaderName::CONTACT, binding.print(left));
         }
         for path in request.headers.all(&HeaderName::PATH) {
             response.headers.push(HeaderName::PATH, path.clone());
         }
-        let outbound = request.headers.contacts().any(|c| c.params.has("reg-id"));
+        let outbound = request.headers.contacts().any(|c| instance_of(&c).is_some());
         if outbound && request.headers.has_option(&HeaderName::SUPPORTED, "outbound") {
             response.headers.push(HeaderName::REQUIRE, "outbound");
             response.headers.push(HeaderName::FLOW_TIMER, self.config.flow_timer.to_string());
@@ -200,23 +199,27 @@ impl Registrar {
         else {
             return StatusCode::BAD_REQUEST;
         };
-        if request.headers.is_contact_wildcard() {
-            if request.headers.expires() != Some(0) {
-                return StatusCode::BAD_REQUEST;
-            }
-            for id in self.by_user.get(user).cloned().unwrap_or_default() {
-                self.remove(id);
-            }
-            return StatusCode::OK;
+        if request.headers.values(&HeaderName::CONTACT).any(|v| v.as_ref() == b"*") {
+            return self.unregister_all(user, request, call_id, cseq.number);
         }
-        let contacts: Vec<NameAddr> =
-            request.headers.contacts().take(self.config.max_contacts + 1).collect();
+        // One that cannot be read spoils the request (RFC 4475 §3.1.2.13): to leave it out would
+        // tell the phone that it is reachable when it is not.
+        let contacts: Option<Vec<NameAddr>> = request
+            .headers
+            .values(&HeaderName::CONTACT)
+            .take(self.config.max_contacts + 1)
+            .map(|v| NameAddr::parse(&v))
+            .collect();
+        let Some(contacts) = contacts else { return StatusCode::BAD_REQUEST };
         if contacts.len() > self.config.max_contacts {
             return StatusCode::FORBIDDEN;
         }
         let asked: Vec<u32> = contacts.iter().map(|c| self.asked_expires(c, request)).collect();
         if asked.iter().any(|e| *e != 0 && *e < self.config.min_expires) {
             return StatusCode::INTERVAL_TOO_BRIEF;
+        }
+        if lacks_outbound_hop(request) {
+            return StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT;
         }
         let path: Vec<NameAddr> = request
             .headers
@@ -225,7 +228,7 @@ impl Registrar {
             .take(MAX_PATH)
             .collect();
         let user_agent = request.headers.first(&HeaderName::USER_AGENT).cloned();
-        for (contact, seconds) in contacts.into_iter().zip(asked) {
+        let bindings = contacts.into_iter().zip(asked).map(|(contact, seconds)| {
             let seconds = seconds.min(self.config.max_expires);
             let binding = Binding {
                 id: BindingId(0),
@@ -239,30 +242,55 @@ impl Registrar {
                 call_id: call_id.clone(),
                 cseq: cseq.number,
             };
-            let status = self.bind(binding, seconds == 0);
-            if status != StatusCode::OK {
-                return status;
+            (binding, seconds == 0)
+        });
+        let bindings: Vec<(Binding, bool)> = bindings.collect();
+        // RFC 3261 §10.3 step 7: all of them, or none.
+        for (binding, _) in &bindings {
+            if self.existing(binding).is_some_and(|b| b.is_newer_than(call_id, cseq.number)) {
+                return StatusCode::SERVER_INTERNAL_ERROR;
             }
+        }
+        let new = bindings.iter().filter(|(b, gone)| !gone && self.existing(b).is_none()).count();
+        if self.bindings.len() + new > self.config.max_bindings {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        for (binding, gone) in bindings {
+            self.bind(binding, gone);
         }
         StatusCode::OK
     }
 
-    fn bind(&mut self, binding: Binding, remove: bool) -> StatusCode {
+    /// `Contact: *` (RFC 3261 §10.2.2): alone, and with nothing left of its time.
+    fn unregister_all(
+        &mut self,
+        user: &Arc<str>,
+        request: &Request,
+        call_id: &Bytes,
+        cseq: u32,
+    ) -> StatusCode {
+        let is_alone = request.headers.values(&HeaderName::CONTACT).count() == 1;
+        if !is_alone || request.headers.expires() != Some(0) {
+            return StatusCode::BAD_REQUEST;
+        }
+        if self.bindings_of(user).any(|b| b.is_newer_than(call_id, cseq)) {
+            return StatusCode::SERVER_INTERNAL_ERROR;
+        }
+        self.forget_user(user);
+        StatusCode::OK
+    }
+
+    fn existing(&self, binding: &Binding) -> Option<&Binding> {
+        self.bindings_of(&binding.user).find(|b| is_same(b, binding))
+    }
+
+    fn bind(&mut self, binding: Binding, remove: bool) {
         let user = binding.user.clone();
-        let existing = self.bindings_of(&user).find(|b| is_same(b, &binding)).map(|b| {
-            // RFC 3261 §10.3 step 7: an older request of the same registration comes late.
-            let is_late = b.call_id == binding.call_id && binding.cseq <= b.cseq;
-            (b.id, is_late)
-        });
-        match existing {
-            Some((_, true)) => return StatusCode::SERVER_INTERNAL_ERROR,
-            Some((id, false)) if remove => self.remove(id),
-            Some((id, false)) => self.replace(id, binding),
+        match self.existing(&binding).map(|b| b.id) {
+            Some(id) if remove => self.remove(id),
+            Some(id) => self.replace(id, binding),
             None if remove => {}
             None => {
-                if self.bindings.len() >= self.config.max_bindings {
-                    return StatusCode::SERVICE_UNAVAILABLE;
-                }
                 if self.bindings_of(&user).count() >= self.config.max_contacts {
                     // The device that has been away longest gives way to the new one.
                     let oldest = self.bindings_of(&user).min_by_key(|b| b.expires).map(|b| b.id);
@@ -274,7 +302,6 @@ impl Registrar {
                 self.insert(Binding { id, ..binding });
             }
         }
-        StatusCode::OK
     }
 
     fn asked_expires(&self, contact: &NameAddr, request: &Request) -> u32 {
@@ -340,6 +367,25 @@ impl Registrar {
 }
 
 impl Binding {
+    /// The `Contact` of a 200: without an instance a phone could not tell its own from others.
+    fn print(&self, seconds: u64) -> Bytes {
+        let mut out = b"<".to_vec();
+        out.extend_from_slice(self.contact.as_bytes());
+        out.push(b'>');
+        if let Some((instance, reg_id)) = &self.instance {
+            out.extend_from_slice(b";+sip.instance=\"");
+            out.extend(instance.iter().filter(|b| !matches!(b, b'"' | b'\\')));
+            out.extend_from_slice(format!("\";reg-id={reg_id}").as_bytes());
+        }
+        out.extend_from_slice(format!(";expires={seconds}").as_bytes());
+        Bytes::from(out)
+    }
+
+    /// RFC 3261 §10.3 step 7: an older request of the same registration comes late.
+    fn is_newer_than(&self, call_id: &Bytes, cseq: u32) -> bool {
+        self.call_id == *call_id && cseq <= self.cseq
+    }
+
     /// Where a request to this binding is sent: over its flow when the contact's own address
     /// leads nowhere (a connection, an invented host, or a NAT in between).
     #[must_use]
@@ -348,6 +394,19 @@ impl Binding {
             || self.contact.is_invalid_host()
             || self.contact.host_ip() != Some(self.flow.remote.ip())
     }
+}
+
+/// RFC 5626 §6: what came by a proxy needs one next to the phone that keeps the flow.
+fn lacks_outbound_hop(request: &Request) -> bool {
+    let headers = &request.headers;
+    let wants_outbound = headers.contacts().any(|c| instance_of(&c).is_some())
+        && headers.has_option(&HeaderName::SUPPORTED, "outbound");
+    let is_direct = headers.values(&HeaderName::VIA).take(2).count() == 1;
+    let keeps_flow = || {
+        let first = headers.values(&HeaderName::PATH).last();
+        first.and_then(|p| NameAddr::parse(&p)).is_some_and(|p| p.uri.param("ob").is_some())
+    };
+    wants_outbound && !is_direct && !keeps_flow()
 }
 
 /// RFC 5626 §6: the same instance and reg-id replace each other; else equal contacts do.

@@ -10,6 +10,7 @@ use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
 use super::body::{DTMF_RELAY, SDP, SDP_FRAGMENT, dtmf_relay};
+use super::device::Device;
 use super::leg::{Calling, Leg, Offer, Phase};
 use super::status::{reason_for, status_for};
 use super::{ALLOW, ClientUse, SUPPORTED, SipUa, Timer};
@@ -113,6 +114,11 @@ impl SipUa {
         leg.local_sdp = Some(sdp);
         self.dialogs.insert(dialog_key, id);
         self.legs.insert(id, leg);
+        let device = match &offer.reach {
+            Reach::Binding(binding) => self.registrar.binding(*binding).map(Device::of),
+            Reach::Trunk { .. } => None,
+        };
+        self.join_device(id, device);
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
     }
 

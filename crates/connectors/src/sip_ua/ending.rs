@@ -127,6 +127,7 @@ impl SipUa {
         self.refuse_reoffer(now, id, StatusCode::REQUEST_TERMINATED);
         let leg = self.legs.remove(&id)?;
         self.dialogs.remove(&leg.key);
+        self.leave_device(id, leg.device.as_ref());
         if let Some((invite, _)) = leg.awaiting_ack {
             self.unacknowledged.remove(&invite);
         }

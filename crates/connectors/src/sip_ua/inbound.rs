@@ -159,6 +159,8 @@ impl SipUa {
         leg.dialog = Some(dialog);
         let trickle = leg.peer.trickles;
         self.legs.insert(id, leg);
+        let device = user.as_ref().and_then(|user| self.device_at(user, &flow));
+        self.join_device(id, device);
         self.servers.insert(key, ServerUse::Invite(id));
         let offer = incoming_offer(request, &flow, to, described, user, trunk, trickle);
         self.tell(id, LegEvent::Offer(Box::new(offer)));

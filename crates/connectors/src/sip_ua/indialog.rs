@@ -99,10 +99,8 @@ impl SipUa {
             self.close(now, id);
             return;
         };
-        if let Some(dialog) = &mut leg.dialog
-            && dialog.flow.connection.is_some()
-        {
-            dialog.flow = flow;
+        if let Some(dialog) = &mut leg.dialog {
+            dialog.follow(flow);
         }
         // A repeat, or the late ACK of an earlier INVITE, means nothing new.
         let number = request.headers.cseq().map(|cseq| cseq.number);

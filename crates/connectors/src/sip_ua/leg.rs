@@ -11,6 +11,8 @@ use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{Request, Response};
 
+use super::device::Device;
+
 /// Call-ID and our tag.
 pub(super) type DialogKey = (Bytes, Bytes);
 
@@ -27,6 +29,7 @@ pub(super) struct Leg {
     pub(super) awaiting_ack: Option<(ServerKey, u32)>,
     pub(super) dialog: Option<Dialog>,
     pub(super) user: Option<Arc<str>>,
+    pub(super) device: Option<Device>,
     pub(super) trunk: Option<usize>,
     /// The peer's offer that was answered in a provisional, for the 200 to repeat.
     pub(super) early_answer: Option<String>,
@@ -164,6 +167,7 @@ impl Leg {
             awaiting_ack: None,
             dialog: None,
             user: None,
+            device: None,
             trunk: None,
             early_answer: None,
             offer: Offer::None,
@@ -195,6 +199,17 @@ impl Leg {
                 calling.media.as_ref().is_some_and(|m| m.reliable && m.tag == *tag)
             }
             Phase::Confirmed => true,
+        }
+    }
+
+    /// What is sent from now on takes this flow.
+    pub(super) fn follow(&mut self, flow: Flow) {
+        self.flow = flow;
+        if let Phase::Calling(calling) = &mut self.phase {
+            calling.early.values_mut().for_each(|early| early.dialog.follow(flow));
+        }
+        if let Some(dialog) = &mut self.dialog {
+            dialog.follow(flow);
         }
     }
 

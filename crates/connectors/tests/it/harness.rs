@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Gcid, LegId, Private, Rng, Transport};
+use crosspoint_base::{ConnectionId, Flow, Gcid, LegId, Private, Rng, Transport};
 use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_connectors::sip_ua::{Output, SipUa, SipUaConfig, TrunkConfig};
 use crosspoint_sdp::Session;
@@ -52,6 +52,21 @@ pub(crate) fn trunk() -> Flow {
         connection: None,
         local: address("192.0.2.1:5060"),
         remote: address("192.0.2.9:5060"),
+    }
+}
+
+/// The way to a phone somewhere else.
+pub(crate) fn phone(at: &str) -> Flow {
+    Flow { remote: address(at), ..trunk() }
+}
+
+/// A browser's WebSocket.
+pub(crate) fn browser(connection: u64) -> Flow {
+    Flow {
+        transport: Transport::Wss,
+        connection: Some(ConnectionId(connection)),
+        local: address("192.0.2.1:8443"),
+        remote: address("198.51.100.7:41000"),
     }
 }
 
@@ -216,6 +231,11 @@ impl Desk {
             Ok(message) => self.ua.handle_message(self.now, *flow, message),
             Err(error) => self.ua.handle_malformed(*flow, error.answer.as_deref()),
         }
+        self.drain();
+    }
+
+    pub(crate) fn close(&mut self, connection: u64) {
+        self.ua.handle_connection_closed(self.now, ConnectionId(connection));
         self.drain();
     }
 

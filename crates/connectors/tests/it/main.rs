@@ -3,10 +3,13 @@
 
 mod answering;
 mod cancel;
+mod flows;
 mod forking;
 mod glare;
 mod harness;
 mod late_offer;
+mod phones;
+mod registration;
 mod reliable;
 mod session_timer;
 mod update;
