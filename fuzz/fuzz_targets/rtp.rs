@@ -26,12 +26,13 @@ fuzz_target!(|bytes: &[u8]| {
         let Some(payload) = header.payload(packet) else { continue };
         let _ = EventPayload::parse(payload);
         let _ = events.push(header.timestamp, payload, 8000);
+        let _ = events.sound(header.timestamp.wrapping_add(u32::from(packet[1])));
         jitter.push(now, header.ssrc, header.seq, header.timestamp, payload);
         now += Duration::from_millis(u64::from(packet[0]));
         jitter.pull(&mut frame);
         assert_eq!(frame.len(), jitter.frame());
     }
-    let _ = events.finish(8000);
+    let _ = events.finish();
 });
 
 /// What is protected comes back; what is changed does not; bare bytes are no packet.

@@ -33,37 +33,66 @@ impl EventPayload {
     }
 }
 
+/// A digit that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeardDigit {
+    pub key: char,
+    pub duration: Duration,
+    /// Of the events it came in.
+    pub clock: u32,
+}
+
 /// Hears each digit once, though its packets are many and the last may be lost.
 #[derive(Debug, Default)]
 pub struct EventDetector {
-    current: Option<(u32, EventPayload)>,
+    current: Option<Running>,
     /// Timestamp of the event that was told last.
     told: Option<u32>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    timestamp: u32,
+    payload: EventPayload,
+    clock: u32,
+}
+
 impl EventDetector {
-    /// Takes one event packet; gives the digits that are over, with their lengths.
-    pub fn push(&mut self, timestamp: u32, payload: &[u8], clock: u32) -> Option<(char, Duration)> {
-        let event = EventPayload::parse(payload)?;
+    /// Takes one event packet; gives the digit that is over with it.
+    pub fn push(&mut self, timestamp: u32, payload: &[u8], clock: u32) -> Option<HeardDigit> {
+        let payload = EventPayload::parse(payload)?;
         let before = match self.current {
             // The end of the one before was lost.
-            Some((old, _)) if old != timestamp => self.finish(clock),
+            Some(running) if running.timestamp != timestamp => self.finish(),
             _ => None,
         };
         if self.told == Some(timestamp) {
             return before;
         }
-        self.current = Some((timestamp, event));
-        if event.end { before.or_else(|| self.finish(clock)) } else { before }
+        self.current = Some(Running { timestamp, payload, clock });
+        if payload.end { before.or_else(|| self.finish()) } else { before }
     }
 
-    /// Sound goes on, so an event whose end was lost is over.
-    pub fn finish(&mut self, clock: u32) -> Option<(char, Duration)> {
-        let (timestamp, event) = self.current.take()?;
+    /// Takes note of sound of this time: an event is over when sound goes on without it.
+    ///
+    /// Interop: baresip sends sound between the packets of an event (seen with 1.0.0), so sound
+    /// alone ends none; its end is lost only when no packet came for [`PATIENCE`].
+    pub fn sound(&mut self, timestamp: u32) -> Option<HeardDigit> {
+        let Running { timestamp: start, payload, clock } = self.current?;
+        let patience = u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX);
+        let end = u32::from(payload.duration).saturating_add(patience.saturating_mul(clock / 1000));
+        // A clock that is not the event's, or a new count, is nothing to wait by.
+        let distance = timestamp.wrapping_sub(start).cast_signed().unsigned_abs();
+        if distance > end { self.finish() } else { None }
+    }
+
+    /// Nothing comes any more, so the event that runs is over.
+    pub fn finish(&mut self) -> Option<HeardDigit> {
+        let Running { timestamp, payload, clock } = self.current.take()?;
         self.told = Some(timestamp);
-        let key = KEYS.get(usize::from(event.event))?;
-        let micros = u64::from(event.duration) * 1_000_000 / u64::from(clock.max(1));
-        Some((char::from(*key), Duration::from_micros(micros)))
+        let key = char::from(*KEYS.get(usize::from(payload.event))?);
+        let micros = u64::from(payload.duration) * 1_000_000 / u64::from(clock.max(1));
+        Some(HeardDigit { key, duration: Duration::from_micros(micros), clock })
     }
 
     #[must_use]
@@ -71,6 +100,9 @@ impl EventDetector {
         self.current.is_some()
     }
 }
+
+/// How long sound may go on before an event without news counts as over.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Makes the packets of one digit, one every 20 ms, the last three times.
 #[derive(Debug)]
@@ -135,9 +167,10 @@ mod tests {
                 }
                 count += 1;
             }
-            heard.extend(detector.finish(8000));
+            heard.extend(detector.finish());
             assert_eq!(count, 10);
-            assert_eq!(heard, [('#', Duration::from_millis(160))]);
+            let duration = Duration::from_millis(160);
+            assert_eq!(heard, [HeardDigit { key: '#', duration, clock: 8000 }]);
         }
     }
 
@@ -146,8 +179,37 @@ mod tests {
         let mut detector = EventDetector::default();
         let payload = EventPayload { event: 1, end: false, duration: 160 }.encode();
         assert_eq!(detector.push(1, &payload, 8000), None);
-        assert_eq!(detector.push(2, &payload, 8000).map(|d| d.0), Some('1'));
-        assert_eq!(detector.finish(8000).map(|d| d.0), Some('1'));
+        assert_eq!(detector.push(2, &payload, 8000).map(|d| d.key), Some('1'));
+        assert_eq!(detector.finish().map(|d| d.key), Some('1'));
         assert_eq!(detector.push(3, &[1, 2], 8000), None);
+    }
+
+    #[test]
+    fn sound_between_the_packets_of_a_digit_does_not_end_it() {
+        let mut sender = EventSender::new('5', Duration::from_millis(180), 8000).unwrap();
+        let mut detector = EventDetector::default();
+        let mut heard = vec![];
+        let start = u32::MAX - 300;
+        let mut time = start;
+        while let Some((payload, _)) = sender.next_payload() {
+            heard.extend(detector.push(start, &payload, 8000));
+            heard.extend(detector.sound(time));
+            time = time.wrapping_add(160);
+        }
+        let duration = Duration::from_millis(180);
+        assert_eq!(heard, [HeardDigit { key: '5', duration, clock: 8000 }]);
+    }
+
+    #[test]
+    fn sound_that_goes_on_alone_ends_a_digit() {
+        let payload = EventPayload { event: 5, end: false, duration: 320 }.encode();
+        let mut detector = EventDetector::default();
+        assert_eq!(detector.push(1000, &payload, 8000), None);
+        assert_eq!(detector.sound(1000 + 320 + 800), None);
+        assert_eq!(detector.sound(1000 + 320 + 960).map(|d| d.key), Some('5'));
+        assert_eq!(detector.sound(1000 + 320 + 1120), None);
+        // A sender that begins to count anew.
+        assert_eq!(detector.push(5000, &payload, 8000), None);
+        assert_eq!(detector.sound(7).map(|d| d.key), Some('5'));
     }
 }

@@ -287,12 +287,10 @@ impl Shard {
         len: usize,
     ) -> Option<Forward> {
         let leg = self.legs.get_mut(&from)?;
-        // A browser goes on with sound under its events; a phone may not mark the end of one.
-        let clock = event_clock(leg);
-        let finished = leg.detector.finish(clock);
+        let finished = leg.detector.sound(header.timestamp);
         let peer = leg.peer;
-        if let Some((digit, duration)) = finished {
-            self.digit_over(now, from, clock, digit, duration);
+        if let Some(digit) = finished {
+            self.digit_over(now, from, digit);
         }
         let to = self.legs.get_mut(&peer?)?;
         if !to.may_send() || to.sender.is_some() {
@@ -378,11 +376,6 @@ impl Shard {
         }
         self.outputs.push_back(Output::Transmit { socket, destination, bytes });
     }
-}
-
-pub(super) fn event_clock(leg: &Leg) -> u32 {
-    let events = leg.stream.as_ref().map(|s| &s.events);
-    events.and_then(|e| e.receive.first()).map_or(8000, |(_, clock)| *clock)
 }
 
 fn kind_of(leg: &Leg, pt: u8) -> Kind {

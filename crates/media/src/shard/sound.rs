@@ -8,7 +8,7 @@ use super::leg::Leg;
 use super::{Forward, Shard, Timer};
 use crate::codec::{Codec, Encoder};
 use crate::control::{Event, Playback};
-use crate::dtmf::EventSender;
+use crate::dtmf::{EventSender, HeardDigit};
 use crate::jitter::JitterBuffer;
 use crate::playback::Source;
 use crate::rtp::Header;
@@ -248,8 +248,8 @@ impl Shard {
         let finished = leg.detector.push(header.timestamp, payload, clock);
         let peer = leg.peer;
         let pass = self.passed_event_pt(from, clock);
-        if let Some((digit, duration)) = finished {
-            self.digit_over(now, from, clock, digit, duration);
+        if let Some(digit) = finished {
+            self.digit_over(now, from, digit);
         }
         self.forward(now, from, peer?, pass?, header, buffer, len)
     }
@@ -266,14 +266,8 @@ impl Shard {
     }
 
     /// A digit is over: tell it, and send it on unless its packets passed by themselves.
-    pub(super) fn digit_over(
-        &mut self,
-        now: Instant,
-        from: LegId,
-        clock: u32,
-        digit: char,
-        duration: Duration,
-    ) {
+    pub(super) fn digit_over(&mut self, now: Instant, from: LegId, digit: HeardDigit) {
+        let HeardDigit { key: digit, duration, clock } = digit;
         if self.passed_event_pt(from, clock).is_some() {
             self.event(Event::Dtmf { leg: from, digit, duration, relayed: true });
             return;
