@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng, TimerTable};
+use is::stun::TransId;
 
 use crate::control::{Command, Event, Refusal};
 use leg::Leg;
@@ -137,6 +138,8 @@ pub struct Shard {
     legs: BTreeMap<LegId, Leg>,
     by_ufrag: BTreeMap<String, LegId>,
     by_browser: BTreeMap<SocketAddr, LegId>,
+    /// Checks of ours, while they may be answered.
+    by_check: BTreeMap<TransId, LegId>,
     by_socket: BTreeMap<SocketId, LegId>,
     timers: TimerTable<(LegId, Timer)>,
     outputs: VecDeque<Output>,
@@ -159,6 +162,7 @@ impl Shard {
             legs: BTreeMap::new(),
             by_ufrag: BTreeMap::new(),
             by_browser: BTreeMap::new(),
+            by_check: BTreeMap::new(),
             by_socket: BTreeMap::new(),
             timers: TimerTable::new(),
             outputs: VecDeque::new(),
@@ -182,7 +186,8 @@ impl Shard {
     /// what the bounds of each leg allow.
     #[must_use]
     pub fn held(&self) -> usize {
-        let tables = self.by_ufrag.len() + self.by_browser.len() + self.by_socket.len();
+        let names = self.by_ufrag.len() + self.by_browser.len() + self.by_check.len();
+        let tables = names + self.by_socket.len();
         let legs: usize = self.legs.values().map(Leg::held).sum();
         tables + legs + self.timers.len() + self.outputs.len()
     }
@@ -193,6 +198,7 @@ impl Shard {
         self.legs.is_empty()
             && self.by_ufrag.is_empty()
             && self.by_browser.is_empty()
+            && self.by_check.is_empty()
             && self.by_socket.is_empty()
             && self.timers.is_empty()
     }
@@ -319,6 +325,9 @@ impl Shard {
         };
         self.by_ufrag.retain(|_, l| *l != id);
         self.by_browser.retain(|_, l| *l != id);
+        for check in leg.browser.iter().flat_map(|browser| browser.paths.all_asked()) {
+            self.by_check.remove(check);
+        }
         if let Some(socket) = leg.socket {
             self.by_socket.remove(&socket);
             self.outputs.push_back(Output::Unbind { socket });

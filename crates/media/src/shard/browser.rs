@@ -186,7 +186,9 @@ impl Shard {
         let of_source = self.by_browser.get(&source).copied();
         let by_name = message.split_username().map(|(local, _)| local);
         let by_name = by_name.and_then(|local| self.by_ufrag.get(local).copied());
-        let Some(id) = by_name.or(of_source) else { return false };
+        // An answer names nobody: it belongs to who asked.
+        let by_check = self.by_check.get(&message.trans_id()).copied();
+        let Some(id) = by_name.or(by_check) else { return false };
         let Some(destination) = local_for(&self.config.browser_addresses, source) else {
             return false;
         };
@@ -238,6 +240,14 @@ impl Shard {
             }
         }
         while let Some(transmit) = browser.agent.poll_transmit() {
+            if let Ok(message) = StunMessage::parse(&transmit.contents)
+                && message.is_binding_request()
+            {
+                self.by_check.insert(message.trans_id(), id);
+                if let Some(forgotten) = browser.paths.asked(message.trans_id()) {
+                    self.by_check.remove(&forgotten);
+                }
+            }
             self.outputs.push_back(Output::Transmit {
                 socket: SocketId::BROWSER,
                 destination: transmit.destination,

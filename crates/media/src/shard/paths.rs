@@ -12,6 +12,8 @@ pub(super) struct Paths {
     validated: Vec<Path>,
     /// The last checks that were believed, and their sources.
     checks: VecDeque<(TransId, SocketAddr)>,
+    /// Our own last checks.
+    asked: VecDeque<TransId>,
     /// Where to send.
     nominated: Option<SocketAddr>,
     last_check: Option<Instant>,
@@ -89,6 +91,16 @@ impl Paths {
         self.validated.len() + self.checks.len()
     }
 
+    /// Takes note of a check of ours; gives one that is forgotten for it.
+    pub(super) fn asked(&mut self, id: TransId) -> Option<TransId> {
+        self.asked.push_back(id);
+        if self.asked.len() > MAX_ASKED { self.asked.pop_front() } else { None }
+    }
+
+    pub(super) fn all_asked(&self) -> impl Iterator<Item = &TransId> {
+        self.asked.iter()
+    }
+
     /// Whether this check was believed before, from another source. The signature does not cover
     /// the source: who saw a check may send it from elsewhere.
     pub(super) fn is_repeated(&self, source: SocketAddr, check: Check) -> bool {
@@ -159,6 +171,8 @@ impl Paths {
 
 /// Addresses that one browser may speak from at once: interfaces and their changes.
 const MAX_VALIDATED: usize = 8;
+/// Checks of ours that may still be answered.
+const MAX_ASKED: usize = 128;
 /// Some minutes of checks.
 const MAX_CHECKS: usize = 64;
 /// A connection whose last check is not older than this is alive.

@@ -1,7 +1,9 @@
 //! What strangers send to the browser socket: nothing of it is answered, believed or kept, and
 //! the call goes on. Each kind has its counter.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
@@ -174,6 +176,30 @@ fn a_check_that_was_seen_before_moves_nothing() {
         assert_refused(&mut world, attacker(), &seen, |c| c.stun_refused);
         assert_call_goes_on(&mut world);
     }
+}
+
+/// Who sees an answer can be quicker with a copy than the one who gave it.
+#[test]
+fn an_answer_from_where_nobody_was_asked_is_not_believed() {
+    let mut world = World::with_peers(Setup { ice_lite: false, ..Setup::default() }, Codec::Pcmu);
+    let copies = Rc::new(Cell::new(0));
+    let count = copies.clone();
+    world.set_wire(move |datagram| {
+        let is_answer = is_stun(&datagram.bytes) && datagram.bytes[..2] == [1, 1];
+        if !is_answer {
+            return vec![datagram];
+        }
+        count.set(count.get() + 1);
+        vec![Datagram { from: attacker(), ..datagram.clone() }, datagram]
+    });
+    world.browser_calls(|offer| offer);
+    world.talk(Codec::Pcmu);
+    world.run(Duration::from_secs(10));
+    assert!(copies.get() >= 3);
+    assert_eq!(world.counters().stun_refused, copies.get());
+    let hello = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_refused(&mut world, attacker(), &[hello.to_vec()], |c| c.dtls_before_ice);
+    assert_call_goes_on(&mut world);
 }
 
 #[test]

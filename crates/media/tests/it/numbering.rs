@@ -88,7 +88,7 @@ fn packets_that_come_late_or_twice_pass_at_most_once() {
     world.phone().is_silent = true;
     world.run(Duration::from_secs(1));
     for _ in 0..20 {
-        let mut words: Vec<Vec<u8>> = (0..10).map(|_| world.phone().word()).collect();
+        let mut words: Vec<Vec<u8>> = (0..10).map(|_| world.phone().speak()).collect();
         words.swap(3, 5);
         words.swap(0, 1);
         words.extend_from_within(2..8);

@@ -35,6 +35,8 @@ pub(crate) struct Phone {
     pub(crate) keys: Option<Keys>,
     pub(crate) seq: u16,
     pub(crate) timestamp: u32,
+    /// How long its twenty milliseconds are.
+    pub(crate) word: Duration,
     next_word: Option<Instant>,
     next_report: Option<Instant>,
     sent: Vec<Datagram>,
@@ -115,6 +117,7 @@ impl Phone {
             keys: None,
             seq: 100,
             timestamp: 50_000,
+            word: WORD,
             next_word: None,
             next_report: None,
             sent: vec![],
@@ -180,8 +183,9 @@ impl Phone {
         let due = *self.next_word.get_or_insert(now);
         if now >= due {
             // After a silence it goes on, it does not catch up.
-            self.next_word = Some((due + WORD).max(now));
-            let bytes = self.word();
+            let next = due + self.word;
+            self.next_word = Some(if next + WORD < now { now + WORD } else { next });
+            let bytes = self.speak();
             self.sent.push(Datagram { from: self.address, to: gateway, bytes });
         }
         let due = *self.next_report.get_or_insert(now + Duration::from_secs(2));
@@ -194,7 +198,7 @@ impl Phone {
     }
 
     /// The next packet of what it says.
-    pub(crate) fn word(&mut self) -> Vec<u8> {
+    pub(crate) fn speak(&mut self) -> Vec<u8> {
         let voice = self.voice.as_mut().expect("a voice");
         let payload = voice.next();
         self.seq = self.seq.wrapping_add(1);

@@ -1,0 +1,148 @@
+//! Sound over a network that loses, delays and turns around, between clocks that differ.
+
+use std::time::Duration;
+
+use crosspoint_base::Rng;
+use crosspoint_media::codec::Codec;
+use crosspoint_media::control::{Event, LegStats};
+
+use crate::sound::{assert_continuous, share_of};
+use crate::story::{BROWSER_TONE, PHONE_TONE};
+use crate::world::{BROWSER, Datagram, PHONE, Setup, World};
+
+fn call(codec: Codec) -> World {
+    let mut world = World::with_peers(Setup::default(), codec);
+    world.browser_calls(|offer| offer);
+    world.talk(codec);
+    world
+}
+
+fn is_sound(datagram: &Datagram) -> bool {
+    datagram.bytes[0] >= 128 && !(192..224).contains(&datagram.bytes[1])
+}
+
+fn stats(world: &mut World, wanted: crosspoint_base::LegId) -> LegStats {
+    world.close();
+    let closed = world.events.iter().find_map(|(_, event)| match event {
+        Event::Closed { leg, stats } if *leg == wanted => Some(*stats),
+        _ => None,
+    });
+    closed.expect("a leg that was closed")
+}
+
+/// One packet in twenty is lost on its way to us, each way.
+fn lossy() -> impl FnMut(Datagram) -> Vec<Datagram> {
+    let mut rng = Rng::from_u64(8);
+    move |datagram| {
+        let is_lost = is_sound(&datagram) && rng.below(20) == 0;
+        if is_lost { vec![] } else { vec![datagram] }
+    }
+}
+
+/// Every fourth packet changes places with the next.
+fn turning() -> impl FnMut(Datagram) -> Vec<Datagram> {
+    let mut held: Vec<Datagram> = vec![];
+    let mut count = 0;
+    move |datagram| {
+        if !is_sound(&datagram) {
+            return vec![datagram];
+        }
+        count += 1;
+        let same = held.iter().position(|d| d.from == datagram.from);
+        match same {
+            Some(index) => vec![datagram, held.swap_remove(index)],
+            None if count % 4 == 0 => {
+                held.push(datagram);
+                vec![]
+            }
+            None => vec![datagram],
+        }
+    }
+}
+
+#[test]
+fn lost_packets_are_made_up_for_where_sound_is_translated() {
+    let mut world = call(Codec::Opus);
+    world.set_wire(lossy());
+    world.run(Duration::from_secs(20));
+    for (heard, codec, tone) in [
+        (world.browser().heard.clone(), Codec::Opus, PHONE_TONE),
+        (world.phone().heard.clone(), Codec::Pcmu, BROWSER_TONE),
+    ] {
+        assert_continuous(&heard[20..], codec.clock_rate() / 50);
+        let share = share_of(&heard, codec, tone);
+        assert!(share > 0.6, "{share:.2} of the sound is at {tone} Hz");
+    }
+}
+
+#[test]
+fn lost_packets_are_told_of_where_sound_passes_through() {
+    let mut world = call(Codec::Pcmu);
+    world.run(Duration::from_secs(1));
+    world.set_wire(lossy());
+    world.run(Duration::from_secs(60));
+    world.assert_own_words();
+    world.phone().reports.clear();
+    world.run(Duration::from_secs(10));
+    let reports = std::mem::take(&mut world.phone().reports);
+    let block = reports.last().and_then(|r| r.blocks.first()).copied().expect("a report");
+    // A twentieth of 3500 packets, and of 256.
+    assert!((120..=240).contains(&block.total_lost), "{block:?}");
+    assert!((3..=26).contains(&block.fraction_lost), "{block:?}");
+    let lost = stats(&mut world, PHONE).packets_lost;
+    assert!((120..=240).contains(&lost), "{lost}");
+}
+
+#[test]
+fn packets_out_of_order_are_put_in_order_where_sound_is_translated() {
+    let mut world = call(Codec::Opus);
+    world.set_wire(turning());
+    world.run(Duration::from_secs(20));
+    for (heard, codec, tone) in [
+        (world.browser().heard.clone(), Codec::Opus, PHONE_TONE),
+        (world.phone().heard.clone(), Codec::Pcmu, BROWSER_TONE),
+    ] {
+        let share = share_of(&heard, codec, tone);
+        assert!(share > 0.7, "{share:.2} of the sound is at {tone} Hz");
+    }
+    assert_eq!(stats(&mut world, BROWSER).packets_lost, 0);
+}
+
+/// A phone whose crystal is wrong by a thousandth is still heard after ten minutes, and no
+/// later than at the beginning.
+#[test]
+fn clocks_that_differ_neither_starve_nor_flood() {
+    for word in [19_980, 20_020] {
+        let mut world = call(Codec::Opus);
+        world.phone().word = Duration::from_micros(word);
+        world.run(Duration::from_secs(600));
+        let heard = world.browser().heard.clone();
+        assert_continuous(&heard[20..], 960);
+        let last = &heard[heard.len() - 200..];
+        let share = share_of(last, Codec::Opus, PHONE_TONE);
+        assert!(share > 0.6, "{word}: {share:.2} of the sound is the phone's");
+        // Silence comes through as fast as sound did: nothing has piled up.
+        world.phone().is_silent = true;
+        world.run(Duration::from_millis(400));
+        let heard = world.browser().heard.len();
+        world.run(Duration::from_secs(1));
+        let silence = &world.browser().heard[heard..];
+        assert!(silence.len() >= 40 && share_of(silence, Codec::Opus, PHONE_TONE) < 0.2);
+    }
+}
+
+/// Half an hour: every number has been used, and every counter behind it has turned over.
+#[test]
+fn numbers_turn_over_in_a_long_call() {
+    let mut world = call(Codec::Pcmu);
+    world.run(Duration::from_secs(25 * 60));
+    let heard = world.browser().heard.clone();
+    assert!(heard.len() > 74_000);
+    assert!(heard.windows(2).any(|w| w[1].seq < w[0].seq), "the numbers have turned over");
+    assert_continuous(&heard, 160);
+    let heard = world.phone().heard.clone();
+    assert!(heard.windows(2).any(|w| w[1].seq < w[0].seq));
+    assert_continuous(&heard, 160);
+    assert!(heard.len() > 74_000);
+    world.assert_undisturbed();
+}
