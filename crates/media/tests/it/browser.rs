@@ -147,6 +147,12 @@ impl Browser {
         self.voice = None;
     }
 
+    /// Leaves numbers out, as loss does.
+    pub(crate) fn skip(&mut self, numbers: u16) {
+        self.seq += u64::from(numbers);
+        self.timestamp = self.timestamp.wrapping_add(u32::from(numbers) * 160);
+    }
+
     pub(crate) fn tick(&mut self, now: Instant) {
         self.handle(Input::Timeout(now));
         let Some(voice) = &mut self.voice else { return };

@@ -108,14 +108,14 @@ fn packets_out_of_order_are_put_in_order_where_sound_is_translated() {
     assert_eq!(stats(&mut world, BROWSER).packets_lost, 0);
 }
 
-/// A phone whose crystal is wrong by a thousandth is still heard after ten minutes, and no
+/// A phone whose crystal is wrong by a thousandth is still heard after some minutes, and no
 /// later than at the beginning.
 #[test]
 fn clocks_that_differ_neither_starve_nor_flood() {
     for word in [19_980, 20_020] {
         let mut world = call(Codec::Opus);
         world.phone().word = Duration::from_micros(word);
-        world.run(Duration::from_secs(600));
+        world.run(Duration::from_secs(240));
         let heard = world.browser().heard.clone();
         assert_continuous(&heard[20..], 960);
         let last = &heard[heard.len() - 200..];
@@ -131,18 +131,23 @@ fn clocks_that_differ_neither_starve_nor_flood() {
     }
 }
 
-/// Half an hour: every number has been used, and every counter behind it has turned over.
+/// Hours of numbers in two minutes, by gaps as great as pass for loss.
 #[test]
-fn numbers_turn_over_in_a_long_call() {
+fn numbers_turn_over_again_and_again() {
     let mut world = call(Codec::Pcmu);
-    world.run(Duration::from_secs(25 * 60));
-    let heard = world.browser().heard.clone();
-    assert!(heard.len() > 74_000);
-    assert!(heard.windows(2).any(|w| w[1].seq < w[0].seq), "the numbers have turned over");
-    assert_continuous(&heard, 160);
-    let heard = world.phone().heard.clone();
-    assert!(heard.windows(2).any(|w| w[1].seq < w[0].seq));
-    assert_continuous(&heard, 160);
-    assert!(heard.len() > 74_000);
-    world.assert_undisturbed();
+    for _ in 0..100 {
+        world.phone().skip(2900);
+        world.browser().skip(2900);
+        let (browser, phone) = (world.browser().heard.len(), world.phone().heard.len());
+        world.run(Duration::from_secs(1));
+        assert!(world.browser().heard.len() >= browser + 49);
+        assert!(world.phone().heard.len() >= phone + 49);
+    }
+    for heard in [world.browser().heard.clone(), world.phone().heard.clone()] {
+        let turns = heard.windows(2).filter(|w| w[1].seq < w[0].seq).count();
+        assert!(turns >= 4, "{turns}");
+    }
+    world.assert_own_words();
+    let counters = world.counters();
+    assert_eq!((counters.dropped_bad_tag, counters.dropped_out_of_order), (0, 0));
 }
