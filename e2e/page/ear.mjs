@@ -36,6 +36,40 @@ export function heard() {
   return { frequency: (best * context.sampleRate) / analyser.fftSize, level };
 }
 
+/**
+ * Notes every digit that arrives as RTP events (RFC 4733) as `rtp-digit`, with its key and length. Frames
+ * are read where a page could decrypt them itself, and go on unchanged.
+ */
+export function watchDigits() {
+  let last = null;
+  const read = (frame, controller) => {
+    controller.enqueue(frame);
+    const { mimeType, rtpTimestamp } = frame.getMetadata();
+    const [event, flags, high, low] = new Uint8Array(frame.data);
+    const isEnd = (flags & 0x80) !== 0;
+    if (!/telephone-event/i.test(mimeType) || !isEnd || rtpTimestamp === last) return;
+    last = rtpTimestamp;
+    note("rtp-digit", { key: "0123456789*#ABCD"[event], ticks: (high << 8) | low });
+  };
+  // The standard's RTCRtpScriptTransform sees no frames of a receiver in Chromium 156.
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(options) {
+      super({ ...options, encodedInsertableStreams: true });
+      this.addEventListener("track", ({ receiver }) => {
+        const { readable, writable } = receiver.createEncodedStreams();
+        readable.pipeThrough(new TransformStream({ transform: read })).pipeTo(writable);
+      });
+    }
+
+    addTrack(...args) {
+      const sender = super.addTrack(...args);
+      const { readable, writable } = sender.createEncodedStreams();
+      readable.pipeTo(writable);
+      return sender;
+    }
+  };
+}
+
 /** Only these codecs are offered and answered, as a browser without the others would. */
 export function restrictCodecs(names) {
   const capabilities = RTCRtpSender.getCapabilities("audio").codecs;

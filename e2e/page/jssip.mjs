@@ -1,6 +1,6 @@
 // A test client on JsSIP.
 import * as JsSIP from "jssip";
-import { events, heard, inboundCodec, listen, note, restrictCodecs, take } from "./ear.mjs";
+import { events, heard, inboundCodec, listen, note, restrictCodecs, take, watchDigits } from "./ear.mjs";
 
 const OPTIONS = { mediaConstraints: { audio: true, video: false }, pcConfig: { iceServers: [] } };
 let agent;
@@ -37,8 +37,9 @@ window.client = {
   take,
   heard,
   state: () => ({ registered: agent?.isRegistered() ?? false, up: call?.isEstablished() ?? false }),
-  start({ url, user, password, domain, codecs }) {
+  start({ url, user, password, domain, codecs, digits }) {
     if (codecs) restrictCodecs(codecs);
+    if (digits) watchDigits();
     agent = new JsSIP.UA({
       sockets: [new JsSIP.WebSocketInterface(url)],
       uri: `sip:${user}@${domain}`,

@@ -1,6 +1,6 @@
 // A test client on SIP.js.
 import { Inviter, Registerer, RegistererState, SessionState, UserAgent, Web } from "sip.js";
-import { events, heard, inboundCodec, listen, note, restrictCodecs, take } from "./ear.mjs";
+import { events, heard, inboundCodec, listen, note, restrictCodecs, take, watchDigits } from "./ear.mjs";
 
 let agent;
 let registerer;
@@ -34,8 +34,9 @@ window.client = {
   take,
   heard,
   state: () => ({ registered: registerer?.state === RegistererState.Registered, up: call?.state === SessionState.Established }),
-  async start({ url, user, password, domain, codecs }) {
+  async start({ url, user, password, domain, codecs, digits }) {
     if (codecs) restrictCodecs(codecs);
+    if (digits) watchDigits();
     agent = new UserAgent({
       uri: UserAgent.makeURI(`sip:${user}@${domain}`),
       authorizationUsername: user,

@@ -75,15 +75,6 @@ test("all devices ring, the first answer wins, the others learn it", async () =>
   await desk.event("ended");
 });
 
-test("digits by INFO reach the other side", async () => {
-  const alice = await it.browser("jssip", "alice");
-  const bob = await it.browser("jssip", "bob");
-  await talk(alice, bob, "bob");
-  await alice.do("digit", "5");
-  await alice.do("hangUp");
-  await bob.event("ended");
-});
-
 test("an ICE restart keeps the call", async () => {
   const alice = await it.browser("jssip", "alice");
   const bob = await it.browser("jssip", "bob");

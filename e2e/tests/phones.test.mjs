@@ -1,8 +1,6 @@
 // Browsers and SIP phones: sipp and baresip over UDP, TCP and TLS.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { freePort } from "../lib/sipp.mjs";
-import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, PHONE_TONE, world } from "../lib/world.mjs";
 
 const it = world();
@@ -173,27 +171,6 @@ test("a browser's hold reaches the phone and resume does too", async () => {
   await alice.hears(BROWSER_TONE);
   await alice.do("hangUp");
   await phone.done();
-});
-
-test("a browser's digit reaches a phone as an RTP event, and the phone's comes back", async () => {
-  const alice = await it.browser("jssip", "alice");
-  const bob = await it.phone("bob", { answer: "auto" });
-  await alice.do("dial", "bob");
-  await alice.event("confirmed");
-  await alice.hears(PHONE_TONE);
-  await alice.do("digit", "5");
-  await until("baresip reports the digit", () => bob.events.some((e) => e.type === "CALL_DTMF_START" && e.param === "5"));
-  await alice.do("hangUp");
-  await bob.event("CALL_CLOSED");
-});
-
-test("a phone's INFO digit is taken", async () => {
-  const alice = await it.browser("jssip", "alice");
-  const sipp = await it.sipp("uac_dtmf_info", "bob", { keys: { target: "alice" } });
-  await alice.event("incoming");
-  await alice.do("answer");
-  await alice.event("ended");
-  await sipp.done();
 });
 
 test("a browser that dies in mid-call brings the phone a BYE within 15 s", async () => {
