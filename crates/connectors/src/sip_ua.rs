@@ -10,12 +10,14 @@ mod device;
 mod ending;
 mod inbound;
 mod indialog;
+mod info;
 mod leg;
 mod outbound;
 mod reliable;
 mod reoffers;
 mod session;
 mod status;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{BindingId, ConnectionId, Flow, LegId, Rng, TimerTable, Transmit, Transport};
-use crosspoint_call::{Cause, LegCommand, LegEvent};
+use crosspoint_call::{Cause, Digit, LegCommand, LegEvent};
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Credentials, UserHa1, Verifier, VerifierConfig};
 use crosspoint_sip::endpoint::{
@@ -34,7 +36,7 @@ use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
 use device::Device;
 use ending::{Closing, Settled};
-use leg::{DialogKey, Leg};
+use leg::{DialogKey, Leg, MergeKey};
 
 /// A configured SIP peer.
 #[derive(Debug, Clone)]
@@ -103,6 +105,10 @@ enum ClientUse {
     Refresh(LegId),
     /// A request whose failure 481 or 408 ends the dialog (RFC 5057 §5.1).
     InDialog(LegId),
+    /// An INFO with a digit.
+    Digit(LegId, Digit, Duration),
+    /// A NOTIFY about a transfer.
+    Notify(LegId),
     /// Nothing depends on its answer.
     Forgotten,
 }
@@ -137,6 +143,8 @@ pub struct SipUa {
     legs: BTreeMap<LegId, Leg>,
     /// By Call-ID and our tag.
     dialogs: BTreeMap<DialogKey, LegId>,
+    /// INVITEs of others that have a leg.
+    merging: BTreeMap<MergeKey, LegId>,
     /// The legs of each registered device.
     devices: BTreeMap<Device, BTreeSet<LegId>>,
     clients: BTreeMap<ClientKey, ClientUse>,
@@ -166,6 +174,7 @@ impl SipUa {
             users: BTreeMap::new(),
             legs: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            merging: BTreeMap::new(),
             devices: BTreeMap::new(),
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -423,9 +432,10 @@ fn host_text(address: IpAddr) -> String {
 }
 
 const ALLOW: &str =
-    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE";
-const SUPPORTED: &str = "100rel, timer, replaces, outbound, path, trickle-ice, norefersub";
+    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER";
+const SUPPORTED: &str = "100rel, timer, outbound, path, trickle-ice, norefersub";
 /// Extensions a request may require of us.
-const KNOWN_EXTENSIONS: [&str; 5] = ["100rel", "timer", "outbound", "path", "trickle-ice"];
+const KNOWN_EXTENSIONS: [&str; 6] =
+    ["100rel", "timer", "outbound", "path", "trickle-ice", "norefersub"];
 /// Base of retransmissions (RFC 3261 T1).
 const T1: Duration = Duration::from_millis(500);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use crosspoint_call::Digit;
 use crosspoint_sdp::Session;
-use crosspoint_sip::{HeaderName, Headers};
+use crosspoint_sip::{HeaderName, Headers, Params, Response};
 
 pub(super) const SDP: &str = "application/sdp";
 pub(super) const DTMF_RELAY: &str = "application/dtmf-relay";
+pub(super) const DTMF: &str = "application/dtmf";
 pub(super) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 /// What a message carries as its description.
@@ -30,6 +31,9 @@ pub(super) fn description(headers: &Headers, body: &Bytes) -> Described {
     if body.is_empty() {
         return Described::Nothing;
     }
+    if headers.values(&HeaderName::CONTENT_ENCODING).any(|e| !is_identity(&e)) {
+        return Described::UnknownType;
+    }
     let kind = content_type(headers);
     let sdp = if kind == SDP {
         body.clone()
@@ -38,6 +42,8 @@ pub(super) fn description(headers: &Headers, body: &Bytes) -> Described {
             Some(part) => part,
             None => return Described::Nothing,
         }
+    } else if is_optional(headers) {
+        return Described::Nothing;
     } else {
         return Described::UnknownType;
     };
@@ -45,6 +51,35 @@ pub(super) fn description(headers: &Headers, body: &Bytes) -> Described {
         Ok(session) => Described::Session(Box::new(session)),
         Err(_) => Described::Malformed,
     }
+}
+
+fn is_identity(encoding: &[u8]) -> bool {
+    encoding.eq_ignore_ascii_case(b"identity")
+}
+
+/// RFC 3261 §20.11: the sender does not mind when this body is not understood.
+fn is_optional(headers: &Headers) -> bool {
+    let value = headers.first(&HeaderName::CONTENT_DISPOSITION);
+    let params = value.and_then(|v| Some(v.slice(v.iter().position(|b| *b == b';')?..)));
+    let handling = params.and_then(|p| Params::new(p).value("handling"));
+    handling.is_some_and(|h| h.eq_ignore_ascii_case(b"optional"))
+}
+
+/// RFC 3261 §20.1: whether the sender takes a description back; without `Accept` it does.
+pub(super) fn takes_descriptions(headers: &Headers) -> bool {
+    let mut ranges = headers.values(&HeaderName::ACCEPT).peekable();
+    ranges.peek().is_none()
+        || ranges.any(|range| {
+            let kind = range.split(|b| *b == b';').next().unwrap_or_default();
+            let kind = String::from_utf8_lossy(kind).trim().to_ascii_lowercase();
+            matches!(kind.as_str(), SDP | "application/*" | "*/*")
+        })
+}
+
+/// Says in a 415 what we take instead (RFC 3261 §8.2.3).
+pub(super) fn media_types(response: &mut Response) {
+    response.headers.push(HeaderName::ACCEPT, SDP);
+    response.headers.push(HeaderName::other("Accept-Encoding"), "identity");
 }
 
 /// The first SDP part of a multipart body (RFC 5621).
@@ -87,7 +122,7 @@ pub(super) fn digit(headers: &Headers, body: &Bytes) -> Option<(Digit, Duration)
             let millis = field("duration").and_then(|d| d.parse().ok()).unwrap_or(160_u64);
             Some((digit, Duration::from_millis(millis.clamp(40, 6000))))
         }
-        "application/dtmf" => Some((key(text.trim())?, default)),
+        DTMF => Some((key(text.trim())?, default)),
         _ => None,
     }
 }

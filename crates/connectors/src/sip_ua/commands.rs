@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crosspoint_base::{Flow, LegId};
-use crosspoint_call::{Cause, LegCommand, LegEvent, OutgoingOffer, Reach, TransferProgress};
+use crosspoint_call::{Cause, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
-use super::body::{DTMF_RELAY, SDP, SDP_FRAGMENT, dtmf_relay};
+use super::body::SDP;
 use super::device::Device;
 use super::leg::{Calling, Leg, Offer, Phase};
 use super::status::{reason_for, status_for};
@@ -40,10 +40,7 @@ impl SipUa {
             LegCommand::Reoffer(session) => self.reoffer(now, id, session.to_string(), 0),
             LegCommand::Reanswer(session) => self.reanswer(now, id, session.to_string()),
             LegCommand::RejectReoffer(cause) => self.refuse_reoffer(now, id, status_for(cause)),
-            LegCommand::Dtmf(digit, duration) => {
-                let body = dtmf_relay(digit, duration);
-                self.info(now, id, DTMF_RELAY, body, None);
-            }
+            LegCommand::Dtmf(digit, duration) => self.send_digit(now, id, digit, duration),
             LegCommand::TransferProgress(progress) => self.notify(now, id, progress),
             LegCommand::End(cause) => self.hang_up(now, id, cause),
         }
@@ -89,6 +86,7 @@ impl SipUa {
         headers.push(HeaderName::CONTACT, self.contact(&flow));
         headers.push(HeaderName::ALLOW, ALLOW);
         headers.push(HeaderName::SUPPORTED, SUPPORTED);
+        headers.push(HeaderName::RECV_INFO, "trickle-ice");
         headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
         headers.push(HeaderName::other("X-Crosspoint-Gcid"), offer.gcid.as_str().to_owned());
         self.ask_for_session_timer(&mut request);
@@ -206,6 +204,7 @@ impl SipUa {
         if status.is_success() {
             response.headers.push(HeaderName::ALLOW, ALLOW);
             response.headers.push(HeaderName::SUPPORTED, SUPPORTED);
+            response.headers.push(HeaderName::RECV_INFO, "trickle-ice");
         }
         if let Some(sdp) = sdp {
             response.set_body(SDP, sdp.to_owned());
@@ -233,64 +232,6 @@ impl SipUa {
             incoming.queued.clear();
         }
         self.send_incoming(now, id, response);
-    }
-
-    // Other requests of ours.
-
-    fn trickle(&mut self, now: Instant, id: LegId, fragment: &Fragment) {
-        if self.legs.get(&id).is_some_and(|l| l.peer.trickles) {
-            self.info(now, id, SDP_FRAGMENT, fragment.print(), Some("trickle-ice"));
-        }
-    }
-
-    fn info(
-        &mut self,
-        now: Instant,
-        id: LegId,
-        kind: &'static str,
-        body: String,
-        package: Option<&'static str>,
-    ) {
-        let Some(dialog) = self.legs.get_mut(&id).and_then(|l| l.dialog.as_mut()) else { return };
-        let mut request = dialog.request(Method::INFO, None);
-        let flow = dialog.next_hop();
-        if let Some(package) = package {
-            request.headers.push(HeaderName::INFO_PACKAGE, package);
-        }
-        self.dialog_request_headers(&flow, &mut request);
-        request.set_body(kind, body);
-        let key = self.endpoint.send_request(now, flow, request);
-        self.clients.insert(key, ClientUse::InDialog(id));
-    }
-
-    /// Tells the transferor how its REFER goes (RFC 3515 §2.4.4).
-    fn notify(&mut self, now: Instant, id: LegId, progress: TransferProgress) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        if !leg.refer {
-            return;
-        }
-        let status = match progress {
-            TransferProgress::Trying => StatusCode::TRYING,
-            TransferProgress::Ringing => StatusCode::RINGING,
-            TransferProgress::Done => StatusCode::OK,
-            TransferProgress::Failed(cause) => status_for(cause),
-        };
-        let Some(dialog) = &mut leg.dialog else { return };
-        let mut request = dialog.request(Method::NOTIFY, None);
-        let flow = dialog.next_hop();
-        request.headers.push(HeaderName::EVENT, "refer");
-        let state = if status.is_final() {
-            leg.refer = false;
-            "terminated;reason=noresource"
-        } else {
-            "active;expires=60"
-        };
-        request.headers.push(HeaderName::SUBSCRIPTION_STATE, state);
-        self.dialog_request_headers(&flow, &mut request);
-        let body = format!("SIP/2.0 {status} {}\r\n", status.default_reason());
-        request.set_body("message/sipfrag;version=2.0", body);
-        let key = self.endpoint.send_request(now, flow, request);
-        self.clients.insert(key, ClientUse::InDialog(id));
     }
 
     pub(super) fn dialog_headers(&self, id: LegId, response: &mut Response) {

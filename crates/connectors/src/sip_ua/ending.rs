@@ -128,6 +128,9 @@ impl SipUa {
         let leg = self.legs.remove(&id)?;
         self.dialogs.remove(&leg.key);
         self.leave_device(id, leg.device.as_ref());
+        if let Some(key) = &leg.merge_key {
+            self.merging.remove(key);
+        }
         if let Some((invite, _)) = leg.awaiting_ack {
             self.unacknowledged.remove(&invite);
         }

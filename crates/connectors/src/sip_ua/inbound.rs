@@ -8,11 +8,11 @@ use crosspoint_call::{Cause, Identity, IncomingOffer, LegEvent, Profile, SrtpPol
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::ServerKey;
-use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
+use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 
 use super::auth::Sender;
-use super::body::{Described, description};
-use super::leg::{Incoming, Leg, Phase};
+use super::body::{Described, SDP, description, media_types, takes_descriptions};
+use super::leg::{Incoming, Leg, MergeKey, Phase};
 use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
 
 impl SipUa {
@@ -32,8 +32,16 @@ impl SipUa {
             }
             return;
         }
-        if request.headers.max_forwards() == Some(0) && request.method != Method::REGISTER {
+        let is_invite = request.method == Method::INVITE;
+        if !request.method.is_known() {
+            self.refuse(now, key, request, StatusCode::NOT_IMPLEMENTED);
+        } else if request.uri.scheme() == Scheme::Other {
+            self.refuse(now, key, request, StatusCode::UNSUPPORTED_URI_SCHEME);
+        } else if is_invite && request.headers.max_forwards() == Some(0) {
+            // A call is passed on; everything else ends here, so that its hops do not matter.
             self.refuse(now, key, request, StatusCode::TOO_MANY_HOPS);
+        } else if is_invite && self.is_merged(request) {
+            self.refuse(now, key, request, StatusCode::LOOP_DETECTED);
         } else if !self.requirements_met(now, key, request) {
         } else if request.method == Method::OPTIONS {
             self.options(now, key, request);
@@ -48,18 +56,22 @@ impl SipUa {
         {
             // Only to somebody who may speak here is told what is not served.
             if self.authenticate(now, key, &flow, request).is_some() {
-                let status = if request.method == Method::SUBSCRIBE {
-                    StatusCode::BAD_EVENT
-                } else {
-                    StatusCode::METHOD_NOT_ALLOWED
+                let status = match &request.method {
+                    m if *m == Method::SUBSCRIBE => StatusCode::BAD_EVENT,
+                    // It is served inside calls.
+                    m if *m == Method::REFER => StatusCode::FORBIDDEN,
+                    _ => StatusCode::METHOD_NOT_ALLOWED,
                 };
                 self.refuse(now, key, request, status);
             }
-        } else if request.method.is_known() {
-            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
         } else {
-            self.refuse(now, key, request, StatusCode::NOT_IMPLEMENTED);
+            self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
         }
+    }
+
+    /// RFC 3261 §8.2.2.2: the same INVITE came by another way already.
+    fn is_merged(&self, request: &Request) -> bool {
+        merge_key(request).is_some_and(|key| self.merging.contains_key(&key))
     }
 
     /// RFC 3261 §8.2.2.3.
@@ -91,11 +103,17 @@ impl SipUa {
         self.tag(&mut response);
         response.headers.push(HeaderName::ALLOW, ALLOW);
         response.headers.push(HeaderName::SUPPORTED, SUPPORTED);
-        response.headers.push(HeaderName::ACCEPT, "application/sdp");
+        response.headers.push(HeaderName::ACCEPT, SDP);
         self.respond(now, key, &mut response);
     }
 
     fn register(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
+        let to = request.headers.to().map(|to| to.uri.scheme());
+        if !matches!(to, Some(Scheme::Sip | Scheme::Sips)) {
+            // RFC 3261 §10.2: the To names the user, in a SIP or SIPS URI.
+            self.refuse(now, key, request, StatusCode::BAD_REQUEST);
+            return;
+        }
         let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
         let Sender::User(user) = sender else {
             // A trunk has no place among the users.
@@ -156,6 +174,10 @@ impl SipUa {
         };
         leg.user.clone_from(&user);
         self.dialogs.insert(dialog_key, id);
+        leg.merge_key = merge_key(request);
+        if let Some(key) = leg.merge_key.clone() {
+            self.merging.insert(key, id);
+        }
         leg.dialog = Some(dialog);
         let trickle = leg.peer.trickles;
         self.legs.insert(id, leg);
@@ -173,6 +195,11 @@ impl SipUa {
         key: ServerKey,
         request: &Request,
     ) -> Result<Option<Session>, ()> {
+        if !takes_descriptions(&request.headers) {
+            // There is no call without a description of ours.
+            self.refuse(now, key, request, StatusCode::NOT_ACCEPTABLE);
+            return Err(());
+        }
         match description(&request.headers, &request.body) {
             Described::Nothing => Ok(None),
             Described::Session(session) => Ok(Some(*session)),
@@ -180,7 +207,7 @@ impl SipUa {
                 let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
                 let mut response = Response::for_request(request, status);
                 self.tag(&mut response);
-                response.headers.push(HeaderName::ACCEPT, "application/sdp");
+                media_types(&mut response);
                 self.respond(now, key, &mut response);
                 Err(())
             }
@@ -204,6 +231,13 @@ impl SipUa {
             None => {}
         }
     }
+}
+
+/// What two copies of one INVITE have in common (RFC 3261 §8.2.2.2).
+fn merge_key(request: &Request) -> Option<MergeKey> {
+    let headers = &request.headers;
+    let tag = headers.from()?.tag().unwrap_or_default();
+    Some((headers.call_id()?.clone(), tag, headers.cseq()?.number))
 }
 
 /// What the call hears of a new INVITE.

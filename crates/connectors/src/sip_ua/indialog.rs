@@ -3,13 +3,12 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, LegId, Private};
-use crosspoint_call::{Candidate, Cause, LegEvent, ReofferFailure, TransferTarget};
-use crosspoint_sdp::fragment::Fragment;
+use crosspoint_base::{Flow, LegId};
+use crosspoint_call::{Cause, LegEvent, ReofferFailure};
 use crosspoint_sip::endpoint::ServerKey;
-use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode};
+use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
-use super::body::{self, Described, description};
+use super::body::{Described, description, media_types};
 use super::leg::{Leg, Offer, Phase};
 use super::{ServerUse, SipUa, Timer};
 
@@ -47,11 +46,13 @@ impl SipUa {
             self.refer_arrived(now, key, id, request);
         } else if request.method == Method::OPTIONS {
             self.options(now, key, request);
-        } else if request.method == Method::NOTIFY || request.method == Method::MESSAGE {
-            // A NOTIFY of a transfer we did not ask for changes nothing; a chat line is lost.
+        } else if request.method == Method::NOTIFY {
+            // Interop: phones tell about transfers that nobody asked them for.
             self.accept(now, key, request);
-        } else {
+        } else if request.method.is_known() {
             self.refuse(now, key, request, StatusCode::METHOD_NOT_ALLOWED);
+        } else {
+            self.refuse(now, key, request, StatusCode::NOT_IMPLEMENTED);
         }
     }
 
@@ -140,7 +141,7 @@ impl SipUa {
                 response.headers.push(HeaderName::RETRY_AFTER, self.rng.below(11).to_string());
             }
             if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                response.headers.push(HeaderName::ACCEPT, "application/sdp");
+                media_types(&mut response);
             }
             self.respond(now, key, &mut response);
             return;
@@ -168,75 +169,6 @@ impl SipUa {
         }
         self.servers.insert(key, ServerUse::Reoffer(id));
         self.tell(id, LegEvent::Reoffer(session));
-    }
-
-    fn info_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
-        let kind = body::content_type(&request.headers);
-        if kind == body::SDP_FRAGMENT {
-            self.accept(now, key, request);
-            let fragment = Fragment::parse(&request.body);
-            for candidate in fragment.candidates {
-                let candidate = Candidate {
-                    text: candidate.0,
-                    mid: fragment.mid.clone(),
-                    ufrag: fragment.ufrag.clone(),
-                };
-                self.tell(id, LegEvent::Candidate(candidate));
-            }
-            if fragment.end_of_candidates {
-                self.tell(id, LegEvent::EndOfCandidates);
-            }
-        } else if let Some((digit, duration)) = body::digit(&request.headers, &request.body) {
-            self.accept(now, key, request);
-            self.tell(id, LegEvent::Dtmf(digit, duration));
-        } else if kind == body::DTMF_RELAY || kind == "application/dtmf" {
-            self.refuse(now, key, request, StatusCode::BAD_REQUEST);
-        } else if request.headers.has(&HeaderName::INFO_PACKAGE) {
-            self.refuse(now, key, request, StatusCode::BAD_INFO_PACKAGE);
-        } else if request.body.is_empty() {
-            // RFC 2976 keep-alives.
-            self.accept(now, key, request);
-        } else {
-            self.refuse(now, key, request, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        }
-    }
-
-    /// A blind transfer (RFC 3515): carried out by us.
-    fn refer_arrived(&mut self, now: Instant, key: ServerKey, id: LegId, request: &Request) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let target = request.headers.first(&HeaderName::REFER_TO).and_then(NameAddr::parse);
-        let to = target.as_ref().and_then(|t| t.uri.user_decoded());
-        let has_replaces = target
-            .as_ref()
-            .and_then(|t| t.uri.headers())
-            .is_some_and(|h| h.to_ascii_lowercase().windows(8).any(|w| w == b"replaces"));
-        let status = match &to {
-            None => StatusCode::BAD_REQUEST,
-            // An attended transfer names another dialog: taking it for a blind one would ring
-            // somebody who is already in a call.
-            Some(_) if has_replaces => StatusCode::NOT_IMPLEMENTED,
-            Some(_) if leg.refer || !matches!(leg.phase, Phase::Confirmed) => {
-                StatusCode::REQUEST_PENDING
-            }
-            Some(_) => StatusCode::ACCEPTED,
-        };
-        if status != StatusCode::ACCEPTED {
-            self.refuse(now, key, request, status);
-            return;
-        }
-        let wants_no_news = request
-            .headers
-            .first(&HeaderName::REFER_SUB)
-            .is_some_and(|v| v.eq_ignore_ascii_case(b"false"));
-        leg.refer = !wants_no_news;
-        let mut response = Response::for_request(request, StatusCode::ACCEPTED);
-        self.dialog_headers(id, &mut response);
-        if wants_no_news {
-            response.headers.push(HeaderName::REFER_SUB, "false");
-        }
-        self.respond(now, key, &mut response);
-        let to = to.unwrap_or_default();
-        self.tell(id, LegEvent::Transfer(TransferTarget::Blind(Private(to))));
     }
 }
 

@@ -12,9 +12,13 @@ use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{Request, Response};
 
 use super::device::Device;
+use super::transfer::Referral;
 
 /// Call-ID and our tag.
 pub(super) type DialogKey = (Bytes, Bytes);
+
+/// Call-ID, From tag and CSeq of an INVITE.
+pub(super) type MergeKey = (Bytes, Bytes, u32);
 
 #[derive(Debug)]
 pub(super) struct Leg {
@@ -23,6 +27,8 @@ pub(super) struct Leg {
     pub(super) flow: Flow,
     /// Call-ID and our tag.
     pub(super) key: DialogKey,
+    /// By which a second copy of the INVITE is known.
+    pub(super) merge_key: Option<MergeKey>,
     /// The INVITE was ours, and so is the Call-ID.
     pub(super) we_called: bool,
     /// The INVITE whose 2xx of ours waits for its ACK, and its CSeq.
@@ -38,8 +44,9 @@ pub(super) struct Leg {
     pub(super) local_sdp: Option<String>,
     pub(super) session: SessionTimer,
     pub(super) peer: Peer,
-    /// A REFER that is being carried out: its subscription lives in this dialog.
-    pub(super) refer: bool,
+    /// A REFER that is being carried out, and how many there were.
+    pub(super) referral: Option<Referral>,
+    pub(super) referrals: u32,
     /// Of the last reliable provisional of our re-INVITE.
     pub(super) reoffer_rseq: Option<u32>,
     /// Our re-offer that ran into glare and waits.
@@ -147,6 +154,8 @@ pub(super) struct SessionTimer {
 pub(super) struct Peer {
     pub(super) allows_update: bool,
     pub(super) trickles: bool,
+    /// It takes digits as `application/dtmf` only.
+    pub(super) plain_digits: bool,
 }
 
 /// The ACK we sent for a 2xx, to be sent again when the 2xx is.
@@ -165,6 +174,7 @@ impl Leg {
             flow,
             key,
             awaiting_ack: None,
+            merge_key: None,
             dialog: None,
             user: None,
             device: None,
@@ -174,7 +184,8 @@ impl Leg {
             local_sdp: None,
             session: SessionTimer::default(),
             peer: Peer::default(),
-            refer: false,
+            referral: None,
+            referrals: 0,
             reoffer_rseq: None,
             delayed_offer: None,
         }

@@ -50,6 +50,14 @@ impl SipUa {
                 let id = *id;
                 self.refresh_response(now, key, id, response);
             }
+            Some(ClientUse::Digit(id, digit, length)) if is_final => {
+                let digit = (*id, *digit, *length);
+                self.digit_response(now, key, digit, response);
+            }
+            Some(ClientUse::Notify(id)) if is_final && !response.status.is_success() => {
+                let id = *id;
+                self.notify_failed(key, id);
+            }
             Some(ClientUse::InDialog(id)) if is_final => {
                 let id = *id;
                 self.clients.remove(&key);
@@ -58,7 +66,7 @@ impl SipUa {
                     self.hang_up(now, id, Cause::SignalingLost);
                 }
             }
-            Some(ClientUse::Forgotten) if is_final => {
+            Some(ClientUse::Notify(_) | ClientUse::Forgotten) if is_final => {
                 self.clients.remove(&key);
             }
             _ => {}
@@ -76,9 +84,15 @@ impl SipUa {
                 };
                 self.end(now, id, cause);
             }
-            Some(ClientUse::Reoffer(id) | ClientUse::Refresh(id) | ClientUse::InDialog(id)) => {
+            Some(
+                ClientUse::Reoffer(id)
+                | ClientUse::Refresh(id)
+                | ClientUse::Digit(id, ..)
+                | ClientUse::InDialog(id),
+            ) => {
                 self.hang_up(now, id, Cause::SignalingLost);
             }
+            Some(ClientUse::Notify(id)) => self.notify_failed(key, id),
             Some(ClientUse::Settled(_) | ClientUse::LeftReoffer(_) | ClientUse::Forgotten)
             | None => {}
         }
