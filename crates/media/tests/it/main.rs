@@ -4,6 +4,7 @@ mod browser;
 mod browser_attacks;
 mod calls;
 mod consent;
+mod digits;
 mod dtls;
 mod dtls_records;
 mod floods;
