@@ -227,10 +227,7 @@ impl Shard {
             }
             Command::Candidate { leg, candidate } => self.add_candidate(now, leg, &candidate),
             Command::EndOfCandidates { .. } => {}
-            Command::Bridge { a, b } => {
-                self.join(now, a, b);
-                self.join(now, b, a);
-            }
+            Command::Bridge { a, b } => self.bridge(now, a, b),
             Command::Play { leg, playback } => self.play(now, leg, playback),
             Command::SendDtmf { leg, digit, duration } => {
                 self.send_digit(now, leg, digit, duration);
@@ -338,6 +335,7 @@ impl Shard {
         for other in self.legs.values_mut() {
             if other.peer == Some(id) {
                 other.peer = None;
+                other.feed = None;
             }
         }
         self.event(Event::Closed { leg: id, stats: leg.stats() });

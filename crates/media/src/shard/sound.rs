@@ -113,12 +113,36 @@ impl Shard {
         }
     }
 
-    pub(super) fn play(&mut self, now: Instant, id: LegId, playback: Playback) {
+    /// Takes a leg apart from the one it is joined with, unless that is `but`: neither hears the
+    /// other any more.
+    fn part(&mut self, id: LegId, but: Option<LegId>) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let before = leg.peer.take();
-        if let Some(other) = before.and_then(|p| self.legs.get_mut(&p)) {
-            other.peer = None;
+        if leg.peer == but {
+            return;
         }
+        let before = leg.peer.take();
+        if let Some(other) = before.and_then(|p| self.legs.get_mut(&p))
+            && other.peer == Some(id)
+        {
+            other.peer = None;
+            other.feed = None;
+        }
+    }
+
+    /// Makes two legs hear each other, and nobody else.
+    pub(super) fn bridge(&mut self, now: Instant, a: LegId, b: LegId) {
+        for (id, other) in [(a, b), (b, a)] {
+            self.part(id, Some(other));
+            if let Some(leg) = self.legs.get_mut(&id) {
+                leg.playback = None;
+            }
+        }
+        self.join(now, a, b);
+        self.join(now, b, a);
+    }
+
+    pub(super) fn play(&mut self, now: Instant, id: LegId, playback: Playback) {
+        self.part(id, None);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.feed = None;
         leg.playback = Some(playback);

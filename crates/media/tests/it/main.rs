@@ -3,6 +3,7 @@
 mod browser;
 mod browser_attacks;
 mod calls;
+mod changes;
 mod consent;
 mod digits;
 mod dtls;

@@ -209,7 +209,8 @@ impl Phone {
         let payload = voice.next();
         self.seq = self.seq.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(160);
-        let plain = rtp(self.seq, self.timestamp, SSRC, &payload);
+        let mut plain = rtp(self.seq, self.timestamp, SSRC, &payload);
+        plain[1] = voice.codec.default_pt();
         self.keys.as_mut().map_or(plain.clone(), |keys| keys.seal(&plain))
     }
 
