@@ -167,6 +167,17 @@ for (const [by, scenario] of [["browser", "uas_held"], ["phone", "uas_held_bye"]
   });
 }
 
+test("a call out through a proxy that is given up while it rings is cancelled there", async () => {
+  const { kamailio, phone } = await proxied();
+  const far = await peer("uas_cancelled", phone);
+  const alice = await dial("7123");
+  await alice.event("progress");
+  await alice.do("hangUp");
+  await far.done();
+  // The ACK of a refusal goes from hop to hop: it ends at the proxy.
+  await kamailio.passes(["gateway INVITE", "gateway CANCEL"]);
+});
+
 test("a call in through a proxy is held by either side and ended by the phone on the proxy's route", async () => {
   const { kamailio, phone } = await proxied();
   const alice = await it.browser("jssip", "alice");
