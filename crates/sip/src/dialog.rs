@@ -32,7 +32,12 @@ impl Dialog {
     pub fn as_callee(request: &Request, local_tag: &str, flow: Flow) -> Option<Self> {
         let headers = &request.headers;
         let to = headers.first(&HeaderName::TO)?;
-        let contact = headers.contacts().next()?;
+        // Interop: peers of RFC 2543 need not send one.
+        let contact = if headers.has(&HeaderName::CONTACT) {
+            headers.contacts().next()?
+        } else {
+            headers.from()?
+        };
         Some(Self {
             call_id: headers.call_id()?.clone(),
             local: Bytes::from([to.as_ref(), b";tag=", local_tag.as_bytes()].concat()),

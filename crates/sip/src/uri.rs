@@ -156,7 +156,7 @@ impl Uri {
     /// The host as an address, when it is one.
     #[must_use]
     pub fn host_ip(&self) -> Option<std::net::IpAddr> {
-        self.host_text().trim_matches(['[', ']']).parse().ok()
+        ip_literal(&self.host())
     }
 
     #[must_use]
@@ -247,8 +247,7 @@ impl std::fmt::Debug for Uri {
 pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let host_len = if bytes.first() == Some(&b'[') {
         let end = bytes.iter().position(|b| *b == b']')? + 1;
-        let address = std::str::from_utf8(&bytes[1..end - 1]).ok()?;
-        address.parse::<std::net::Ipv6Addr>().ok()?;
+        ip_literal(&bytes[1..end - 1]).filter(std::net::IpAddr::is_ipv6)?;
         end
     } else {
         let end = bytes.iter().position(|b| *b == b':' || b.is_ascii_whitespace());
@@ -268,6 +267,18 @@ pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
         }
         _ => None,
     }
+}
+
+/// An address, with or without the brackets of an IPv6 reference.
+pub(crate) fn ip_literal(bytes: &[u8]) -> Option<std::net::IpAddr> {
+    let inner = bytes.strip_prefix(b"[").and_then(|b| b.strip_suffix(b"]")).unwrap_or(bytes);
+    let text = std::str::from_utf8(inner).ok()?;
+    text.parse().ok().or_else(|| {
+        // RFC 5118 §4.10: the grammar of RFC 3261 puts a colon too many before an IPv4 address.
+        let (head, tail) = text.split_once(":::")?;
+        tail.parse::<std::net::Ipv4Addr>().ok()?;
+        format!("{head}::{tail}").parse().ok()
+    })
 }
 
 fn is_host(byte: u8) -> bool {

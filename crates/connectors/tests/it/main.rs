@@ -14,5 +14,6 @@ mod refusals;
 mod registration;
 mod reliable;
 mod session_timer;
+mod torture;
 mod transfer;
 mod update;

@@ -35,7 +35,8 @@ pub(super) fn server_match(request: &Request) -> Option<Match> {
         identity.push(0);
     };
     match via.branch() {
-        Some(branch) if branch.starts_with(MAGIC) => {
+        // The cookie alone names nothing (RFC 4475 §3.2.1).
+        Some(branch) if branch.starts_with(MAGIC) && branch.len() > MAGIC.len() => {
             add(&branch);
             add(&via.host.to_ascii_lowercase());
             add(&via.port.unwrap_or(0).to_be_bytes());

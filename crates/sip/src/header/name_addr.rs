@@ -28,10 +28,14 @@ impl NameAddr {
         } else if name.starts_with(b"\"") {
             (name.len() > 1 && name.ends_with(b"\"")).then_some(())?;
             Some(unquote(&value.slice_ref(name)))
+        } else if name.iter().any(|b| matches!(b, b',' | b';' | b'"')) {
+            // RFC 4475 §3.1.2.15: another reader would see two addresses here.
+            return None;
         } else {
             Some(value.slice_ref(name))
         };
-        let uri = Uri::parse(value.slice_ref(trim(&value[open + 1..close])))?;
+        // No spaces inside the brackets (RFC 4475 §3.1.2.14).
+        let uri = Uri::parse(value.slice(open + 1..close))?;
         let rest = trim(&value[close + 1..]);
         if !rest.is_empty() && !rest.starts_with(b";") {
             return None;

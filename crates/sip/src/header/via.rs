@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Params;
 use crate::message_trim as trim;
-use crate::uri::split_host_port;
+use crate::uri::{ip_literal, split_host_port};
 
 /// One `Via` value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,7 @@ impl Via {
     #[must_use]
     pub fn received(&self) -> Option<IpAddr> {
         let value = self.params.value("received")?;
-        let text = std::str::from_utf8(&value).ok()?;
-        text.trim_start_matches('[').trim_end_matches(']').parse().ok()
+        ip_literal(&value)
     }
 
     /// `None` without the parameter, `Some(None)` when it asks to be filled (RFC 3581 §3).
@@ -61,8 +60,7 @@ impl Via {
     /// The value with what the receiver saw noted in it (RFC 3261 §18.2.1, RFC 3581 §4).
     #[must_use]
     pub fn with_source(&self, value: &Bytes, source: SocketAddr) -> Option<Bytes> {
-        let host = std::str::from_utf8(&self.host).ok()?;
-        let same_host = host.trim_matches(['[', ']']).parse() == Ok(source.ip());
+        let same_host = ip_literal(&self.host) == Some(source.ip());
         let wants_port = self.rport().is_some();
         if same_host && !wants_port {
             return None;

@@ -76,9 +76,17 @@ fn request(
         body(bytes, body_at, &headers).and_then(|body| mandatory(&headers, &method).map(|()| body));
     match checked {
         Ok(body) => Ok(Message::Request(Request { method, uri, headers, body })),
-        Err(error) => Err(answerable(error, Some(&method), StatusCode::BAD_REQUEST)),
+        Err(error) => {
+            // RFC 4475 §3.1.2.18: who does not know the method cannot know its CSeq, either.
+            let is_foreign = !method.is_known() && error.rule == OTHER_METHOD;
+            let status =
+                if is_foreign { StatusCode::NOT_IMPLEMENTED } else { StatusCode::BAD_REQUEST };
+            Err(answerable(error, Some(&method), status))
+        }
     }
 }
+
+const OTHER_METHOD: &str = "CSeq names another method";
 
 /// RFC 3261 §8.1.1: what every request must have, once where it may stand once.
 fn mandatory(headers: &Headers, method: &Method) -> Result<(), ParseError> {
@@ -99,6 +107,11 @@ fn mandatory(headers: &Headers, method: &Method) -> Result<(), ParseError> {
     if headers.via().is_none() {
         return fault("Via is missing or malformed");
     }
+    for name in [HeaderName::VIA, HeaderName::FROM, HeaderName::TO, HeaderName::CONTACT] {
+        if headers.all(&name).any(|value| has_empty_element(value)) {
+            return fault("separators without anything between them");
+        }
+    }
     if headers.from().is_none() {
         return fault("From is malformed");
     }
@@ -107,9 +120,40 @@ fn mandatory(headers: &Headers, method: &Method) -> Result<(), ParseError> {
     }
     match headers.cseq() {
         Some(cseq) if cseq.method == *method => Ok(()),
-        Some(_) => fault("CSeq names another method"),
+        Some(_) => fault(OTHER_METHOD),
         None => fault("CSeq is malformed"),
     }
+}
+
+/// Two separators in a row outside of quotes and brackets (RFC 4475 §3.1.2.1). One at the end
+/// does no harm.
+fn has_empty_element(value: &[u8]) -> bool {
+    let mut rest = value;
+    while let Some(at) = find_separator(rest) {
+        rest = trim(&rest[at + 1..]);
+        if matches!(rest.first(), Some(b',' | b';')) {
+            return true;
+        }
+    }
+    false
+}
+
+fn find_separator(bytes: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped, mut angle) = (false, false, false);
+    bytes.iter().position(|byte| {
+        let was_escaped = std::mem::take(&mut escaped);
+        match byte {
+            _ if was_escaped => {}
+            b'\\' if quoted => escaped = true,
+            b'"' if !angle => quoted = !quoted,
+            _ if quoted => {}
+            b'<' => angle = true,
+            b'>' => angle = false,
+            b',' | b';' => return !angle,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// The refusal of a request whose transaction can be told; never one for an ACK.
@@ -119,11 +163,8 @@ fn answer(
     status: StatusCode,
     rule: &'static str,
 ) -> Option<Box<Response>> {
-    let readable = headers.via().is_some()
-        && headers.has(&HeaderName::FROM)
-        && headers.has(&HeaderName::TO)
-        && headers.call_id().is_some()
-        && headers.has(&HeaderName::CSEQ);
+    // RFC 4475 §3.3.1: also without From, To or Call-ID, as long as the way back is known.
+    let readable = headers.via().is_some() && headers.has(&HeaderName::CSEQ);
     let is_ack = method == Some(&Method::ACK)
         || headers.cseq().is_some_and(|cseq| cseq.method == Method::ACK);
     if !readable || is_ack {
