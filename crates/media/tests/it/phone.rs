@@ -206,10 +206,12 @@ impl Phone {
     /// The next packet of what it says.
     pub(crate) fn speak(&mut self) -> Vec<u8> {
         let voice = self.voice.as_mut().expect("a voice");
+        // The time of a packet is that of its beginning.
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(voice.ticks());
         let payload = voice.next();
         self.seq = self.seq.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(160);
-        let mut plain = rtp(self.seq, self.timestamp, SSRC, &payload);
+        let mut plain = rtp(self.seq, timestamp, SSRC, &payload);
         plain[1] = voice.codec.default_pt();
         self.keys.as_mut().map_or(plain.clone(), |keys| keys.seal(&plain))
     }

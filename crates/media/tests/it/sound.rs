@@ -10,6 +10,8 @@ pub(crate) struct Voice {
     encoder: Encoder,
     frequency: f64,
     rate: u32,
+    /// Samples in a packet.
+    frame: u32,
     samples: u32,
     /// Every payload so far.
     pub(crate) said: Vec<Vec<u8>>,
@@ -19,16 +21,22 @@ impl Voice {
     pub(crate) fn new(codec: Codec, frequency: f64) -> Self {
         let rate = codec.common_rate(codec);
         let encoder = Encoder::new(codec, rate);
-        Self { codec, encoder, frequency, rate, samples: 0, said: vec![] }
+        Self { codec, encoder, frequency, rate, frame: rate / 50, samples: 0, said: vec![] }
+    }
+
+    /// In packets of so many milliseconds.
+    pub(crate) fn cut(mut self, milliseconds: u32) -> Self {
+        self.frame = self.rate / 1000 * milliseconds;
+        self
     }
 
     /// Ticks of the RTP clock in a packet.
     pub(crate) fn ticks(&self) -> u32 {
-        self.codec.clock_rate() / 50
+        self.codec.clock_rate() / 1000 * (self.frame * 1000 / self.rate)
     }
 
     pub(crate) fn next(&mut self) -> Vec<u8> {
-        let frame = self.rate / 50;
+        let frame = self.frame;
         let sample = |n: u32| {
             let phase = f64::from(n) * self.frequency / f64::from(self.rate) * TAU;
             (phase.sin() * 8000.0) as i16
@@ -68,20 +76,34 @@ pub(crate) fn assert_continuous(heard: &[Heard], ticks: u32) {
     }
 }
 
-/// The energy of a frequency in what was heard, as a share of all (1.0: nothing else).
+/// The energy of a frequency in the last half second of what was heard, as a share of all
+/// (1.0: nothing else).
 pub(crate) fn share_of(heard: &[Heard], codec: Codec, frequency: f64) -> f64 {
-    let rate = 8000;
-    let mut decoder = Decoder::new(codec, rate);
+    *shares_of(heard, codec, frequency).last().expect("half a second of sound")
+}
+
+/// The least such share in any half second, but the first.
+pub(crate) fn worst_share_of(heard: &[Heard], codec: Codec, frequency: f64) -> f64 {
+    let shares = shares_of(heard, codec, frequency);
+    assert!(shares.len() > 2, "more than a second of sound is needed");
+    shares[1..].iter().copied().fold(1.0, f64::min)
+}
+
+fn shares_of(heard: &[Heard], codec: Codec, frequency: f64) -> Vec<f64> {
+    let mut decoder = Decoder::new(codec, RATE);
     let mut pcm = Vec::new();
     for packet in heard {
         decoder.decode(&packet.payload, &mut pcm);
     }
-    assert!(pcm.len() >= 4000, "half a second of sound is needed, not {} samples", pcm.len());
-    // The beginning belongs to filters that settle.
-    let pcm = &pcm[pcm.len() - 4000..];
+    // Counted from the end, so that the last words are in.
+    pcm.drain(..pcm.len() % WINDOW);
+    pcm.chunks_exact(WINDOW).map(|window| share(window, frequency)).collect()
+}
+
+fn share(pcm: &[i16], frequency: f64) -> f64 {
     let (mut real, mut imaginary, mut all) = (0.0, 0.0, 0.0);
     for (n, sample) in pcm.iter().enumerate() {
-        let phase = TAU * frequency * n as f64 / f64::from(rate);
+        let phase = TAU * frequency * n as f64 / f64::from(RATE);
         let sample = f64::from(*sample);
         real += sample * phase.cos();
         imaginary += sample * phase.sin();
@@ -90,6 +112,9 @@ pub(crate) fn share_of(heard: &[Heard], codec: Codec, frequency: f64) -> f64 {
     // By Parseval: a pure tone of amplitude a has n·a²/2 energy, and |X|² = (n·a/2)².
     2.0 * (real * real + imaginary * imaginary) / (pcm.len() as f64 * all.max(1.0))
 }
+
+const RATE: u32 = 8000;
+const WINDOW: usize = 4000;
 
 pub(crate) fn assert_tone(heard: &[Heard], codec: Codec, frequency: f64) {
     let share = share_of(heard, codec, frequency);
