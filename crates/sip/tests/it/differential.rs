@@ -151,16 +151,20 @@ fn generate(rng: &mut Rng) -> Bytes {
     Bytes::from(out)
 }
 
+/// Name, URI and tag.
+type Party = (Option<Vec<u8>>, Vec<u8>, Option<Vec<u8>>);
+/// Transport, port and branch.
+type Hop = (Vec<u8>, Option<u16>, Option<Vec<u8>>);
+
 /// What identifies a message to transactions and dialogs, and where it goes.
 #[derive(Debug, PartialEq)]
 struct Reading {
     start: String,
     call_id: Vec<u8>,
     cseq: (u32, Vec<u8>),
-    /// Name, URI and tag of From and To.
-    parties: [(Option<Vec<u8>>, Vec<u8>, Option<Vec<u8>>); 2],
-    /// Transport, port and branch of every hop.
-    vias: Vec<(Vec<u8>, Option<u16>, Option<Vec<u8>>)>,
+    /// From and To.
+    parties: [Party; 2],
+    vias: Vec<Hop>,
     contacts: Vec<Vec<u8>>,
     body: Bytes,
 }
