@@ -81,13 +81,13 @@ impl StreamDecoder {
                 self.buffer.advance(4);
                 Some(Some(Frame::Ping))
             }
+            [b'\r'] | [b'\r', b'\n', b'\r'] => Some(None),
             // A lone CRLF may be the first half of a ping whose rest is on its way; what
             // follows tells. Alone at the end of what came, it is a pong.
-            [b'\r', b'\n'] | [b'\r', b'\n', _, ..] if self.buffer.get(2) != Some(&b'\r') => {
+            [b'\r', b'\n', ..] => {
                 self.buffer.advance(2);
                 Some(Some(Frame::Pong))
             }
-            [b'\r'] | [b'\r', b'\n', b'\r'] => Some(None),
             [b'\n', ..] => {
                 self.buffer.advance(1);
                 Some(Some(Frame::Pong))
@@ -199,6 +199,10 @@ mod tests {
     fn tells_keep_alives_from_messages() {
         assert_eq!(frames(&["\r\n\r\n"]), [Ok(Frame::Ping)]);
         assert_eq!(frames(&["\r\n"]), [Ok(Frame::Pong)]);
+        // Half a ping, and then something else, however it is cut.
+        const A: &str = "\rA sip:a SIP/2.0\r\nl: 0\r\n\r\n";
+        assert_eq!(frames(&[&format!("\r\n{A}")]), [Ok(Frame::Pong), message(A)]);
+        assert_eq!(frames(&["\r\n", A]), [Ok(Frame::Pong), message(A)]);
     }
 
     #[test]
