@@ -22,6 +22,8 @@ pub(crate) const EVENT_8: u8 = 126;
 
 pub(crate) struct Browser {
     pub(crate) rtc: Rtc,
+    /// Where it believes to be.
+    home: SocketAddr,
     /// Where it sends from; it may move.
     pub(crate) address: SocketAddr,
     /// Its network cable is out.
@@ -71,6 +73,7 @@ impl Browser {
         rtc.add_local_candidate(candidate(address));
         let mut browser = Self {
             rtc,
+            home: address,
             address,
             is_cut: false,
             heard: vec![],
@@ -210,9 +213,7 @@ impl Browser {
         if self.is_cut {
             return;
         }
-        // The browser believes that it is where it was born.
-        let destination = birthplace();
-        let received = Receive::new(Protocol::Udp, datagram.from, destination, &datagram.bytes);
+        let received = Receive::new(Protocol::Udp, datagram.from, self.home, &datagram.bytes);
         let received = received.expect("a datagram that a browser can tell");
         self.handle(Input::Receive(now, received));
     }
@@ -268,7 +269,7 @@ impl Browser {
     }
 }
 
-/// Where every browser is at first.
+/// Where the browser of a story is at first.
 pub(crate) fn birthplace() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 6000))
 }

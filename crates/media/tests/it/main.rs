@@ -2,6 +2,7 @@
 
 mod browser;
 mod browser_attacks;
+mod browsers;
 mod calls;
 mod changes;
 mod consent;

@@ -19,6 +19,7 @@ use crate::phone::Phone;
 
 pub(crate) const BROWSER: LegId = LegId(1);
 pub(crate) const PHONE: LegId = LegId(2);
+pub(crate) const CALLEE: LegId = LegId(4);
 
 /// What a step of time is, and how long a datagram takes.
 pub(crate) const STEP: Duration = Duration::from_millis(5);
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) shard: Shard,
     pub(crate) browser: Option<Browser>,
+    /// Another one, which is called.
+    pub(crate) callee: Option<Browser>,
     pub(crate) phone: Option<Phone>,
     pub(crate) events: Vec<(Instant, Event)>,
     /// What was sent to addresses of nobody.
@@ -98,6 +101,7 @@ impl World {
             now: Instant::now(),
             shard: Shard::new(config, Rng::from_u64(1)),
             browser: None,
+            callee: None,
             phone: None,
             events: vec![],
             strays: vec![],
@@ -115,6 +119,10 @@ impl World {
 
     pub(crate) fn browser(&mut self) -> &mut Browser {
         self.browser.as_mut().expect("a browser in this story")
+    }
+
+    pub(crate) fn callee(&mut self) -> &mut Browser {
+        self.callee.as_mut().expect("a second browser in this story")
     }
 
     pub(crate) fn phone(&mut self) -> &mut Phone {
@@ -182,7 +190,7 @@ impl World {
         }
         self.shard.handle_timeout(self.now);
         self.settle();
-        if let Some(browser) = &mut self.browser {
+        for browser in self.browser.iter_mut().chain(&mut self.callee) {
             browser.tick(self.now);
             self.in_flight.extend(browser.take_sent());
         }
@@ -203,7 +211,8 @@ impl World {
             }
             return;
         }
-        if let Some(browser) = self.browser.as_mut().filter(|b| b.lives_at(datagram.to)) {
+        let mut browsers = self.browser.iter_mut().chain(&mut self.callee);
+        if let Some(browser) = browsers.find(|b| b.lives_at(datagram.to)) {
             browser.receive(self.now, &datagram);
             self.in_flight.extend(browser.take_sent());
         } else if let Some(phone) = self.phone.as_mut().filter(|p| p.lives_at(datagram.to)) {
@@ -283,9 +292,9 @@ impl World {
         self.events.iter().filter_map(loss).collect()
     }
 
-    /// Closes both legs: nothing may be left of them.
+    /// Closes all legs: nothing may be left of them.
     pub(crate) fn close(&mut self) {
-        for leg in [BROWSER, PHONE] {
+        for leg in [BROWSER, PHONE, CALLEE] {
             self.command(Command::Close { leg });
         }
         assert!(self.shard.is_empty(), "something is left of the legs");
