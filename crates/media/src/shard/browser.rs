@@ -438,3 +438,31 @@ fn local_for(addresses: &[SocketAddr], source: SocketAddr) -> Option<SocketAddr>
 
 /// Addresses that one browser may name or show until it restarts ICE.
 const MAX_REMOTE_CANDIDATES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key block holds the client's key, the server's, and their salts (RFC 5764 §4.2).
+    #[test]
+    fn each_side_sends_with_its_own_key() {
+        for (profile, of_srtp) in [
+            (SrtpProfile::AES128_CM_SHA1_80, srtp::Profile::Aes128CmSha1_80),
+            (SrtpProfile::AEAD_AES_128_GCM, srtp::Profile::AeadAes128Gcm),
+            (SrtpProfile::AEAD_AES_256_GCM, srtp::Profile::AeadAes256Gcm),
+        ] {
+            let (key, salt) = (of_srtp.key_len(), of_srtp.salt_len());
+            let parts = [vec![1; key], vec![2; key], vec![3; salt], vec![4; salt]];
+            for (is_client, key, salt) in [(true, 0, 2), (false, 1, 3)] {
+                let material = parts.concat();
+                let ours = crypto(&FingerprintVerified(()), &material, profile, is_client);
+                let mut packet = vec![0x80, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7, 7, 7, 7];
+                packet.resize(16 + srtp::MAX_OVERHEAD, 0);
+                let len = ours.unwrap().outbound.protect_rtp(&mut packet, 16).unwrap();
+                let peer = srtp::Context::new(of_srtp, &parts[key], &parts[salt]);
+                assert_eq!(peer.unwrap().unprotect_rtp(&mut packet[..len]), Ok(16));
+                assert_eq!(packet[12..16], [7; 4]);
+            }
+        }
+    }
+}

@@ -162,6 +162,55 @@ fn what_is_played_comes_in_the_browsers_codec_and_ends() {
     }
 }
 
+impl World {
+    /// The phone offers with a direction, the browser is offered what comes of it, and all is
+    /// answered, as a call does it.
+    fn phone_wants(&mut self, version: u32, direction: &str) -> String {
+        let offer = self.phone().offer().replace("o=- 5 1", &format!("o=- 5 {version}"));
+        self.accept(PHONE, SdpKind::Offer, &offer.replace("a=sendrecv", direction));
+        let offer = self.describe(BROWSER, SdpKind::Offer, Some(PHONE));
+        let answer = self.browser().answer(&offer);
+        self.accept(BROWSER, SdpKind::Answer, &answer);
+        let answer = self.describe(PHONE, SdpKind::Answer, Some(BROWSER));
+        self.phone().take_answer(&answer);
+        self.run(Duration::from_millis(100));
+        offer
+    }
+}
+
+/// Hold with music, hold in silence, and back again: one connection, one stream each way.
+#[test]
+fn a_hold_reaches_the_browser_and_ends() {
+    for ice_lite in [true, false] {
+        let mut world = World::with_peers(Setup { ice_lite, ..Setup::default() }, Codec::Pcmu);
+        world.browser_calls(|offer| offer);
+        world.talk(Codec::Pcmu);
+        let steps = [
+            ("a=sendonly", true, false),
+            ("a=inactive", false, false),
+            ("a=sendrecv", true, true),
+            ("a=sendonly", true, false),
+            ("a=sendrecv", true, true),
+        ];
+        for ((direction, browser_hears, phone_hears), version) in steps.into_iter().zip(2..) {
+            let offer = world.phone_wants(version, direction);
+            assert!(offer.contains(direction), "the browser is offered the same: {direction}");
+            world.phone().is_silent = direction == "a=inactive";
+            let heard = world.browser_hears().len();
+            assert_eq!(heard > 90, browser_hears, "{direction}: {heard}");
+            assert_eq!(heard == 0, !browser_hears, "{direction}: {heard}");
+            let heard = world.phone_hears().len();
+            assert_eq!(heard > 90, phone_hears, "{direction}: {heard}");
+            assert_eq!(heard == 0, !phone_hears, "{direction}: {heard}");
+            assert!(world.browser().error.is_none());
+        }
+        world.assert_own_words();
+        let connected = |(_, e): &&(_, Event)| matches!(e, Event::Connected { leg: BROWSER });
+        assert_eq!(world.events.iter().filter(connected).count(), 1);
+        world.close();
+    }
+}
+
 /// A tone until somebody answers: it does not come back with the next description.
 #[test]
 fn what_was_played_before_a_bridge_is_over() {
