@@ -1,6 +1,7 @@
 //! DTLS over a network that cuts, reorders, repeats and delays, and with the wrong peer.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -145,6 +146,69 @@ fn a_handshake_may_begin_long_after_the_address_was_checked() {
         .count();
     assert_eq!(hellos, 1, "nothing was sent again, as nothing was late");
     world.close();
+}
+
+/// What a DTLS datagram begins with: kind of record, epoch, and the handshake message.
+fn beginning(datagram: &Datagram) -> Vec<u8> {
+    let bytes = &datagram.bytes;
+    let in_clear = bytes[3..5] == [0, 0] && bytes.len() > 18;
+    let message = if in_clear { &bytes[13..19] } else { &bytes[..1] };
+    [&bytes[..1], &bytes[3..5], message].concat()
+}
+
+fn worlds_with_roles() -> impl Iterator<Item = (&'static str, World)> {
+    ["active", "passive"]
+        .into_iter()
+        .map(|role| (role, World::with_peers(Setup::default(), Codec::Pcmu)))
+}
+
+fn calls_as(world: &mut World, role: &str) {
+    world.browser_calls(|offer| offer.replace("a=setup:actpass", &format!("a=setup:{role}")));
+}
+
+#[test]
+fn a_handshake_survives_the_loss_of_every_message_once() {
+    for (role, mut world) in worlds_with_roles() {
+        let lost = Rc::new(Cell::new(0));
+        let losing = |lost: Rc<Cell<u32>>| {
+            let mut seen = BTreeSet::new();
+            move |datagram: Datagram| {
+                let is_first = is_dtls(&datagram.bytes) && seen.insert(beginning(&datagram));
+                lost.set(lost.get() + u32::from(is_first));
+                if is_first { vec![] } else { vec![datagram] }
+            }
+        };
+        world.set_wire(losing(lost.clone()));
+        world.set_outward_wire(losing(lost.clone()));
+        calls_as(&mut world, role);
+        world.talk(Codec::Pcmu);
+        assert!(lost.get() >= 4, "{role}: {}", lost.get());
+        world.assert_undisturbed();
+        world.close();
+    }
+}
+
+#[test]
+fn a_handshake_survives_everything_coming_twice_and_late() {
+    for (role, mut world) in worlds_with_roles() {
+        let twice = || {
+            let mut before: Option<Datagram> = None;
+            move |datagram: Datagram| {
+                if !is_dtls(&datagram.bytes) {
+                    return vec![datagram];
+                }
+                // The one before again, behind this one.
+                let again = before.replace(datagram.clone());
+                [datagram.clone(), datagram].into_iter().chain(again).collect()
+            }
+        };
+        world.set_wire(twice());
+        world.set_outward_wire(twice());
+        calls_as(&mut world, role);
+        world.talk(Codec::Pcmu);
+        world.assert_undisturbed();
+        world.close();
+    }
 }
 
 /// Somebody between us and the browser: the certificate is not the one that signalling named.

@@ -54,6 +54,7 @@ pub(crate) struct World {
     /// Everything that reached the shard or left it, when it is to be kept.
     pub(crate) log: Option<Vec<Datagram>>,
     wire: Option<Wire>,
+    outward: Option<Wire>,
     sockets: BTreeMap<SocketId, SocketAddr>,
     in_flight: VecDeque<Datagram>,
 }
@@ -107,6 +108,7 @@ impl World {
             strays: vec![],
             log: None,
             wire: None,
+            outward: None,
             sockets: BTreeMap::from([(SocketId::BROWSER, ours())]),
             in_flight: VecDeque::new(),
         }
@@ -115,6 +117,14 @@ impl World {
     /// Puts something between the peers and the shard.
     pub(crate) fn set_wire(&mut self, wire: impl FnMut(Datagram) -> Vec<Datagram> + 'static) {
         self.wire = Some(Box::new(wire));
+    }
+
+    /// The same in the other direction.
+    pub(crate) fn set_outward_wire(
+        &mut self,
+        wire: impl FnMut(Datagram) -> Vec<Datagram> + 'static,
+    ) {
+        self.outward = Some(Box::new(wire));
     }
 
     pub(crate) fn browser(&mut self) -> &mut Browser {
@@ -211,6 +221,16 @@ impl World {
             }
             return;
         }
+        let out = match &mut self.outward {
+            Some(wire) => wire(datagram),
+            None => vec![datagram],
+        };
+        for datagram in out {
+            self.reach(datagram);
+        }
+    }
+
+    fn reach(&mut self, datagram: Datagram) {
         let mut browsers = self.browser.iter_mut().chain(&mut self.callee);
         if let Some(browser) = browsers.find(|b| b.lives_at(datagram.to)) {
             browser.receive(self.now, &datagram);
