@@ -55,7 +55,9 @@ impl Browser {
             // An answer comes from where the question went (RFC 8445 §7.2.5.2.1).
             return is_known;
         }
-        !self.paths.is_repeated(source, check) && (is_known || self.has_room())
+        let is_welcome = is_known || self.paths.is_validated(source);
+        let has_room = self.has_room() && self.paths.has_room();
+        !self.paths.is_repeated(source, check) && (is_welcome || has_room)
     }
 
     /// Whether the peer may have one more address.
@@ -100,6 +102,7 @@ impl Shard {
                 self.by_ufrag.remove(&browser.agent.local_credentials().ufrag);
                 browser.agent.ice_restart(ours, true);
                 browser.remote_ufrag.clear();
+                browser.paths.restart();
             }
             return;
         }

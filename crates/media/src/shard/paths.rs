@@ -10,6 +10,8 @@ use is::stun::{StunMessage, TransId};
 pub(super) struct Paths {
     /// Sources that passed an integrity check: DTLS is taken only from these.
     validated: Vec<Path>,
+    /// Sources that were new since ICE began, or began again.
+    newcomers: usize,
     /// The last checks that were believed, and their sources.
     checks: VecDeque<(TransId, SocketAddr)>,
     /// Our own last checks.
@@ -87,6 +89,16 @@ impl Paths {
         self.nominated == Some(source) && self.last_check.is_some_and(is_recent)
     }
 
+    /// Whether one more new source may be believed: the agent keeps them all.
+    pub(super) fn has_room(&self) -> bool {
+        self.newcomers < MAX_SOURCES
+    }
+
+    /// ICE begins again, and the agent forgets its sources.
+    pub(super) fn restart(&mut self) {
+        self.newcomers = 0;
+    }
+
     pub(super) fn held(&self) -> usize {
         self.validated.len() + self.checks.len()
     }
@@ -127,6 +139,7 @@ impl Paths {
         }
         self.last_check = Some(now);
         let index = self.validated.iter().position(|path| path.source == source);
+        self.newcomers += usize::from(index.is_none());
         let mut path = match index {
             Some(index) => self.validated.remove(index),
             None => Path { source, has_answered: false, nominated_at: None },
@@ -171,6 +184,7 @@ impl Paths {
 
 /// Addresses that one browser may speak from at once: interfaces and their changes.
 const MAX_VALIDATED: usize = 8;
+const MAX_SOURCES: usize = 64;
 /// Checks of ours that may still be answered.
 const MAX_ASKED: usize = 128;
 /// Some minutes of checks.

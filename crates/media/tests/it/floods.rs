@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crosspoint_base::Rng;
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Candidate, Command, Profile};
+use crosspoint_media::control::{Candidate, Command, Profile, SdpKind};
 
 use crate::browser::birthplace;
 use crate::story::desk;
@@ -197,6 +197,29 @@ fn a_browser_with_ten_thousand_addresses_has_room_for_a_few() {
     }
 }
 
+/// The same before it has answered, when we know no name of its own yet.
+#[test]
+fn a_browser_that_does_not_answer_has_room_for_a_few_addresses() {
+    for ice_lite in [true, false] {
+        let mut world = World::new(Setup { ice_lite, ..Setup::default() });
+        world.open(BROWSER, Profile::WebRtc);
+        let offer = world.describe(BROWSER, SdpKind::Offer, None);
+        let value = |start: &str| {
+            let line = offer.lines().find_map(|line| line.strip_prefix(start));
+            line.expect("a line").to_owned()
+        };
+        let (username, password) = (format!("{}:it", value("a=ice-ufrag:")), value("a=ice-pwd:"));
+        for n in 0..FLOOD {
+            let check = Stun::check(u64::from(n) + 1, &username);
+            world.inject(anywhere(n), ours(), &check.signed(&password));
+            assert!(world.shard.held() < 200);
+        }
+        assert!(world.counters().stun_refused >= u64::from(FLOOD) - 64);
+        world.command(Command::Close { leg: BROWSER });
+        assert!(world.shard.is_empty());
+    }
+}
+
 #[test]
 fn ten_thousand_trickled_candidates_find_room_for_a_few() {
     for ice_lite in [true, false] {
@@ -226,7 +249,6 @@ fn ten_thousand_trickled_candidates_find_room_for_a_few() {
 #[test]
 fn the_address_of_a_living_call_is_not_given_to_another_leg() {
     use crosspoint_base::LegId;
-    use crosspoint_media::control::SdpKind;
 
     let mut world = World::in_call();
     world.log = Some(vec![]);

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Candidate, Command};
+use crosspoint_media::control::{Candidate, Command, Profile, SdpKind, SrtpPolicy};
 
 use crate::browser::{Browser, birthplace};
 use crate::story::desk;
-use crate::world::{BROWSER, Setup, World};
+use crate::world::{BROWSER, PHONE, Setup, World};
 
 /// The description without its addresses.
 fn without_candidates(description: &str) -> String {
@@ -134,5 +134,26 @@ fn a_second_way_changes_nothing_unless_it_is_wanted() {
         assert_eq!(world.strays.iter().filter(is_sound).count(), 0, "lite {ice_lite}");
         assert!(world.strays.len() >= 19, "its checks are answered");
         world.close();
+    }
+}
+
+/// Signalling is slower than media: the browser has our offer and checks, and its answer is
+/// still on the way.
+#[test]
+fn checks_may_come_before_the_answer() {
+    for (_, mut world) in worlds() {
+        world.open(PHONE, Profile::Rtp(SrtpPolicy::Off));
+        let offer = world.phone().offer();
+        world.accept(PHONE, SdpKind::Offer, &offer);
+        world.open(BROWSER, Profile::WebRtc);
+        let offer = world.describe(BROWSER, SdpKind::Offer, Some(PHONE));
+        let answer = world.browser().answer(&offer);
+        world.run(Duration::from_secs(3));
+        assert!(!world.is_connected(BROWSER));
+        world.accept(BROWSER, SdpKind::Answer, &answer);
+        world.bridge();
+        let answer = world.describe(PHONE, SdpKind::Answer, Some(BROWSER));
+        world.phone().take_answer(&answer);
+        assert_works(world);
     }
 }
