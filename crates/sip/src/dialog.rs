@@ -90,13 +90,17 @@ impl Dialog {
 
     /// A request inside the dialog (RFC 3261 §12.2.1.1). An ACK carries the INVITE's number.
     pub fn request(&mut self, method: Method, ack_of: Option<u32>) -> Request {
-        let number = ack_of.unwrap_or_else(|| {
-            self.local_cseq += 1;
-            self.local_cseq
-        });
-        let mut request = Request::new(method.clone(), self.remote_target.clone());
-        for route in &self.route_set {
+        let number = ack_of.unwrap_or_else(|| self.next_number());
+        let strict = self.route_set.first().and_then(strict_route);
+        let uri = strict.clone().unwrap_or_else(|| self.remote_target.clone());
+        let mut request = Request::new(method.clone(), uri);
+        // A router of RFC 2543 wants itself in the request line, and the target last of all.
+        for route in self.route_set.iter().skip(usize::from(strict.is_some())) {
             request.headers.push(HeaderName::ROUTE, route.clone());
+        }
+        if strict.is_some() {
+            let target = NameAddr::new(self.remote_target.clone());
+            request.headers.push(HeaderName::ROUTE, target.print());
         }
         request.headers.push(HeaderName::MAX_FORWARDS, "70");
         request.headers.push(HeaderName::FROM, self.local.clone());
@@ -104,6 +108,12 @@ impl Dialog {
         request.headers.push(HeaderName::CALL_ID, self.call_id.clone());
         request.headers.push(HeaderName::CSEQ, format!("{number} {method}"));
         request
+    }
+
+    /// The number of the next request.
+    pub fn next_number(&mut self) -> u32 {
+        self.local_cseq += 1;
+        self.local_cseq
     }
 
     /// Where requests inside the dialog are sent.
@@ -156,6 +166,12 @@ impl Dialog {
             self.remote_target = contact.uri;
         }
     }
+}
+
+/// The URI of a router that does not know loose routing (RFC 3261 §12.2.1.1).
+fn strict_route(route: &Bytes) -> Option<Uri> {
+    let uri = NameAddr::parse(route)?.uri;
+    uri.param("lr").is_none().then_some(uri)
 }
 
 /// True when the contact's own address cannot be used: a connection, an invented name, or an

@@ -6,7 +6,7 @@
 
 mod matching;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -154,6 +154,8 @@ pub struct Endpoint {
     rng: Rng,
     next: u64,
     clients: BTreeMap<ClientKey, Client>,
+    /// The requests sent over each connection, for when it closes.
+    by_connection: BTreeMap<ConnectionId, BTreeSet<ClientKey>>,
     /// The CANCEL of an INVITE, which shares its branch.
     cancels: BTreeMap<ClientKey, ClientKey>,
     servers: BTreeMap<ServerKey, Server>,
@@ -174,6 +176,7 @@ impl Endpoint {
             rng,
             next: 0,
             clients: BTreeMap::new(),
+            by_connection: BTreeMap::new(),
             cancels: BTreeMap::new(),
             servers: BTreeMap::new(),
             by_match: BTreeMap::new(),
@@ -211,28 +214,28 @@ impl Endpoint {
     /// A send over this flow failed, or its connection is gone: requests on it will not be
     /// answered.
     pub fn handle_transport_error(&mut self, now: Instant, flow: &Flow) {
-        let hit = |c: &Client| match flow.connection {
-            Some(connection) => c.flow.connection == Some(connection),
-            None => c.flow == *flow,
-        };
-        self.fail_clients(now, hit);
+        match flow.connection {
+            Some(connection) => self.handle_connection_closed(now, connection),
+            None => {
+                let hit = self.clients.iter().filter(|(_, c)| c.flow == *flow);
+                let keys = hit.map(|(key, _)| *key).collect();
+                self.fail_clients(now, keys);
+            }
+        }
     }
 
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
-        self.fail_clients(now, |c| c.flow.connection == Some(connection));
+        let keys = self.by_connection.get(&connection).into_iter().flatten().copied().collect();
+        self.fail_clients(now, keys);
     }
 
-    fn fail_clients(&mut self, now: Instant, hit: impl Fn(&Client) -> bool) {
-        let keys: Vec<ClientKey> = self
-            .clients
-            .iter()
-            .filter(|(_, c)| c.machine.is_pending() && hit(c))
-            .map(|(key, _)| *key)
-            .collect();
+    fn fail_clients(&mut self, now: Instant, keys: Vec<ClientKey>) {
         for key in keys {
-            self.counters.transport_failures += 1;
-            self.event(Event::TransportFailed { key });
-            self.drive_client(now, key, ClientInput::TransportFailed, None);
+            if self.clients.get(&key).is_some_and(|c| c.machine.is_pending()) {
+                self.counters.transport_failures += 1;
+                self.event(Event::TransportFailed { key });
+                self.drive_client(now, key, ClientInput::TransportFailed, None);
+            }
         }
     }
 
@@ -443,6 +446,9 @@ impl Endpoint {
         let request = is_invite.then(|| Box::new(request));
         let client =
             Client { machine, flow, branch, method, request, cancel: None, is_cancelled: false };
+        if let Some(connection) = flow.connection {
+            self.by_connection.entry(connection).or_default().insert(key);
+        }
         self.clients.insert(key, client);
         self.act_client(now, key, actions, None);
     }
@@ -500,17 +506,31 @@ impl Endpoint {
                 }
                 Action::AckMissing => {}
                 Action::Terminate => {
-                    let ended = self.clients.remove(&key);
-                    match ended.map(|c| c.method) {
-                        Some(Method::CANCEL) => self.cancels.retain(|_, cancel| *cancel != key),
-                        Some(Method::INVITE) => self.event(Event::Ended { key }),
-                        _ => {}
-                    }
+                    self.forget_client(key);
                     for timer in ALL_TIMERS {
                         self.timers.cancel(&(Owner::Client(key), timer));
                     }
                 }
             }
+        }
+    }
+
+    fn forget_client(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.remove(&key) else { return };
+        if let Some(connection) = client.flow.connection
+            && let Some(keys) = self.by_connection.get_mut(&connection)
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+        if client.method == Method::CANCEL {
+            // It shares the branch of its INVITE, which names the INVITE.
+            let invite = matching::branch_number(client.branch.as_bytes()).map(ClientKey);
+            invite.map(|invite| self.cancels.remove(&invite));
+        } else if client.method == Method::INVITE {
+            self.event(Event::Ended { key });
         }
     }
 

@@ -55,7 +55,11 @@ pub(super) fn server_match(request: &Request) -> Option<Match> {
 
 /// The number of our transaction, out of the branch we made.
 pub(super) fn client_key(response: &Response) -> Option<u64> {
-    let branch = response.headers.via()?.branch()?;
+    branch_number(&response.headers.via()?.branch()?)
+}
+
+/// The number in a branch of ours.
+pub(super) fn branch_number(branch: &[u8]) -> Option<u64> {
     let rest = branch.strip_prefix(MAGIC)?;
     let dot = rest.iter().position(|b| *b == b'.')?;
     u64::from_str_radix(std::str::from_utf8(&rest[..dot]).ok()?, 16).ok()

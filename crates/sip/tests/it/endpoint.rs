@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Rng, Transport};
+use crosspoint_base::{ConnectionId, Flow, Rng, Transport};
 use crosspoint_sip::endpoint::{Endpoint, EndpointConfig, Event, Output, ServerKey};
 use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode, Uri};
 
@@ -302,4 +302,36 @@ fn a_flood_is_shed_with_503_and_the_memory_is_bounded() {
         refused += 1;
     }
     assert_eq!(refused, 10_000);
+}
+
+/// A connection that closes takes its own open requests with it, and no others.
+#[test]
+fn a_closed_connection_fails_what_was_sent_over_it() {
+    let mut end = Endpoint::new(EndpointConfig::default(), Rng::from_u64(8));
+    let now = some_instant();
+    let over = |connection: u64| Flow {
+        transport: Transport::Tcp,
+        connection: Some(ConnectionId(connection)),
+        ..flow(1, 2)
+    };
+    for number in 0..6 {
+        let method = if number % 2 == 0 { Method::INVITE } else { Method::OPTIONS };
+        end.send_request(now, over(u64::from(number / 3)), request(method, number));
+    }
+    assert_eq!(end.transactions(), 6);
+    end.handle_connection_closed(now, ConnectionId(0));
+    end.handle_connection_closed(now, ConnectionId(0));
+    let mut failed = 0;
+    loop {
+        match end.poll_output() {
+            Output::Event(event) => {
+                failed += u32::from(matches!(*event, Event::TransportFailed { .. }))
+            }
+            Output::Transmit(_) => {}
+            Output::Timeout(_) => break,
+        }
+    }
+    assert_eq!((failed, end.transactions()), (3, 3));
+    end.handle_transport_error(now, &over(1));
+    assert_eq!(end.transactions(), 0);
 }
