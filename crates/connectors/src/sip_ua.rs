@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod challenge;
 mod commands;
 mod device;
 mod ending;
@@ -34,6 +35,7 @@ use crosspoint_sip::endpoint::{
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
+use challenge::Challengeable;
 use device::Device;
 use ending::{Closing, Settled};
 use leg::{DialogKey, Leg, MergeKey};
@@ -148,6 +150,8 @@ pub struct SipUa {
     /// The legs of each registered device.
     devices: BTreeMap<Device, BTreeSet<LegId>>,
     clients: BTreeMap<ClientKey, ClientUse>,
+    /// Requests inside dialogs that a trunk may challenge.
+    challengeable: BTreeMap<ClientKey, Box<Challengeable>>,
     servers: BTreeMap<ServerKey, ServerUse>,
     /// 2xx of ours that wait for their ACK.
     unacknowledged: BTreeMap<ServerKey, LegId>,
@@ -177,6 +181,7 @@ impl SipUa {
             merging: BTreeMap::new(),
             devices: BTreeMap::new(),
             clients: BTreeMap::new(),
+            challengeable: BTreeMap::new(),
             servers: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             closing: BTreeMap::new(),

@@ -102,7 +102,7 @@ impl SipUa {
                 early: BTreeMap::new(),
                 media: None,
                 rang: false,
-                was_challenged: false,
+                challenges: 0,
                 raises: 0,
             })),
             flow,

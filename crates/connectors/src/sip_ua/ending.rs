@@ -10,6 +10,7 @@ use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
+use super::challenge::credentials_of;
 use super::leg::{Calling, Early, Leg, Offer, Phase, SentAck};
 use super::status::{reason_for, status_for};
 use super::{ClientUse, SipUa, Timer};
@@ -25,6 +26,7 @@ pub(super) struct Settled {
     pub(super) early: BTreeMap<Bytes, Early>,
     /// What a branch that is not kept is told.
     pub(super) cause: Cause,
+    pub(super) trunk: Option<usize>,
 }
 
 /// A call we answered and ended before its ACK came: the BYE has to wait for it
@@ -34,6 +36,7 @@ pub(super) struct Closing {
     invite: ServerKey,
     dialog: Dialog,
     cause: Cause,
+    trunk: Option<usize>,
 }
 
 /// Branches of a forking proxy that we follow, and answers that we take.
@@ -51,11 +54,12 @@ impl SipUa {
             Phase::Calling(calling) => {
                 let key = calling.key;
                 let given_up = self.endpoint.cancel(now, key, reason_for(cause));
-                if let Some(Leg { phase: Phase::Calling(calling), .. }) = self.end(now, id, cause)
+                if let Some(Leg { phase: Phase::Calling(calling), trunk, .. }) =
+                    self.end(now, id, cause)
                     && given_up
                 {
                     let Calling { request, early, .. } = *calling;
-                    let settled = Settled { request, acks: vec![], early, cause };
+                    let settled = Settled { request, acks: vec![], early, cause, trunk };
                     self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
                 }
             }
@@ -75,16 +79,19 @@ impl SipUa {
             Some((invite, _)) => {
                 self.dialogs.insert(leg.key, id);
                 self.unacknowledged.insert(invite, id);
-                self.closing.insert(id, Closing { invite, dialog, cause });
+                let trunk = leg.trunk;
+                self.closing.insert(id, Closing { invite, dialog, cause, trunk });
             }
-            None => self.bye(now, &mut dialog, cause),
+            None => self.bye(now, &mut dialog, cause, leg.trunk),
         }
     }
 
     /// The ACK came, or is not to be expected any more: the BYE that waited for it goes out.
     pub(super) fn close(&mut self, now: Instant, id: LegId) -> bool {
-        let Some(Closing { mut dialog, cause, .. }) = self.forget_closing(id) else { return false };
-        self.bye(now, &mut dialog, cause);
+        let Some(Closing { mut dialog, cause, trunk, .. }) = self.forget_closing(id) else {
+            return false;
+        };
+        self.bye(now, &mut dialog, cause, trunk);
         true
     }
 
@@ -112,13 +119,13 @@ impl SipUa {
         }
     }
 
-    pub(super) fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause) {
+    fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause, trunk: Option<usize>) {
         let mut request = dialog.request(Method::BYE, None);
         if let Some(reason) = reason_for(cause) {
             request.headers.push(HeaderName::REASON, reason);
         }
         request.headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        let key = self.endpoint.send_request(now, dialog.next_hop(), request);
+        let key = self.send_in_dialog(now, dialog.next_hop(), request, trunk);
         self.clients.insert(key, ClientUse::Forgotten);
     }
 
@@ -163,7 +170,8 @@ impl SipUa {
             return;
         }
         let number = settled.request.headers.cseq().map_or(1, |c| c.number);
-        let cause = settled.cause;
+        let (cause, trunk) = (settled.cause, settled.trunk);
+        let credentials = credentials_of(&settled.request);
         // Numbers go on where the early dialog (PRACK) left off.
         let dialog = match settled.early.remove(&tag) {
             Some(Early { mut dialog, .. }) => {
@@ -173,11 +181,11 @@ impl SipUa {
             None => Dialog::as_caller(&settled.request, response, flow),
         };
         let Some(mut dialog) = dialog else { return };
-        let ack = self.acknowledge(&mut dialog, number);
+        let ack = self.acknowledge(&mut dialog, number, credentials);
         if let Some(ClientUse::Settled(settled)) = self.clients.get_mut(&key) {
             settled.acks.push(ack);
         }
-        self.bye(now, &mut dialog, cause);
+        self.bye(now, &mut dialog, cause, trunk);
     }
 
     /// Our re-INVITE was answered after the leg had ended: the answer is owed its ACK.
@@ -185,7 +193,7 @@ impl SipUa {
         let Some(ClientUse::LeftReoffer(mut dialog)) = self.clients.remove(&key) else { return };
         if response.status.is_success() {
             let number = response.headers.cseq().map_or(1, |c| c.number);
-            let ack = self.acknowledge(&mut dialog, number);
+            let ack = self.acknowledge(&mut dialog, number, vec![]);
             self.settled(key, dialog.request(Method::INVITE, Some(number)), ack);
         }
     }
@@ -193,13 +201,22 @@ impl SipUa {
     /// Keeps the ACK of a 2xx for repeats.
     pub(super) fn settled(&mut self, key: ClientKey, request: Request, ack: SentAck) {
         let cause = Cause::AnsweredElsewhere;
-        let settled = Settled { request, acks: vec![ack], early: BTreeMap::new(), cause };
+        let early = BTreeMap::new();
+        let settled = Settled { request, acks: vec![ack], early, cause, trunk: None };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
     }
 
     /// Sends the ACK of a 2xx.
-    pub(super) fn acknowledge(&mut self, dialog: &mut Dialog, number: u32) -> SentAck {
-        let request = dialog.request(Method::ACK, Some(number));
+    pub(super) fn acknowledge(
+        &mut self,
+        dialog: &mut Dialog,
+        number: u32,
+        credentials: Vec<(HeaderName, Bytes)>,
+    ) -> SentAck {
+        let mut request = dialog.request(Method::ACK, Some(number));
+        for (name, value) in credentials {
+            request.headers.push(name, value);
+        }
         let flow = dialog.next_hop();
         let bytes = self.endpoint.send_ack(flow, request);
         SentAck { tag: dialog.remote_tag().clone(), flow, bytes }

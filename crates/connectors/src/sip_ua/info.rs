@@ -120,6 +120,7 @@ impl SipUa {
         }
         self.dialog_request_headers(&flow, &mut request);
         request.set_body(kind, body);
-        Some(self.endpoint.send_request(now, flow, request))
+        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
+        Some(self.send_in_dialog(now, flow, request, trunk))
     }
 }

@@ -9,7 +9,7 @@ use crosspoint_base::Flow;
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
-use crosspoint_sip::{Request, Response};
+use crosspoint_sip::{HeaderName, Request, Response};
 
 use super::device::Device;
 use super::transfer::Referral;
@@ -92,7 +92,8 @@ pub(super) struct Calling {
     pub(super) early: BTreeMap<Bytes, Early>,
     pub(super) media: Option<EarlyMedia>,
     pub(super) rang: bool,
-    pub(super) was_challenged: bool,
+    /// How often it was challenged.
+    pub(super) challenges: u32,
     /// How often the session interval was raised to what the peer insists on (RFC 4028 §7.3).
     pub(super) raises: u32,
 }
@@ -132,6 +133,8 @@ pub(super) enum Offer {
 #[derive(Debug)]
 pub(super) struct OurOffer {
     pub(super) key: ClientKey,
+    /// For its ACK.
+    pub(super) credentials: Vec<(HeaderName, Bytes)>,
     pub(super) sdp: String,
     pub(super) tries: u32,
     /// It only refreshes the session: the call knows nothing of it.

@@ -5,11 +5,11 @@ use std::time::Instant;
 use crosspoint_base::{Flow, LegId};
 use crosspoint_call::{Cause, LegEvent};
 use crosspoint_sip::dialog::Dialog;
-use crosspoint_sip::digest::{Challenge, answer};
 use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Response, StatusCode};
 
 use super::body::{Described, description};
+use super::challenge::credentials_of;
 use super::ending::{MAX_BRANCHES, Settled};
 use super::leg::{Early, EarlyMedia, Phase};
 use super::status::cause_of;
@@ -24,6 +24,9 @@ impl SipUa {
         response: &Response,
     ) {
         let is_final = response.status.is_final();
+        if is_final && self.challenged_in_dialog(now, key, response) {
+            return;
+        }
         match self.clients.get(&key) {
             Some(ClientUse::Invite(id)) => {
                 let id = *id;
@@ -75,6 +78,7 @@ impl SipUa {
 
     /// No response came, or the request could not be sent.
     pub(super) fn client_failed(&mut self, now: Instant, key: ClientKey, status: StatusCode) {
+        self.challengeable.remove(&key);
         match self.clients.remove(&key) {
             Some(ClientUse::Invite(id)) => {
                 let cause = if status == StatusCode::REQUEST_TIMEOUT {
@@ -196,14 +200,17 @@ impl SipUa {
             None => dialog,
         };
         let early = std::mem::take(&mut calling.early);
-        let ack = self.acknowledge(&mut dialog, request.headers.cseq().map_or(1, |c| c.number));
+        let number = request.headers.cseq().map_or(1, |c| c.number);
+        let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        let trunk = leg.trunk;
         leg.phase = Phase::Confirmed;
         leg.dialog = Some(dialog);
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);
         leg.peer.trickles = response.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
         self.timers.cancel(&(id, Timer::Ring));
-        let settled = Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere };
+        let settled =
+            Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere, trunk };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         self.session_agreed(now, id, response);
         let session = match (description(&response.headers, &response.body), media) {
@@ -219,34 +226,5 @@ impl SipUa {
             Some(session) => self.tell(id, LegEvent::Answer(Some(session))),
             None => self.hang_up(now, id, Cause::BadDescription),
         }
-    }
-
-    /// Answers a trunk's challenge, once.
-    fn retry_with_credentials(&mut self, now: Instant, id: LegId, response: &Response) -> bool {
-        let Some(leg) = self.legs.get_mut(&id) else { return false };
-        let trunk = leg.trunk.and_then(|index| self.config.trunks.get(index));
-        let Some(credentials) = trunk.and_then(|t| t.credentials.as_ref()) else { return false };
-        let Phase::Calling(calling) = &mut leg.phase else { return false };
-        let is_proxy = response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-        let (asked, answered) = if is_proxy {
-            (HeaderName::PROXY_AUTHENTICATE, HeaderName::PROXY_AUTHORIZATION)
-        } else {
-            (HeaderName::WWW_AUTHENTICATE, HeaderName::AUTHORIZATION)
-        };
-        let Some(challenge) = Challenge::best(response.headers.all(&asked)) else { return false };
-        if std::mem::replace(&mut calling.was_challenged, true) && !challenge.stale {
-            return false;
-        }
-        let request = &mut calling.request;
-        let value =
-            answer(&challenge, credentials, &request.method, &request.uri, 1, &mut self.rng);
-        let Some(value) = value else { return false };
-        let number = request.headers.cseq().map_or(1, |c| c.number) + 1;
-        request.headers.set(HeaderName::CSEQ, format!("{number} INVITE"));
-        request.headers.set(answered, value);
-        let key = self.endpoint.send_request(now, leg.flow, request.clone());
-        calling.key = key;
-        self.clients.insert(key, ClientUse::Invite(id));
-        true
     }
 }

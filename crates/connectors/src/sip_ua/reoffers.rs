@@ -45,11 +45,12 @@ impl SipUa {
         self.session_headers(id, &mut request);
         self.dialog_request_headers(&flow, &mut request);
         request.set_body(SDP, sdp.clone());
-        let key = self.endpoint.send_request(now, flow, request);
+        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
+        let key = self.send_in_dialog(now, flow, request, trunk);
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.reoffer_rseq = None;
             leg.local_sdp = Some(sdp.clone());
-            leg.offer = Offer::Ours(OurOffer { key, sdp, tries, is_refresh });
+            leg.offer = Offer::Ours(OurOffer { key, credentials: vec![], sdp, tries, is_refresh });
         }
         self.clients.insert(key, ClientUse::Reoffer(id));
     }
@@ -108,10 +109,12 @@ impl SipUa {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let we_called = leg.we_called;
         let Some(ours) = leg.take_our_offer() else { return };
-        let OurOffer { sdp, tries, is_refresh, .. } = ours;
         if response.status.is_success() {
-            self.reoffer_answered(now, key, id, response, is_refresh);
-        } else if matches!(response.status.0, 481 | 408) {
+            self.reoffer_answered(now, key, id, response, ours);
+            return;
+        }
+        let OurOffer { sdp, tries, is_refresh, .. } = ours;
+        if matches!(response.status.0, 481 | 408) {
             self.hang_up(now, id, Cause::SignalingLost);
         } else if response.status == StatusCode::SESSION_INTERVAL_TOO_SMALL
             && tries < MAX_GLARE
@@ -142,20 +145,20 @@ impl SipUa {
         key: ClientKey,
         id: LegId,
         response: &Response,
-        is_refresh: bool,
+        ours: OurOffer,
     ) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some(mut dialog) = leg.dialog.take() else { return };
         dialog.take_response(response, &Method::INVITE);
         let number = response.headers.cseq().map_or(1, |c| c.number);
-        let ack = self.acknowledge(&mut dialog, number);
+        let ack = self.acknowledge(&mut dialog, number, ours.credentials);
         let request = dialog.clone().request(Method::INVITE, Some(number));
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.dialog = Some(dialog);
         }
         self.settled(key, request, ack);
         self.session_agreed(now, id, response);
-        if is_refresh {
+        if ours.is_refresh {
             return;
         }
         match description(&response.headers, &response.body) {

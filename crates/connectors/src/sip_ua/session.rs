@@ -249,7 +249,8 @@ impl SipUa {
         let flow = dialog.next_hop();
         self.session_headers(id, &mut request);
         self.dialog_request_headers(&flow, &mut request);
-        let key = self.endpoint.send_request(now, flow, request);
+        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
+        let key = self.send_in_dialog(now, flow, request, trunk);
         self.clients.insert(key, ClientUse::Refresh(id));
     }
 

@@ -89,7 +89,8 @@ impl SipUa {
         self.dialog_request_headers(&flow, &mut request);
         let body = format!("SIP/2.0 {status} {}\r\n", status.default_reason());
         request.set_body("message/sipfrag;version=2.0", body);
-        let key = self.endpoint.send_request(now, flow, request);
+        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
+        let key = self.send_in_dialog(now, flow, request, trunk);
         self.clients.insert(key, ClientUse::Notify(id));
     }
 

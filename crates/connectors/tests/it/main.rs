@@ -16,4 +16,5 @@ mod reliable;
 mod session_timer;
 mod torture;
 mod transfer;
+mod trunk_auth;
 mod update;
