@@ -2,14 +2,19 @@
 #
 #   make run    build the gateway and run it on embedded defaults
 #   make test   install what the tests need, then run every check and test
+#   make bench  install the peers, then measure beside them
 
-.PHONY: run test setup setup-tests lint unit e2e docs fuzz-build ui
+.PHONY: run test bench setup setup-tests lint unit e2e docs fuzz-build ui
 
 run: setup
 	cargo run --release --bin crosspoint -- run
 
 test: setup-tests
 	scripts/check.sh
+
+bench:
+	scripts/setup.sh bench
+	scripts/bench.sh
 
 setup:
 	scripts/setup.sh build

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the machine lacks: `build` for the gateway itself, `test` for its tests too.
+# Installs what the machine lacks: `build` for the gateway itself, `test` for its tests too,
+# `bench` for its benches.
 # Uses Debian's and npm's packages. Safe to run again: it installs only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,6 +27,13 @@ if [ "$what" = test ]; then
   want node nodejs
   want npm npm
   want ps procps
+fi
+
+if [ "$what" = bench ]; then
+  want kamailio kamailio
+  want rtpengine rtpengine-daemon
+  want sipp sip-tester
+  want taskset util-linux
 fi
 
 if [ ${#need[@]} -gt 0 ]; then
