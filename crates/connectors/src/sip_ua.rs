@@ -234,6 +234,22 @@ impl SipUa {
         self.legs.len()
     }
 
+    /// True when nothing is left of any call: no leg, no transaction and no table entry.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.legs.is_empty()
+            && self.dialogs.is_empty()
+            && self.merging.is_empty()
+            && self.devices.is_empty()
+            && self.clients.is_empty()
+            && self.challengeable.is_empty()
+            && self.servers.is_empty()
+            && self.unacknowledged.is_empty()
+            && self.closing.is_empty()
+            && self.timers.is_empty()
+            && self.endpoint.transactions() == 0
+    }
+
     /// Transactions that live, finished ones in their waiting time included.
     #[must_use]
     pub fn transactions(&self) -> usize {

@@ -134,6 +134,9 @@ struct Client {
     is_cancelled: bool,
 }
 
+/// Call-ID, To tag and CSeq of an INVITE that we answered with a 2xx.
+type AckId = (Bytes, Bytes, u32);
+
 #[derive(Debug)]
 struct Server {
     machine: ServerTransaction,
@@ -141,8 +144,9 @@ struct Server {
     matched: Match,
     /// A response template for the 100, while it may be needed.
     trying: Option<Box<Response>>,
-    /// The dialog's Call-ID and CSeq, to join a 2xx's ACK to it.
-    ack_id: Option<(Bytes, u32)>,
+    is_invite: bool,
+    /// To join its ACK to our 2xx.
+    ack_id: Option<AckId>,
     /// The To of our last response: its tag is that of the 200 to a CANCEL, too.
     to: Option<Bytes>,
 }
@@ -161,7 +165,7 @@ pub struct Endpoint {
     servers: BTreeMap<ServerKey, Server>,
     by_match: BTreeMap<Match, ServerKey>,
     /// INVITE server transactions whose 2xx waits for its ACK.
-    awaiting_ack: BTreeMap<(Bytes, u32), ServerKey>,
+    awaiting_ack: BTreeMap<AckId, ServerKey>,
     pending_by_source: BTreeMap<IpAddr, usize>,
     timers: TimerTable<(Owner, Timer)>,
     outputs: VecDeque<Output>,
@@ -290,15 +294,16 @@ impl Endpoint {
     /// Answers a request. A second final response is ignored.
     pub fn respond(&mut self, now: Instant, key: ServerKey, response: &Response) {
         let Some(server) = self.servers.get_mut(&key) else { return };
-        if server.ack_id.is_some() && response.status != StatusCode::TRYING {
+        if server.is_invite && response.status != StatusCode::TRYING {
             server.to = response.headers.first(&HeaderName::TO).cloned();
         }
         if response.status.is_final() && server.machine.is_pending() {
             let source = server.flow.remote.ip();
-            if response.status.is_success()
-                && let Some(id) = server.ack_id.clone()
-            {
-                self.awaiting_ack.insert(id, key);
+            if response.status.is_success() && server.is_invite {
+                server.ack_id = ack_id(&response.headers);
+                if let Some(id) = server.ack_id.clone() {
+                    self.awaiting_ack.insert(id, key);
+                }
             }
             server.trying = None;
             self.release_source(source);
@@ -313,7 +318,11 @@ impl Endpoint {
         note_source(&mut request, &flow);
         let Some(matched) = server_match(&request) else { return };
         if let Some(key) = self.by_match.get(&matched).copied() {
-            if request.method == Method::ACK {
+            let is_accepted = self.servers.get(&key).is_some_and(|s| s.machine.is_accepted());
+            if request.method == Method::ACK && is_accepted {
+                // Interop: old peers acknowledge a 2xx with the branch of the INVITE.
+                self.ack_of_success(now, flow, request);
+            } else if request.method == Method::ACK {
                 self.drive_server(now, key, ServerInput::Ack);
             } else {
                 self.counters.retransmissions_absorbed += 1;
@@ -334,8 +343,9 @@ impl Endpoint {
     }
 
     fn ack_of_success(&mut self, now: Instant, flow: Flow, request: Request) {
-        if let (Some(call_id), Some(cseq)) = (request.headers.call_id(), request.headers.cseq())
-            && let Some(key) = self.awaiting_ack.remove(&(call_id.clone(), cseq.number))
+        // Only the dialog's own ACK counts: the user hears of no other.
+        if let Some(id) = ack_id(&request.headers)
+            && let Some(key) = self.awaiting_ack.remove(&id)
         {
             self.drive_server(now, key, ServerInput::Ack);
         }
@@ -378,14 +388,11 @@ impl Endpoint {
             ServerTransaction::start(is_invite, flow.transport.is_reliable(), &self.config.timing);
         let trying =
             is_invite.then(|| Box::new(Response::for_request(request, StatusCode::TRYING)));
-        let ack_id = request
-            .headers
-            .call_id()
-            .zip(request.headers.cseq())
-            .filter(|_| is_invite)
-            .map(|(call_id, cseq)| (call_id.clone(), cseq.number));
         self.by_match.insert(matched.clone(), key);
-        self.servers.insert(key, Server { machine, flow, matched, trying, ack_id, to: None });
+        self.servers.insert(
+            key,
+            Server { machine, flow, matched, trying, is_invite, ack_id: None, to: None },
+        );
         *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
         self.act_server(now, key, actions);
         key
@@ -649,6 +656,11 @@ impl Endpoint {
         self.next += 1;
         self.next
     }
+}
+
+fn ack_id(headers: &crate::Headers) -> Option<AckId> {
+    let tag = headers.to()?.tag().unwrap_or_default();
+    Some((headers.call_id()?.clone(), tag, headers.cseq()?.number))
 }
 
 /// An ACK or CANCEL of the transaction that `request` opened (RFC 3261 §9.1, §17.1.1.3).

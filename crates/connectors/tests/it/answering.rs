@@ -202,3 +202,41 @@ fn a_bye_ends_an_open_reinvite_with_487() {
     desk.hear(&peer.flow, &Peer::in_transaction(&reinvite, "ACK", &peer.remote));
     desk.leaves_nothing();
 }
+
+/// Old peers send the ACK of a 2xx with the branch of the INVITE: it counts, with its answer.
+#[test]
+fn an_ack_with_the_branch_of_its_invite_counts() {
+    let (mut desk, mut peer) = (Desk::new(), Peer::caller());
+    let invite = peer.invite("", "");
+    desk.hear(&peer.flow, &invite);
+    let (leg, _) = desk.event();
+    desk.command(leg, LegCommand::Answer(sdp(OURS)));
+    let answer = desk.next();
+    let ack = Peer::in_transaction(&invite, "ACK", &answer.header("To"));
+    let ack = format!("{}\nContent-Type: application/sdp\n\n{OFFER}", ack.trim_end());
+    desk.hear(&peer.flow, &ack);
+    assert!(matches!(desk.event(), (_, LegEvent::Confirm(Some(_)))));
+    desk.pass(secs(60));
+    desk.nothing();
+    desk.quiet();
+}
+
+/// An ACK of another dialog does not silence the 200, nor keep an unconfirmed call alive.
+#[test]
+fn an_ack_with_another_tag_does_not_count() {
+    let (mut desk, mut peer) = (Desk::new(), Peer::caller());
+    let invite = peer.invite("", OFFER);
+    desk.hear(&peer.flow, &invite);
+    let (leg, _) = desk.event();
+    desk.command(leg, LegCommand::Answer(sdp(OURS)));
+    desk.next().is("200");
+    let stray = Peer::in_transaction(&invite, "ACK", "<sip:4711@gateway.test>;tag=other");
+    desk.hear(&peer.flow, &stray);
+    peer.remote = "<sip:4711@gateway.test>;tag=other".to_owned();
+    let stray = peer.ack("");
+    desk.hear(&peer.flow, &stray);
+    desk.quiet();
+    desk.within(secs(1)).is("200");
+    desk.pass(secs(32));
+    desk.ended(leg, Cause::SignalingLost);
+}

@@ -296,6 +296,10 @@ impl Desk {
         self.events.pop_front().expect("the call was told nothing")
     }
 
+    pub(crate) fn events(&mut self) -> Vec<(LegId, LegEvent)> {
+        self.events.drain(..).collect()
+    }
+
     #[track_caller]
     pub(crate) fn quiet(&mut self) {
         let rest: Vec<_> = self.events.drain(..).collect();
@@ -315,6 +319,7 @@ impl Desk {
     pub(crate) fn leaves_nothing(&mut self) {
         self.pass(secs(300));
         assert_eq!((self.ua.legs(), self.ua.transactions()), (0, 0), "legs and transactions");
+        assert!(self.ua.is_idle(), "something is left of a call");
     }
 
     // Beginnings that many stories share.

@@ -14,6 +14,7 @@ mod refusals;
 mod registration;
 mod reliable;
 mod session_timer;
+mod storm;
 mod torture;
 mod transfer;
 mod trunk_auth;

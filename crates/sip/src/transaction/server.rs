@@ -66,6 +66,11 @@ impl ServerTransaction {
         !self.response.is_empty()
     }
 
+    /// True once a 2xx to an INVITE was sent.
+    pub(crate) fn is_accepted(&self) -> bool {
+        matches!(self.state, State::Accepted { .. })
+    }
+
     pub(crate) fn handle(&mut self, input: ServerInput, timing: &Timing) -> Actions {
         use ServerInput as I;
         use State::{Accepted, Completed, Confirmed, Proceeding};
