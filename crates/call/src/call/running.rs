@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crosspoint_base::LegId;
 use crosspoint_sdp::Session;
 
-use super::{Call, PendingReoffer, Step};
-use crate::{Cause, Digit, LegCommand, MediaRequest, Party, SdpKind};
+use super::{Call, Leg, PendingReoffer, Step};
+use crate::{Cause, Digit, LegCommand, MediaRequest, Party, Profile, SdpKind};
 
 impl Call {
     pub(super) fn reoffered(&mut self, leg: LegId, description: Option<Session>) {
@@ -105,8 +105,13 @@ impl Call {
     }
 
     pub(super) fn media_lost(&mut self, now: Instant, leg: LegId) {
-        if self.is_live(leg) {
-            self.end_all(now, Party::Gateway, Cause::MediaLost);
+        if !self.is_live(leg) {
+            return;
         }
+        // A wrong certificate, say: it was never there to be lost.
+        let is_new = |l: &Leg| l.profile == Profile::WebRtc && !l.connected;
+        let failed = self.legs.get(&leg).is_some_and(is_new);
+        let cause = if failed { Cause::MediaFailed } else { Cause::MediaLost };
+        self.end_all(now, Party::Gateway, cause);
     }
 }

@@ -338,6 +338,15 @@ fn lost_media_ends_the_call_by_our_hand() {
     assert_eq!(story.heard(B), ["End media_lost"]);
 }
 
+/// A browser whose certificate is wrong: its media failed, it was not lost.
+#[test]
+fn media_that_is_lost_before_it_came_up_has_failed() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Answer(Some(description())));
+    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    assert_eq!(story.ended(), Some((Party::Gateway, Cause::MediaFailed)));
+}
+
 #[test]
 fn media_that_never_comes_up_ends_the_call() {
     let mut story = Story::begin().forked(&[B]);
