@@ -76,7 +76,7 @@ impl EventDetector {
     /// Takes note of sound of this time: an event is over when sound goes on without it.
     ///
     /// Interop: baresip sends sound between the packets of an event (seen with 1.0.0), so sound
-    /// alone ends none; its end is lost only when no packet came for [`PATIENCE`].
+    /// alone ends none; its end is lost only when no packet came for 100 ms.
     pub fn sound(&mut self, timestamp: u32) -> Option<HeardDigit> {
         let Running { timestamp: start, payload, clock } = self.current?;
         let patience = u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX);
