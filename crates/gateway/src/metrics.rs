@@ -62,9 +62,6 @@ pub(crate) fn signaling(page: &mut Page, now: &Signaling) {
     );
     page.value(&gauge("crosspoint_legs", "Sides of calls."), now.legs);
     page.value(&gauge("crosspoint_bindings", "Devices that are signed in."), now.bindings);
-    let is =
-        counter("crosspoint_defects_total", "Defects of ours that were caught; each cost a call.");
-    page.value(&is, now.defects);
     sip(page, now.transactions, &now.sip);
 }
 
@@ -126,6 +123,11 @@ pub(crate) fn transport(page: &mut Page, counters: &TransportCounters) {
     page.value(&is, counters.malformed);
     let is = counter("crosspoint_sip_overflow_total", "Datagrams dropped for lack of time.");
     page.value(&is, counters.overflow);
+}
+
+/// Wherever they happened: each cost a call, a packet or a connection.
+pub(crate) fn defects(page: &mut Page, count: u64) {
+    page.value(&counter("crosspoint_defects_total", "Defects of ours that were caught."), count);
 }
 
 pub(crate) fn media(page: &mut Page, report: &MediaReport) {

@@ -71,11 +71,15 @@ impl Backend for Pages {
     fn metrics(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async {
             let mut page = Page::default();
+            let (transport, media) = (self.transport.counters(), self.media.report());
+            let mut defects = transport.panics + media.defects;
             if let Some(signaling) = self.ask().await {
                 metrics::signaling(&mut page, &signaling);
+                defects += signaling.defects;
             }
-            metrics::transport(&mut page, &self.transport.counters());
-            metrics::media(&mut page, &self.media.report());
+            metrics::defects(&mut page, defects);
+            metrics::transport(&mut page, &transport);
+            metrics::media(&mut page, &media);
             metrics::connections(&mut page, self.admission.open(), self.admission.refused());
             metrics::store(&mut page, self.writer.counters());
             page.into_text()
