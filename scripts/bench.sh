@@ -3,6 +3,7 @@
 # Nothing else should be busy on the machine meanwhile; two cores are enough.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin
 
 for program in kamailio rtpengine sipp taskset; do
   command -v "$program" >/dev/null || { echo "$program is missing: scripts/setup.sh bench" >&2; exit 1; }

@@ -30,7 +30,7 @@ if [ "$what" = test ]; then
 fi
 
 if [ "$what" = bench ]; then
-  want kamailio kamailio
+  want /usr/sbin/kamailio kamailio
   want rtpengine rtpengine-daemon
   want sipp sip-tester
   want taskset util-linux
