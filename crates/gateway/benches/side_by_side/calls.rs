@@ -15,8 +15,8 @@ use crate::signaling::register_phone;
 use crate::table::{median, row, thousands};
 
 const ROUNDS: usize = 3;
-const CALLS: u32 = 3000;
-const RATE: u32 = 200;
+const CALLS: u32 = 6000;
+const RATE: u32 = 400;
 
 pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
