@@ -45,6 +45,53 @@ numeric_id!(
     "binding-"
 );
 
+numeric_id!(
+    /// One sign-in of ours at a registrar elsewhere (RFC 3261 §10.2), unique within a node.
+    RegistrationId,
+    "registration-"
+);
+
+/// Who makes ids: each connector numbers its own legs and bindings, and an id tells whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Maker(pub u8);
+
+impl Maker {
+    fn mark(self, number: u64) -> u64 {
+        u64::from(self.0) << MAKER_SHIFT | number & NUMBERS
+    }
+
+    fn of(id: u64) -> Self {
+        Self((id >> MAKER_SHIFT).to_le_bytes()[0])
+    }
+
+    #[must_use]
+    pub fn leg(self, number: u64) -> LegId {
+        LegId(self.mark(number))
+    }
+
+    #[must_use]
+    pub fn binding(self, number: u64) -> BindingId {
+        BindingId(self.mark(number))
+    }
+}
+
+impl LegId {
+    #[must_use]
+    pub fn maker(self) -> Maker {
+        Maker::of(self.0)
+    }
+}
+
+impl BindingId {
+    #[must_use]
+    pub fn maker(self) -> Maker {
+        Maker::of(self.0)
+    }
+}
+
+const MAKER_SHIFT: u32 = 56;
+const NUMBERS: u64 = (1 << MAKER_SHIFT) - 1;
+
 /// The global id of a call: every connector shows it, and it names log span, CDR and ladder.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gcid(String);

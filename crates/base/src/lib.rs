@@ -11,7 +11,7 @@ mod rng;
 mod timer;
 
 pub use flow::{Flow, Transmit, Transport};
-pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId};
+pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId};
 pub use redact::{Private, Secret};
 pub use rng::Rng;
 pub use timer::TimerTable;

@@ -150,6 +150,8 @@ struct Leg {
     connected: bool,
     telephone_event: bool,
     on_hold: bool,
+    /// How long lost media may take to come back.
+    grace: Option<Duration>,
 }
 
 impl Leg {
@@ -163,6 +165,7 @@ impl Leg {
             connected: false,
             telephone_event: false,
             on_hold: false,
+            grace: None,
         }
     }
 
@@ -309,6 +312,7 @@ impl Call {
             LegEvent::ReofferFailed(_) => self.reoffer_failed(id),
             LegEvent::Dtmf(digit, duration) => self.digit_signaled(id, digit, duration),
             LegEvent::Transfer(target) => self.transfer_requested(id, target),
+            LegEvent::MediaGrace(grace) => self.grant_grace(id, grace),
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Cause {
     BadDescription,
     /// The leg moved to another party by a transfer.
     Transferred,
+    /// Another leg of the same user took its place.
+    Replaced,
     /// Media or ICE was lost in a running call.
     MediaLost,
     /// Media never came up after the answer.
@@ -56,7 +58,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Normal,
         Self::Cancelled,
         Self::AnsweredElsewhere,
@@ -71,6 +73,7 @@ impl Cause {
         Self::NoCommonCodec,
         Self::BadDescription,
         Self::Transferred,
+        Self::Replaced,
         Self::MediaLost,
         Self::MediaFailed,
         Self::SignalingLost,
@@ -98,6 +101,7 @@ impl Cause {
             Self::NoCommonCodec => "no_common_codec",
             Self::BadDescription => "bad_description",
             Self::Transferred => "transferred",
+            Self::Replaced => "replaced",
             Self::MediaLost => "media_lost",
             Self::MediaFailed => "media_failed",
             Self::SignalingLost => "signaling_lost",

@@ -12,6 +12,6 @@ pub use call::{Call, CallRecord, Input, Output};
 pub use cause::{Cause, Ended, Party};
 pub use signal::{
     Candidate, Described, Digit, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice,
-    MediaRefusal, MediaRequest, OutgoingOffer, Playback, Profile, Reach, ReofferFailure, Role,
-    SdpKind, SrtpPolicy, TransferProgress, TransferTarget,
+    MediaPath, MediaRefusal, MediaRequest, OutgoingOffer, Playback, Profile, Reach, ReofferFailure,
+    Replaces, Role, Scope, SdpKind, SrtpPolicy, TransferProgress, TransferTarget,
 };

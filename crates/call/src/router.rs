@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crosspoint_base::Private;
+use crosspoint_base::{Private, RegistrationId};
 
-use crate::{Cause, Playback, Profile, Reach};
+use crate::{Cause, Playback, Profile, Reach, Scope, SrtpPolicy};
 
 pub use rewrite::{Rewrite, RewriteError};
 
@@ -25,6 +25,7 @@ pub struct RouteRequest {
     pub trunk: Option<Arc<str>>,
     /// What was dialled.
     pub to: Private<String>,
+    pub scope: Scope,
 }
 
 /// One device that a user can be reached at.
@@ -48,6 +49,18 @@ pub struct TrunkRoute {
 pub trait Devices {
     /// Where the user is signed in; empty when nowhere.
     fn devices_of(&self, user: &str) -> Vec<Device>;
+
+    /// The apps signed in to a network under a name.
+    fn members_of(&self, network: &str, name: &str) -> Vec<Device> {
+        let _ = (network, name);
+        Vec::new()
+    }
+
+    /// The apps that calls at a sign-in of ours elsewhere are for.
+    fn owners_of(&self, registration: RegistrationId) -> Vec<Device> {
+        let _ = registration;
+        Vec::new()
+    }
 }
 
 impl Devices for BTreeMap<Arc<str>, Vec<Device>> {
@@ -156,13 +169,28 @@ fn decide(
     steps: &mut Vec<Step>,
 ) -> Outcome {
     let to = request.to.expose().as_str();
-    if request.user.is_none() && request.trunk.is_none() {
+    if let Scope::In(registration) = request.scope {
+        return to_devices("account", devices.owners_of(registration), steps);
+    }
+    if request.user.is_none() && request.trunk.is_none() && request.scope == Scope::Everywhere {
         push(steps, "caller", Verdict::Refused, "neither a signed-in user nor a known trunk");
         return Outcome::Refused(Cause::Forbidden);
     }
     if to.is_empty() || to.len() > MAX_NUMBER || to.chars().any(|c| c.is_control() || c == ' ') {
         push(steps, "number", Verdict::Refused, "empty, too long or not a number or user name");
         return Outcome::Refused(Cause::InvalidNumber);
+    }
+    match &request.scope {
+        Scope::Everywhere | Scope::In(_) => {}
+        Scope::Network(network) => {
+            return to_devices("network", devices.members_of(network, to), steps);
+        }
+        Scope::Out(id) => {
+            push(steps, "account", Verdict::Matched, "calls leave by the account's own sign-in");
+            let reach = Reach::Registration { id: *id, number: request.to.clone() };
+            let profile = Profile::Rtp(SrtpPolicy::Off);
+            return Outcome::Fork(vec![Target { reach, profile }]);
+        }
     }
     if let Some(playback) = plan.builtins.get(to) {
         push(steps, "built-in numbers", Verdict::Matched, format!("{to} is {playback:?}"));
@@ -184,6 +212,20 @@ fn to_user(user: &Arc<str>, devices: &dyn Devices, steps: &mut Vec<Step>) -> Out
         return Outcome::Refused(Cause::Unavailable);
     }
     push(steps, "users", Verdict::Matched, format!("{user} has {} device(s)", found.len()));
+    fork(&found)
+}
+
+/// To those that one rule alone names.
+fn to_devices(rule: &str, found: Vec<Device>, steps: &mut Vec<Step>) -> Outcome {
+    if found.is_empty() {
+        push(steps, rule, Verdict::Refused, "nobody of that name is signed in");
+        return Outcome::Refused(Cause::Unavailable);
+    }
+    push(steps, rule, Verdict::Matched, format!("{} device(s)", found.len()));
+    fork(&found)
+}
+
+fn fork(found: &[Device]) -> Outcome {
     let target = |d: &Device| Target { reach: Reach::Binding(d.binding), profile: d.profile };
     Outcome::Fork(found.iter().take(MAX_FORKS).map(target).collect())
 }
@@ -270,6 +312,7 @@ mod tests {
             user: user.map(Arc::from),
             trunk: trunk.map(Arc::from),
             to: Private(to.to_owned()),
+            scope: Scope::Everywhere,
         };
         route(&request, &plan(), &devices).outcome
     }
@@ -308,8 +351,12 @@ mod tests {
     #[test]
     fn says_why() {
         let devices = BTreeMap::<Arc<str>, Vec<Device>>::new();
-        let request =
-            RouteRequest { user: Some("bob".into()), trunk: None, to: Private("nobody".into()) };
+        let request = RouteRequest {
+            user: Some("bob".into()),
+            trunk: None,
+            to: Private("nobody".into()),
+            scope: Scope::Everywhere,
+        };
         let why = route(&request, &plan(), &devices).why();
         assert!(why.contains("trunk local: no match (nobody has none of its prefixes)"), "{why}");
         assert!(why.contains("trunks: refused (no trunk takes nobody)"), "{why}");

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crosspoint_base::{BindingId, Gcid, LegId, Private};
+use crosspoint_base::{BindingId, Gcid, LegId, Private, RegistrationId};
 use crosspoint_sdp::Session;
 
 use crate::Cause;
@@ -36,6 +36,43 @@ pub enum Reach {
     Binding(BindingId),
     /// A number over a configured trunk.
     Trunk { name: Arc<str>, number: Private<String> },
+    /// A number over a sign-in of ours elsewhere.
+    Registration { id: RegistrationId, number: Private<String> },
+}
+
+/// How far a call may lead.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Wherever the router finds a way for this caller.
+    #[default]
+    Everywhere,
+    /// To the apps that are signed in to this network, by the names they have there.
+    Network(Arc<str>),
+    /// Out over a sign-in of the caller's own, whatever the number means there.
+    Out(RegistrationId),
+    /// It came in at this sign-in: to the app that owns it.
+    In(RegistrationId),
+}
+
+/// Where the media of a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MediaPath {
+    /// Through us.
+    #[default]
+    Anchored,
+    /// From one party to the other: descriptions and candidates are passed on as they are.
+    Direct,
+}
+
+/// Whose place a new leg takes in a running call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaces {
+    /// This leg's: the connector has checked that the newcomer may.
+    Leg(LegId),
+    /// The leg that the same user has in the call of this id.
+    Own(Gcid),
+    /// The leg that the same user has in its only running call elsewhere, or the latest of them.
+    OwnLatest,
 }
 
 /// What kind of media the other side of a leg speaks.
@@ -106,6 +143,10 @@ pub struct IncomingOffer {
     pub gcid: Option<Gcid>,
     /// Candidates will follow one by one.
     pub trickle: bool,
+    pub scope: Scope,
+    pub path: MediaPath,
+    /// Joins a running call instead of beginning one.
+    pub replaces: Option<Replaces>,
 }
 
 /// A call that we bring to somebody.
@@ -151,6 +192,8 @@ pub enum LegEvent {
     ReofferFailed(ReofferFailure),
     Dtmf(Digit, Duration),
     Transfer(TransferTarget),
+    /// The leg's party may come back after its media was lost: wait this long.
+    MediaGrace(Duration),
     /// Last event of a leg, exactly once, whoever ended it.
     Ended(Cause),
 }

@@ -183,6 +183,7 @@ fn rank(cause: Cause) -> u8 {
         | Cause::Cancelled
         | Cause::AnsweredElsewhere
         | Cause::Transferred
+        | Cause::Replaced
         | Cause::MediaLost
         | Cause::MediaFailed
         | Cause::SignalingLost

@@ -104,6 +104,13 @@ impl Call {
         }
     }
 
+    /// The leg's party may come back: lost media is not the end at once.
+    pub(super) fn grant_grace(&mut self, leg: LegId, grace: Duration) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.grace = Some(grace);
+        }
+    }
+
     pub(super) fn media_lost(&mut self, now: Instant, leg: LegId) {
         if !self.is_live(leg) {
             return;

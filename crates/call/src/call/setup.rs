@@ -29,6 +29,7 @@ impl Call {
             user: offer.from.user,
             trunk: offer.trunk,
             to: offer.to,
+            scope: offer.scope,
         }));
     }
 
@@ -321,7 +322,7 @@ impl Call {
 fn trunk_of(targets: &[Target]) -> Option<std::sync::Arc<str>> {
     targets.iter().find_map(|t| match &t.reach {
         crate::Reach::Trunk { name, .. } => Some(name.clone()),
-        crate::Reach::Binding(_) => None,
+        crate::Reach::Binding(_) | crate::Reach::Registration { .. } => None,
     })
 }
 

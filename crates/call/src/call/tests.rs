@@ -3,7 +3,10 @@
 
 use super::*;
 use crate::router::{Outcome, Target};
-use crate::{Described, Digit, MediaRefusal, Party, ReofferFailure, SrtpPolicy, TransferTarget};
+use crate::{
+    Described, Digit, MediaPath, MediaRefusal, Party, ReofferFailure, Scope, SrtpPolicy,
+    TransferTarget,
+};
 use crosspoint_base::{BindingId, Rng};
 use crosspoint_sdp::Session;
 
@@ -45,6 +48,9 @@ impl Story {
             trunk: None,
             gcid: None,
             trickle: false,
+            scope: Scope::Everywhere,
+            path: MediaPath::Anchored,
+            replaces: None,
         };
         let gcid = Gcid::generate(&mut Rng::from_u64(1));
         let mut story = Self {

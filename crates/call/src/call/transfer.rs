@@ -6,7 +6,7 @@ use crosspoint_base::{LegId, Private};
 
 use super::{Call, Output, Phase, Stage};
 use crate::router::{Decision, Outcome, RouteRequest};
-use crate::{Cause, LegCommand, MediaRequest, Party, TransferProgress, TransferTarget};
+use crate::{Cause, LegCommand, MediaRequest, Party, Scope, TransferProgress, TransferTarget};
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -69,7 +69,12 @@ impl Call {
             (self.called_user.clone(), self.called_trunk.clone())
         };
         self.progress(by, TransferProgress::Trying);
-        self.outputs.push_back(Output::Route(RouteRequest { user, trunk, to: to.clone() }));
+        self.outputs.push_back(Output::Route(RouteRequest {
+            user,
+            trunk,
+            to: to.clone(),
+            scope: Scope::Everywhere,
+        }));
         self.transfer = Some(Transfer { by, remaining, to, state: State::Routing });
     }
 

@@ -58,7 +58,7 @@ impl SipUa {
         let to = match &offer.reach {
             Reach::Binding(_) => &offer.to,
             // What was dialled here means nothing there.
-            Reach::Trunk { number, .. } => number,
+            Reach::Trunk { number, .. } | Reach::Registration { number, .. } => number,
         };
         let to_uri = Uri::sip(Some(to.expose()), &domain, None);
         let (Some(from_uri), Some(to_uri)) = (from_uri, to_uri) else {
@@ -114,7 +114,7 @@ impl SipUa {
         self.legs.insert(id, leg);
         let device = match &offer.reach {
             Reach::Binding(binding) => self.registrar.binding(*binding).map(Device::of),
-            Reach::Trunk { .. } => None,
+            Reach::Trunk { .. } | Reach::Registration { .. } => None,
         };
         self.join_device(id, device);
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
@@ -144,6 +144,7 @@ impl SipUa {
                 let uri = Uri::sip(Some(number.expose()), &trunk.domain, Some(port))?;
                 Some((flow, uri, trunk.domain.clone(), Some(index)))
             }
+            Reach::Registration { .. } => None,
         }
     }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crosspoint_base::{Flow, Gcid, Private};
-use crosspoint_call::{Cause, Identity, IncomingOffer, LegEvent, Profile, SrtpPolicy};
+use crosspoint_base::{Flow, Private};
+use crosspoint_call::{
+    Cause, Identity, IncomingOffer, LegEvent, MediaPath, Profile, Scope, SrtpPolicy,
+};
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::ServerKey;
@@ -263,10 +265,10 @@ fn incoming_offer(
         description,
         profile: if is_browser { Profile::WebRtc } else { Profile::Rtp(SrtpPolicy::Off) },
         trunk,
-        gcid: request
-            .headers
-            .call_id()
-            .and_then(|id| Gcid::from_peer(std::str::from_utf8(id).ok()?)),
+        gcid: None,
         trickle,
+        scope: Scope::Everywhere,
+        path: MediaPath::Anchored,
+        replaces: None,
     }
 }

@@ -11,6 +11,7 @@ pub(super) fn status_for(cause: Cause) -> StatusCode {
         | Cause::Cancelled
         | Cause::AnsweredElsewhere
         | Cause::Transferred
+        | Cause::Replaced
         | Cause::MediaLost
         | Cause::SignalingLost => StatusCode::REQUEST_TERMINATED,
         Cause::Busy => StatusCode::BUSY_HERE,
@@ -66,6 +67,7 @@ pub(super) fn reason_for(cause: Cause) -> Option<&'static str> {
         | Cause::NoCommonCodec
         | Cause::BadDescription
         | Cause::Transferred
+        | Cause::Replaced
         | Cause::NetworkFailure
         | Cause::Overload
         | Cause::Internal => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use crosspoint_base::{BindingId, Private};
 use crosspoint_call::router::{Decision, Device, Devices, Outcome, RouteRequest, Verdict, route};
-use crosspoint_call::{Profile, Reach, SrtpPolicy};
+use crosspoint_call::{Profile, Reach, Scope, SrtpPolicy};
 use crosspoint_state::{Store, UserName};
 use serde_json::{Value, json};
 
@@ -46,6 +46,7 @@ pub(super) fn run(arguments: &Arguments, home: &Home, output: &Output) -> Result
         user,
         trunk: arguments.trunk.as_deref().map(Arc::from),
         to: Private(arguments.to.clone()),
+        scope: Scope::Everywhere,
     };
     let names: Vec<&UserName> = users.iter().map(|u| &u.name).collect();
     let decision = route(&request, &plan, &EverybodySignedIn(&names));
@@ -89,6 +90,7 @@ fn as_json(decision: &Decision) -> Value {
                 Reach::Trunk { name, number } => {
                     json!({ "trunk": &**name, "number": number.expose() })
                 }
+                Reach::Registration { number, .. } => json!({ "number": number.expose() }),
             };
             let targets: Vec<Value> = targets.iter().map(|t| target(&t.reach)).collect();
             json!({ "kind": "call", "targets": targets })
