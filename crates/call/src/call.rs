@@ -9,6 +9,7 @@
 mod ending;
 mod running;
 mod setup;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -24,6 +25,7 @@ use crate::{
     Cause, Ended, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice, MediaRequest,
     Playback, Profile, Reach, Role,
 };
+use takeover::Takeover;
 use transfer::Transfer;
 
 /// What happens to a call.
@@ -35,6 +37,12 @@ pub enum Input {
     Routed {
         decision: Decision,
         legs: Vec<LegId>,
+    },
+    /// A new leg takes the place of an old one.
+    Replace {
+        old: LegId,
+        new: LegId,
+        offer: Box<IncomingOffer>,
     },
     /// End everything, for a reason of the gateway's.
     End(Cause),
@@ -49,6 +57,8 @@ pub enum Output {
     Route(RouteRequest),
     /// The call was answered.
     Answered,
+    /// Who takes part, or how, is not what it was.
+    Changed,
     /// Last output: every leg has ended and every media session is closed.
     Done(Box<CallRecord>),
     Timeout(Option<Instant>),
@@ -78,6 +88,19 @@ pub struct CallRecord {
     pub why: String,
 }
 
+/// One leg of a running call, as the devices of its user may see it.
+#[derive(Debug, Clone)]
+pub struct Side {
+    pub leg: LegId,
+    pub user: Arc<str>,
+    pub role: Role,
+    pub profile: Profile,
+    /// Who is at the other end.
+    pub peer: Identity,
+    pub is_active: bool,
+    pub started: Instant,
+}
+
 /// One attempt to connect two parties.
 #[derive(Debug)]
 pub struct Call {
@@ -88,6 +111,7 @@ pub struct Call {
     stage: Stage,
     reoffer: Option<PendingReoffer>,
     transfer: Option<Transfer>,
+    takeover: Option<Takeover>,
     timers: TimerTable<Timer>,
     outputs: VecDeque<Output>,
     facts: Facts,
@@ -141,6 +165,8 @@ enum Stage {
 #[derive(Debug)]
 struct Leg {
     role: Role,
+    /// Whose device it is.
+    user: Option<Arc<str>>,
     profile: Profile,
     phase: Phase,
     /// What the next media answers of this leg are for.
@@ -158,6 +184,7 @@ impl Leg {
     fn new(role: Role, profile: Profile, phase: Phase) -> Self {
         Self {
             role,
+            user: None,
             profile,
             phase,
             steps: VecDeque::new(),
@@ -197,6 +224,8 @@ enum Step {
     DescribeFarReoffer { origin: Option<LegId> },
     AcceptFarReanswer { origin: Option<LegId> },
     DescribeReanswer,
+    AcceptTakeover,
+    DescribeTakeover,
 }
 
 /// A re-offer that a far leg has to answer. `origin` waits for the outcome; without one it is ours.
@@ -212,6 +241,8 @@ enum Timer {
     MediaSetup,
     /// A leg that was told to end must say so.
     EndingGuard,
+    /// Media of this leg was lost and may come back.
+    Grace(LegId),
 }
 
 impl Call {
@@ -231,7 +262,8 @@ impl Call {
             builtin: None,
             why: String::new(),
         };
-        let leg = Leg::new(Role::Front, offer.profile, Phase::Open);
+        let mut leg = Leg::new(Role::Front, offer.profile, Phase::Open);
+        leg.user.clone_from(&offer.from.user);
         let mut call = Self {
             id,
             gcid,
@@ -240,6 +272,7 @@ impl Call {
             stage: Stage::Routing { decision: None, media_ready: false },
             reoffer: None,
             transfer: None,
+            takeover: None,
             timers: TimerTable::new(),
             outputs: VecDeque::new(),
             facts,
@@ -262,6 +295,31 @@ impl Call {
         &self.gcid
     }
 
+    /// A party's side of this call: what the user's other devices may know of it.
+    pub fn sides(&self) -> impl Iterator<Item = Side> + '_ {
+        self.legs.iter().filter_map(|(id, leg)| self.side(*id, leg))
+    }
+
+    fn side(&self, id: LegId, leg: &Leg) -> Option<Side> {
+        let user = leg.user.clone()?;
+        if !matches!(leg.phase, Phase::Open | Phase::Answered) {
+            return None;
+        }
+        let peer = match leg.role {
+            Role::Front => Identity { address: self.facts.to.clone(), ..Identity::default() },
+            Role::Back => self.facts.from.clone(),
+        };
+        Some(Side {
+            leg: id,
+            user,
+            role: leg.role,
+            profile: leg.profile,
+            peer,
+            is_active: leg.phase == Phase::Answered && matches!(self.stage, Stage::Active { .. }),
+            started: self.facts.started,
+        })
+    }
+
     /// Every leg the call ever had.
     pub fn legs(&self) -> impl Iterator<Item = LegId> + '_ {
         self.legs.keys().copied()
@@ -272,6 +330,7 @@ impl Call {
             Input::Leg(leg, event) => self.handle_leg_event(now, leg, event),
             Input::Media(notice) => self.handle_notice(now, notice),
             Input::Routed { decision, legs } => self.handle_routed(now, decision, legs),
+            Input::Replace { old, new, offer } => self.replace(old, new, *offer),
             Input::End(cause) => self.end_all(now, crate::Party::Gateway, cause),
             Input::Timeout => self.handle_timeout(now),
         }

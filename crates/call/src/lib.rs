@@ -8,7 +8,7 @@ mod cause;
 pub mod router;
 mod signal;
 
-pub use call::{Call, CallRecord, Input, Output};
+pub use call::{Call, CallRecord, Input, Output, Side};
 pub use cause::{Cause, Ended, Party};
 pub use signal::{
     Candidate, Described, Digit, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice,

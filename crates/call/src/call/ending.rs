@@ -12,7 +12,8 @@ impl Call {
         let Some(state) = self.legs.get(&leg) else { return };
         let (by, was_live) = (party(state.role), state.is_live());
         self.close(leg);
-        if !was_live || self.transfer_leg_ended(now, leg, cause) {
+        self.outputs.push_back(Output::Changed);
+        if !was_live || self.takeover_leg_ended(leg) || self.transfer_leg_ended(now, leg, cause) {
             return;
         }
         match self.stage {
@@ -68,6 +69,7 @@ impl Call {
         self.facts.ended.get_or_insert(Ended { by, cause });
         self.stage = Stage::Ending;
         self.transfer = None;
+        self.takeover = None;
         self.timers.cancel(&Timer::MediaSetup);
         self.timers.set(Timer::EndingGuard, now + ENDING_GUARD);
         let live: Vec<LegId> =
@@ -92,6 +94,7 @@ impl Call {
 
     fn close(&mut self, leg: LegId) {
         self.dialing.remove(&leg);
+        self.timers.cancel(&Timer::Grace(leg));
         if let Some(state) = self.legs.get_mut(&leg) {
             state.phase = Phase::Ended;
             state.steps.clear();
@@ -106,6 +109,10 @@ impl Call {
                     self.end_all(now, Party::Gateway, Cause::MediaFailed);
                 }
                 Timer::MediaSetup => {}
+                Timer::Grace(leg) if self.is_live(leg) => {
+                    self.end_all(now, Party::Gateway, Cause::MediaLost);
+                }
+                Timer::Grace(_) => {}
                 Timer::EndingGuard => {
                     let stuck: Vec<LegId> = self
                         .legs
@@ -145,10 +152,19 @@ impl Call {
             front_profile,
             back_profile: self.facts.back_profile,
             builtin: self.facts.builtin,
-            legs: self.legs.keys().copied().collect(),
+            legs: self.legs_front_first(),
             why: std::mem::take(&mut self.facts.why),
         };
         self.outputs.push_back(Output::Done(Box::new(record)));
+    }
+}
+
+impl Call {
+    /// The front, and then what answered before what did not.
+    fn legs_front_first(&self) -> Vec<LegId> {
+        let mut legs: Vec<LegId> = self.legs.keys().copied().collect();
+        legs.sort_by_key(|id| (*id != self.front, !self.legs.get(id).is_some_and(|l| l.accepted)));
+        legs
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crosspoint_base::LegId;
 use crosspoint_sdp::Session;
 
-use super::{Call, Leg, PendingReoffer, Step};
+use super::{Call, Leg, PendingReoffer, Step, Timer};
 use crate::{Cause, Digit, LegCommand, MediaRequest, Party, Profile, SdpKind};
 
 impl Call {
@@ -40,7 +40,7 @@ impl Call {
         }
     }
 
-    fn may_reoffer(&self, far: LegId) -> bool {
+    pub(super) fn may_reoffer(&self, far: LegId) -> bool {
         self.reoffer.is_none()
             && self.legs.get(&far).is_some_and(|l| l.phase == super::Phase::Answered)
     }
@@ -81,6 +81,9 @@ impl Call {
     }
 
     fn describe_reanswer(&mut self, leg: LegId, kind: SdpKind) {
+        if self.is_newcomer(leg) {
+            return self.describe_newcomer(leg, self.peer_of(leg));
+        }
         let request = MediaRequest::Describe { leg, kind, peer: self.peer_of(leg) };
         self.ask(leg, Step::DescribeReanswer, request);
     }
@@ -118,7 +121,13 @@ impl Call {
         // A wrong certificate, say: it was never there to be lost.
         let is_new = |l: &Leg| l.profile == Profile::WebRtc && !l.connected;
         let failed = self.legs.get(&leg).is_some_and(is_new);
-        let cause = if failed { Cause::MediaFailed } else { Cause::MediaLost };
-        self.end_all(now, Party::Gateway, cause);
+        let grace = self.legs.get(&leg).and_then(|l| l.grace).filter(|_| !failed);
+        match grace {
+            Some(grace) => self.timers.set(Timer::Grace(leg), now + grace),
+            None => {
+                let cause = if failed { Cause::MediaFailed } else { Cause::MediaLost };
+                self.end_all(now, Party::Gateway, cause);
+            }
+        }
     }
 }

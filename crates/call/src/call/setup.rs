@@ -1,5 +1,6 @@
 //! From the first offer to the answer: routing, forking, early media, the first answer wins.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{LegId, Private};
@@ -60,6 +61,7 @@ impl Call {
                 self.called_user = decision.called_user;
                 self.called_trunk = trunk_of(&targets);
                 self.stage = Stage::Dialing { best: None, early: None };
+                let targets = (targets, self.called_user.clone());
                 self.dial(decision.ring_timeout, targets, legs, Some(self.front));
             }
         }
@@ -77,13 +79,17 @@ impl Call {
     pub(super) fn dial(
         &mut self,
         ring_timeout: std::time::Duration,
-        targets: Vec<Target>,
+        (targets, user): (Vec<Target>, Option<Arc<str>>),
         legs: Vec<LegId>,
         peer: Option<LegId>,
     ) {
         for (target, id) in targets.into_iter().zip(legs) {
             self.facts.back_profile = Some(target.profile);
-            self.legs.insert(id, Leg::new(Role::Back, target.profile, Phase::Opening));
+            let mut leg = Leg::new(Role::Back, target.profile, Phase::Opening);
+            if matches!(target.reach, crate::Reach::Binding(_)) {
+                leg.user.clone_from(&user);
+            }
+            self.legs.insert(id, leg);
             self.dialing.insert(id, (target.reach, ring_timeout));
             self.media(MediaRequest::Open { leg: id, profile: target.profile });
             let request = MediaRequest::Describe { leg: id, kind: SdpKind::Offer, peer };
@@ -104,8 +110,10 @@ impl Call {
                 self.send_reoffer(leg, origin, description);
             }
             Step::DescribeReanswer => self.command(leg, LegCommand::Reanswer(description)),
+            Step::DescribeTakeover => self.takeover_described(leg, description),
             // These wait for `Accepted`; media control never describes for them.
             Step::AcceptFrontOffer
+            | Step::AcceptTakeover
             | Step::AcceptBackAnswer { .. }
             | Step::AcceptLateAnswer
             | Step::AcceptReoffer
@@ -128,6 +136,7 @@ impl Call {
             ring_timeout,
         };
         self.command(leg, LegCommand::Offer(Box::new(offer)));
+        self.outputs.push_back(Output::Changed);
     }
 
     pub(super) fn accepted(&mut self, now: Instant, leg: LegId, step: Step, far: bool) {
@@ -148,8 +157,10 @@ impl Call {
             }
             Step::AcceptReoffer => self.reoffer_accepted(leg, far),
             Step::AcceptFarReanswer { origin } => self.far_reanswer_accepted(origin),
+            Step::AcceptTakeover => self.takeover_accepted(now, leg, far),
             // These wait for `Described`; media control never accepts for them.
             Step::DescribeBackOffer
+            | Step::DescribeTakeover
             | Step::DescribeFront { .. }
             | Step::DescribeFarReoffer { .. }
             | Step::DescribeReanswer => {}
@@ -182,6 +193,7 @@ impl Call {
             Step::DescribeFarReoffer { .. } | Step::AcceptFarReanswer { .. } => {
                 self.reoffer_failed(leg);
             }
+            Step::AcceptTakeover | Step::DescribeTakeover => self.takeover_failed(leg, cause),
         }
     }
 
@@ -239,7 +251,7 @@ impl Call {
     }
 
     /// The answer carried no description because early media brought it.
-    fn join_when_accepted(&mut self, now: Instant, leg: LegId) {
+    pub(super) fn join_when_accepted(&mut self, now: Instant, leg: LegId) {
         if self.legs.get(&leg).is_some_and(|l| l.accepted && l.steps.is_empty()) {
             self.back_answer_accepted(now, leg, false);
         } else if let Some(state) = self.legs.get_mut(&leg) {
@@ -282,6 +294,7 @@ impl Call {
         self.facts.answered = Some(now);
         self.timers.set(Timer::MediaSetup, now + MEDIA_SETUP);
         self.outputs.push_back(Output::Answered);
+        self.outputs.push_back(Output::Changed);
         self.command(self.front, LegCommand::Answer(description));
     }
 
@@ -296,6 +309,7 @@ impl Call {
         if let Some(state) = self.legs.get_mut(&leg) {
             state.connected = true;
         }
+        self.timers.cancel(&Timer::Grace(leg));
         if self.legs.values().all(|l| !waits_for_media(l)) {
             self.timers.cancel(&Timer::MediaSetup);
         }

@@ -117,7 +117,7 @@ impl Story {
                 Output::Command(leg, command) => self.commanded(leg, command),
                 Output::Media(request) => self.requested(request),
                 Output::Route(request) => self.routes.push(request),
-                Output::Answered => {}
+                Output::Answered | Output::Changed => {}
                 Output::Done(record) => self.record = Some(*record),
                 Output::Timeout(_) => return,
             }
@@ -427,4 +427,120 @@ fn shutdown_ends_every_leg_once() {
     story.input(Input::End(Cause::Internal));
     assert_eq!(story.ended(), Some((Party::Gateway, Cause::Shutdown)));
     assert_eq!((story.heard(A), story.heard(B)), (vec!["End shutdown"], vec!["End shutdown"]));
+}
+
+fn newcomer() -> Box<IncomingOffer> {
+    Box::new(IncomingOffer {
+        from: Identity { user: Some("alice".into()), ..Identity::default() },
+        to: Private(String::new()),
+        description: Some(description()),
+        profile: Profile::WebRtc,
+        trunk: None,
+        gcid: None,
+        trickle: true,
+        scope: Scope::Everywhere,
+        path: MediaPath::Anchored,
+        replaces: None,
+    })
+}
+
+/// A page that was loaded again takes its call back, and the far party hears nothing of it.
+#[test]
+fn a_new_leg_takes_the_place_of_an_old_one() {
+    let mut story = Story::answered();
+    story.input(Input::Replace { old: A, new: C, offer: newcomer() });
+    let expected = [(C, "Answer".to_owned()), (A, "End replaced".to_owned())];
+    assert_eq!(story.commands, expected);
+    assert!(story.media.contains(&"bridge leg-2 leg-3".to_owned()), "{:?}", story.media);
+
+    story.commands.clear();
+    story.leg(C, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.commands, [(B, "End normal".to_owned())]);
+    let record = story.record.expect("the call is over");
+    assert_eq!(record.ended, Ended { by: Party::Front, cause: Cause::Normal });
+    assert_eq!(record.legs[0], C);
+}
+
+/// The called side may move too.
+#[test]
+fn the_called_side_moves_to_another_device() {
+    let mut story = Story::answered();
+    story.input(Input::Replace { old: B, new: C, offer: newcomer() });
+    story.commands.clear();
+    story.leg(C, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.commands, [(A, "End normal".to_owned())]);
+    let record = story.record.expect("the call is over");
+    assert_eq!(record.ended, Ended { by: Party::Back, cause: Cause::Normal });
+}
+
+/// The caller's page was loaded again while the other side rang.
+#[test]
+fn a_caller_that_comes_back_still_hears_the_ringing() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Ringing);
+    story.commands.clear();
+    story.input(Input::Replace { old: A, new: C, offer: newcomer() });
+    let expected = [(A, "End replaced".to_owned()), (C, "Ringing".to_owned())];
+    assert_eq!(story.commands, expected);
+    story.commands.clear();
+    story.leg(B, LegEvent::Answer(Some(description())));
+    assert_eq!(story.commands, [(C, "Answer".to_owned())]);
+}
+
+/// What rings at one device is picked up by another.
+#[test]
+fn a_ringing_call_is_picked_up_elsewhere() {
+    let mut story = Story::begin().forked(&[B]);
+    story.leg(B, LegEvent::Ringing);
+    story.commands.clear();
+    story.input(Input::Replace { old: B, new: C, offer: newcomer() });
+    story.commands.sort();
+    let expected = [
+        (A, "Answer".to_owned()),
+        (B, "End answered_elsewhere".to_owned()),
+        (C, "Answer".to_owned()),
+    ];
+    assert_eq!(story.commands, expected);
+}
+
+#[test]
+fn a_newcomer_that_cannot_be_understood_changes_nothing() {
+    let mut story = Story::answered();
+    story.refuse = Some((C, MediaRefusal::NoCommonCodec));
+    story.input(Input::Replace { old: A, new: C, offer: newcomer() });
+    assert_eq!(story.commands, [(C, "End no_common_codec".to_owned())]);
+    assert!(story.record.is_none());
+    story.commands.clear();
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    assert_eq!(story.commands, [(B, "End normal".to_owned())]);
+}
+
+/// Only a leg that takes part has a place to take.
+#[test]
+fn a_leg_that_is_over_cannot_be_replaced() {
+    let mut story = Story::begin().forked(&[B, D]);
+    story.leg(B, LegEvent::Answer(Some(description())));
+    story.commands.clear();
+    story.input(Input::Replace { old: D, new: C, offer: newcomer() });
+    assert_eq!(story.commands, [(C, "End not_found".to_owned())]);
+}
+
+/// A page that is gone may come back: its call waits, but not for ever.
+#[test]
+fn lost_media_is_given_its_grace() {
+    let mut story = Story::answered();
+    story.leg(A, LegEvent::MediaGrace(Duration::from_secs(30)));
+    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    assert!(story.record.is_none());
+    story.now += Duration::from_secs(20);
+    story.input(Input::Media(MediaNotice::Connected { leg: A }));
+    story.now += Duration::from_secs(20);
+    story.input(Input::Timeout);
+    assert!(story.record.is_none());
+
+    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    story.now += Duration::from_secs(30);
+    story.input(Input::Timeout);
+    let record = story.record.expect("the call is over");
+    assert_eq!(record.ended, Ended { by: Party::Gateway, cause: Cause::MediaLost });
 }

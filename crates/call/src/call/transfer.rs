@@ -90,6 +90,7 @@ impl Call {
             Outcome::Fork(targets) => {
                 let legs: Vec<LegId> = legs.into_iter().take(targets.len()).collect();
                 transfer.state = State::Dialing { legs: legs.clone(), best: None, rang: false };
+                let targets = (targets, decision.called_user);
                 self.dial(decision.ring_timeout, targets, legs, Some(remaining));
             }
         }
@@ -118,6 +119,7 @@ impl Call {
         let was_held = self.legs.get(&by).is_some_and(|l| l.on_hold);
         self.reoffer = None;
         self.stage = Stage::Active { a: remaining, b: new };
+        self.outputs.push_back(Output::Changed);
         self.progress(by, TransferProgress::Done);
         if self.is_live(by) {
             self.end_leg(by, Cause::Transferred);

@@ -103,6 +103,11 @@ impl Shard {
                 browser.agent.ice_restart(ours, true);
                 browser.remote_ufrag.clear();
                 browser.paths.restart();
+                // Consent comes back with the restart only (RFC 7675 §5.1), and with the keys we have.
+                if leg.is_lost && browser.is_up && !browser.has_failed {
+                    leg.is_lost = false;
+                    leg.is_connected = false;
+                }
             }
             return;
         }
@@ -220,6 +225,7 @@ impl Shard {
         self.by_browser.insert(source, id);
         self.drive_ice(now, id);
         self.start_dtls(now, id);
+        self.regained(id);
         true
     }
 
@@ -385,6 +391,15 @@ impl Shard {
             browser.paths.touch(now);
         }
         if !std::mem::replace(&mut leg.is_connected, true) {
+            self.event(Event::Connected { leg: id });
+        }
+    }
+
+    /// A browser that was lost and restarted ICE is heard again.
+    fn regained(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let is_up = leg.browser.as_ref().is_some_and(|b| b.is_up) && leg.crypto.is_some();
+        if is_up && !leg.is_lost && !std::mem::replace(&mut leg.is_connected, true) {
             self.event(Event::Connected { leg: id });
         }
     }

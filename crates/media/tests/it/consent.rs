@@ -167,3 +167,31 @@ fn a_restart_without_a_move_costs_nothing() {
         world.close();
     }
 }
+
+/// A laptop that slept: consent ran out, and the page comes back with an ICE restart.
+#[test]
+fn a_browser_that_was_lost_comes_back_with_an_ice_restart() {
+    for ice_lite in [true, false] {
+        let mut world = call(ice_lite);
+        world.browser().is_cut = true;
+        world.run_until("consent expires", |w| w.is_lost(BROWSER));
+        world.run(Duration::from_secs(5));
+
+        world.browser().is_cut = false;
+        let offer = world.browser().offer_restart();
+        world.browser().move_behind(elsewhere());
+        world.accept(BROWSER, SdpKind::Offer, &offer);
+        let answer = world.describe(BROWSER, SdpKind::Answer, Some(PHONE));
+        world.browser().take_answer(&answer);
+        let (heard, connected) = (world.browser().heard.len(), world.connections(BROWSER));
+        let back = world.now;
+        world.run_until("the browser hears again", |w| w.browser().heard.len() > heard + 10);
+        assert!(world.now - back < Duration::from_secs(2), "{:?}", world.now - back);
+        assert_eq!(world.connections(BROWSER), connected + 1, "the call is told");
+        let spoken = world.phone().heard.len();
+        world.run(Duration::from_secs(30));
+        assert!(world.phone().heard.len() >= spoken + 1400, "and is heard");
+        assert_eq!(world.losses(BROWSER).len(), 1);
+        world.close();
+    }
+}

@@ -303,6 +303,12 @@ impl World {
         !self.losses(leg).is_empty()
     }
 
+    /// How often the leg's media was told to be up.
+    pub(crate) fn connections(&self, leg: LegId) -> usize {
+        let is_it = |e: &Event| matches!(e, Event::Connected { leg: l } if *l == leg);
+        self.events.iter().filter(|(_, event)| is_it(event)).count()
+    }
+
     /// Each time that the leg's media was told to be gone, and why.
     pub(crate) fn losses(&self, leg: LegId) -> Vec<(Instant, Loss)> {
         let loss = |(at, event): &(Instant, Event)| match event {
