@@ -14,6 +14,7 @@ mod indialog;
 mod info;
 mod leg;
 mod outbound;
+mod registration;
 mod reliable;
 mod reoffers;
 mod session;
@@ -25,7 +26,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{BindingId, ConnectionId, Flow, LegId, Rng, TimerTable, Transmit, Transport};
+use crosspoint_base::{
+    BindingId, ConnectionId, Flow, LegId, RegistrationId, Rng, TimerTable, Transmit, Transport,
+};
 use crosspoint_call::{Cause, Digit, LegCommand, LegEvent};
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Credentials, UserHa1, Verifier, VerifierConfig};
@@ -35,10 +38,12 @@ use crosspoint_sip::endpoint::{
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
-use challenge::Challengeable;
+use challenge::{Account, Challengeable};
 use device::Device;
 use ending::{Closing, Settled};
 use leg::{DialogKey, Leg, MergeKey};
+use registration::Registrations;
+pub use registration::{RegistrationConfig, RegistrationFailure, RegistrationState};
 
 /// A configured SIP peer.
 #[derive(Debug, Clone)]
@@ -68,6 +73,10 @@ pub struct SipUaConfig {
     pub endpoint: EndpointConfig,
     pub registrar: RegistrarConfig,
     pub max_legs: usize,
+    /// Sign-ins of ours elsewhere.
+    pub max_registrations: usize,
+    /// How long the calls of a browser wait for it after its connection broke.
+    pub resume_window: Duration,
     pub user_agent: String,
 }
 
@@ -78,6 +87,8 @@ pub enum Output {
     Leg(LegId, Box<LegEvent>),
     /// A binding came, changed or went: to be kept over a restart.
     Binding(Box<Change>),
+    /// A sign-in of ours elsewhere stands differently.
+    Registration(RegistrationId, RegistrationState),
     Timeout(Option<Instant>),
 }
 
@@ -111,6 +122,8 @@ enum ClientUse {
     Digit(LegId, Digit, Duration),
     /// A NOTIFY about a transfer.
     Notify(LegId),
+    /// Our REGISTER elsewhere.
+    Register(RegistrationId),
     /// Nothing depends on its answer.
     Forgotten,
 }
@@ -157,6 +170,7 @@ pub struct SipUa {
     unacknowledged: BTreeMap<ServerKey, LegId>,
     /// Ended legs whose BYE waits for the peer's ACK.
     closing: BTreeMap<LegId, Closing>,
+    registrations: Registrations,
     timers: TimerTable<(LegId, Timer)>,
     next_leg: u64,
     outputs: VecDeque<Output>,
@@ -185,6 +199,7 @@ impl SipUa {
             servers: BTreeMap::new(),
             unacknowledged: BTreeMap::new(),
             closing: BTreeMap::new(),
+            registrations: Registrations::default(),
             timers: TimerTable::new(),
             next_leg: 0,
             outputs: VecDeque::new(),
@@ -275,8 +290,12 @@ impl SipUa {
     /// The next thing to do. Call until it gives `Timeout`.
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| {
-            let times =
-                [self.endpoint_timeout(), self.timers.next(), self.registrar.next_timeout()];
+            let times = [
+                self.endpoint_timeout(),
+                self.timers.next(),
+                self.registrar.next_timeout(),
+                self.registrations.next_timeout(),
+            ];
             Output::Timeout(times.into_iter().flatten().min())
         })
     }
@@ -312,6 +331,7 @@ impl SipUa {
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.registrar.handle_connection_closed(connection);
         self.endpoint.handle_connection_closed(now, connection);
+        self.registration_flow_closed(now, connection);
         self.settle(now);
     }
 
@@ -326,6 +346,7 @@ impl SipUa {
         while let Some((leg, timer)) = self.timers.pop_due(now) {
             self.timer_due(now, leg, timer);
         }
+        self.registrations_due(now);
         self.settle(now);
     }
 
@@ -426,8 +447,13 @@ impl SipUa {
         response.add_tag(&self.rng.hex(8));
     }
 
-    /// Our Contact on a flow.
-    fn contact(&self, flow: &Flow) -> String {
+    /// Our Contact on a flow: by the name that the registrar knows, where we are signed in.
+    fn contact(&self, account: Option<Account>, flow: &Flow) -> String {
+        let name = match account {
+            Some(Account::Registration(id)) => self.registrations.contact_name(id),
+            Some(Account::Trunk(_)) | None => None,
+        };
+        let name = name.unwrap_or("crosspoint");
         let ip =
             if flow.local.ip().is_unspecified() { self.config.advertised } else { flow.local.ip() };
         let transport = match flow.transport {
@@ -437,7 +463,7 @@ impl SipUa {
             // RFC 7118 §5.2: one token for both.
             Transport::Ws | Transport::Wss => ";transport=ws",
         };
-        format!("<sip:crosspoint@{}:{}{transport}>", host_text(ip), flow.local.port())
+        format!("<sip:{name}@{}:{}{transport}>", host_text(ip), flow.local.port())
     }
 }
 

@@ -58,6 +58,8 @@ impl Sim {
             endpoint: Default::default(),
             registrar: Default::default(),
             max_legs: 1000,
+            max_registrations: 10,
+            resume_window: Duration::from_secs(30),
             user_agent: "Crosspoint".to_owned(),
         };
         let mut node_seed = [0; 32];

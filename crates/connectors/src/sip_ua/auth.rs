@@ -1,9 +1,9 @@
-//! Who is speaking: digest for users, address for trunks.
+//! Who is speaking: digest for users, address for trunks, our own Contact for registrars.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crosspoint_base::Flow;
+use crosspoint_base::{Flow, RegistrationId};
 use crosspoint_sip::digest::Verdict;
 use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
@@ -16,6 +16,8 @@ pub(super) enum Sender {
     User(Arc<str>),
     /// Index into the configured trunks.
     Trunk(usize),
+    /// The registrar where we are signed in.
+    Registration(RegistrationId),
 }
 
 impl SipUa {
@@ -27,6 +29,9 @@ impl SipUa {
         flow: &Flow,
         request: &Request,
     ) -> Option<Sender> {
+        if let Some(registration) = self.registrations.called(flow, request) {
+            return Some(Sender::Registration(registration));
+        }
         if let Some(trunk) = self.trunk_at(flow) {
             return Some(Sender::Trunk(trunk));
         }

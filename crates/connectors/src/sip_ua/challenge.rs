@@ -1,44 +1,58 @@
-//! Challenges of a trunk (RFC 3261 §22): answered for every request, within bounds.
+//! Challenges of a trunk or a registrar elsewhere (RFC 3261 §22): answered for every request,
+//! within bounds.
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::Flow;
-use crosspoint_sip::digest::{Challenge, answer};
+use crosspoint_base::{Flow, RegistrationId};
+use crosspoint_sip::digest::{Challenge, Credentials, answer};
 use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::leg::{Offer, Phase};
 use super::{ClientUse, SipUa};
 
-/// A trunk may challenge for itself and for a proxy, and give a new nonce in between.
+/// The far side may challenge for itself and for a proxy, and give a new nonce in between.
 const MAX_ANSWERS: u32 = 3;
 
-/// A request inside a dialog that the trunk may challenge.
+/// Whose credentials answer for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// Index into the configured trunks.
+    Trunk(usize),
+    Registration(RegistrationId),
+}
+
+/// A request inside a dialog that its far side may challenge.
 #[derive(Debug)]
 pub(super) struct Challengeable {
     request: Request,
     flow: Flow,
-    trunk: usize,
+    account: Account,
     answers: u32,
 }
 
 impl SipUa {
+    fn credentials(&self, account: Account) -> Option<&Credentials> {
+        match account {
+            Account::Trunk(index) => self.config.trunks.get(index)?.credentials.as_ref(),
+            Account::Registration(id) => self.registrations.credentials(id),
+        }
+    }
+
     /// Sends a request inside a dialog.
     pub(super) fn send_in_dialog(
         &mut self,
         now: Instant,
         flow: Flow,
         request: Request,
-        trunk: Option<usize>,
+        account: Option<Account>,
     ) -> ClientKey {
-        let credentials =
-            trunk.and_then(|index| self.config.trunks.get(index)?.credentials.as_ref());
-        let Some(trunk) = trunk.filter(|_| credentials.is_some()) else {
+        let Some(account) = account.filter(|a| self.credentials(*a).is_some()) else {
             return self.endpoint.send_request(now, flow, request);
         };
         let key = self.endpoint.send_request(now, flow, request.clone());
-        let kept = Challengeable { request, flow, trunk, answers: 0 };
+        let kept = Challengeable { request, flow, account, answers: 0 };
         self.challengeable.insert(key, Box::new(kept));
         key
     }
@@ -53,10 +67,10 @@ impl SipUa {
     ) -> bool {
         let Some(mut kept) = self.challengeable.remove(&key) else { return false };
         kept.answers += 1;
-        let Challengeable { request, flow, trunk, answers } = &mut *kept;
+        let Challengeable { request, flow, account, answers } = &mut *kept;
         if !matches!(response.status.0, 401 | 407)
             || *answers > MAX_ANSWERS
-            || !self.answer_challenge(*trunk, request, response)
+            || !self.answer_challenge(*account, request, response)
         {
             return false;
         }
@@ -100,12 +114,10 @@ impl SipUa {
     /// challenge that was answered already comes again only with a new nonce.
     fn answer_challenge(
         &mut self,
-        trunk: usize,
+        account: Account,
         request: &mut Request,
         response: &Response,
     ) -> bool {
-        let trunk = self.config.trunks.get(trunk);
-        let Some(credentials) = trunk.and_then(|t| t.credentials.as_ref()) else { return false };
         let is_proxy = response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
         let (asked, answered) = if is_proxy {
             (HeaderName::PROXY_AUTHENTICATE, HeaderName::PROXY_AUTHORIZATION)
@@ -117,7 +129,8 @@ impl SipUa {
             return false;
         }
         let (method, uri) = (&request.method, &request.uri);
-        let Some(value) = answer(&challenge, credentials, method, uri, 1, &mut self.rng) else {
+        let Some(credentials) = self.credentials(account).cloned() else { return false };
+        let Some(value) = answer(&challenge, &credentials, method, uri, 1, &mut self.rng) else {
             return false;
         };
         request.headers.set(answered, value);
@@ -132,7 +145,7 @@ impl SipUa {
         response: &Response,
     ) -> bool {
         let Some(leg) = self.legs.get_mut(&id) else { return false };
-        let (Phase::Calling(calling), Some(trunk)) = (&mut leg.phase, leg.trunk) else {
+        let (Phase::Calling(calling), Some(account)) = (&mut leg.phase, leg.account) else {
             return false;
         };
         calling.challenges += 1;
@@ -140,7 +153,7 @@ impl SipUa {
             return false;
         }
         let mut request = calling.request.clone();
-        if !self.answer_challenge(trunk, &mut request, response) {
+        if !self.answer_challenge(account, &mut request, response) {
             return false;
         }
         let number = request.headers.cseq().map_or(1, |c| c.number) + 1;

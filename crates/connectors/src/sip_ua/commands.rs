@@ -10,10 +10,23 @@ use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
 use super::body::SDP;
+use super::challenge::Account;
 use super::device::Device;
 use super::leg::{Calling, Leg, Offer, Phase};
 use super::status::{reason_for, status_for};
 use super::{ALLOW, ClientUse, SUPPORTED, SipUa, Timer};
+
+/// How a call gets out.
+pub(super) struct Way {
+    pub(super) flow: Flow,
+    pub(super) uri: Uri,
+    /// Of the From and To.
+    pub(super) domain: String,
+    pub(super) routes: Vec<Bytes>,
+    pub(super) account: Option<Account>,
+    /// Who we are there, whoever calls.
+    pub(super) user: Option<String>,
+}
 
 impl SipUa {
     pub(super) fn command(&mut self, now: Instant, id: LegId, command: LegCommand) {
@@ -47,13 +60,15 @@ impl SipUa {
     }
 
     fn call_out(&mut self, now: Instant, id: LegId, offer: OutgoingOffer) {
-        let Some((flow, uri, domain, trunk)) = self.reach(&offer.reach) else {
+        let Some(Way { flow, uri, domain, routes, account, user }) = self.reach(&offer.reach)
+        else {
             self.tell(id, LegEvent::Ended(Cause::Unavailable));
             return;
         };
         let local_tag = self.rng.hex(8);
         let call_id = self.rng.hex(16);
-        let user = offer.from.address.expose().as_str();
+        // Elsewhere we are known by the name we signed in with, and by no other.
+        let user = user.as_deref().unwrap_or(offer.from.address.expose());
         let from_uri = Uri::sip(Some(user).filter(|u| !u.is_empty()), &domain, None);
         let to = match &offer.reach {
             Reach::Binding(_) => &offer.to,
@@ -70,12 +85,8 @@ impl SipUa {
             offer.from.display_name.as_ref().map(|n| clean(n.expose())).filter(|n| !n.is_empty());
         let mut request = Request::new(Method::INVITE, uri);
         let headers = &mut request.headers;
-        if let Reach::Binding(binding) = &offer.reach
-            && let Some(binding) = self.registrar.binding(*binding)
-        {
-            for route in &binding.path {
-                headers.push(HeaderName::ROUTE, route.print());
-            }
+        for route in routes {
+            headers.push(HeaderName::ROUTE, route);
         }
         headers.push(HeaderName::MAX_FORWARDS, "70");
         let from = [from.print().as_ref(), b";tag=", local_tag.as_bytes()].concat();
@@ -83,7 +94,7 @@ impl SipUa {
         headers.push(HeaderName::TO, NameAddr::new(to_uri).print());
         headers.push(HeaderName::CALL_ID, call_id.clone());
         headers.push(HeaderName::CSEQ, "1 INVITE");
-        headers.push(HeaderName::CONTACT, self.contact(&flow));
+        headers.push(HeaderName::CONTACT, self.contact(account, &flow));
         headers.push(HeaderName::ALLOW, ALLOW);
         headers.push(HeaderName::SUPPORTED, SUPPORTED);
         headers.push(HeaderName::RECV_INFO, "trickle-ice");
@@ -108,7 +119,7 @@ impl SipUa {
             flow,
             dialog_key.clone(),
         );
-        leg.trunk = trunk;
+        leg.account = account;
         leg.local_sdp = Some(sdp);
         self.dialogs.insert(dialog_key, id);
         self.legs.insert(id, leg);
@@ -121,7 +132,7 @@ impl SipUa {
     }
 
     /// The flow, request URI and domain for a destination.
-    fn reach(&self, reach: &Reach) -> Option<(Flow, Uri, String, Option<usize>)> {
+    fn reach(&self, reach: &Reach) -> Option<Way> {
         match reach {
             Reach::Binding(id) => {
                 let binding = self.registrar.binding(*id)?;
@@ -129,7 +140,14 @@ impl SipUa {
                 let by_flow = binding.flow.connection.is_some() || binding.is_reached_by_flow();
                 let address = crosspoint_sip::dialog::address_of(hop).filter(|_| !by_flow);
                 let flow = Flow { remote: address.unwrap_or(binding.flow.remote), ..binding.flow };
-                Some((flow, binding.contact.clone(), self.config.domain.clone(), None))
+                Some(Way {
+                    flow,
+                    uri: binding.contact.clone(),
+                    domain: self.config.domain.clone(),
+                    routes: binding.path.iter().map(NameAddr::print).collect(),
+                    account: None,
+                    user: None,
+                })
             }
             Reach::Trunk { name, number } => {
                 let index = self.config.trunks.iter().position(|t| t.name == *name)?;
@@ -142,9 +160,16 @@ impl SipUa {
                 };
                 let port = trunk.address.port();
                 let uri = Uri::sip(Some(number.expose()), &trunk.domain, Some(port))?;
-                Some((flow, uri, trunk.domain.clone(), Some(index)))
+                Some(Way {
+                    flow,
+                    uri,
+                    domain: trunk.domain.clone(),
+                    routes: vec![],
+                    account: Some(Account::Trunk(index)),
+                    user: None,
+                })
             }
-            Reach::Registration { .. } => None,
+            Reach::Registration { id, number } => self.registrations.way(*id, number.expose()),
         }
     }
 
@@ -201,7 +226,7 @@ impl SipUa {
         for route in incoming.request.headers.all(&HeaderName::RECORD_ROUTE) {
             response.headers.push(HeaderName::RECORD_ROUTE, route.clone());
         }
-        response.headers.push(HeaderName::CONTACT, self.contact(&leg.flow));
+        response.headers.push(HeaderName::CONTACT, self.contact(leg.account, &leg.flow));
         if status.is_success() {
             response.headers.push(HeaderName::ALLOW, ALLOW);
             response.headers.push(HeaderName::SUPPORTED, SUPPORTED);
@@ -237,14 +262,15 @@ impl SipUa {
 
     pub(super) fn dialog_headers(&self, id: LegId, response: &mut Response) {
         if let Some(leg) = self.legs.get(&id) {
-            response.headers.push(HeaderName::CONTACT, self.contact(&leg.flow));
+            response.headers.push(HeaderName::CONTACT, self.contact(leg.account, &leg.flow));
         }
         response.headers.push(HeaderName::ALLOW, ALLOW);
         response.headers.push(HeaderName::SUPPORTED, SUPPORTED);
     }
 
-    pub(super) fn dialog_request_headers(&self, flow: &Flow, request: &mut Request) {
-        request.headers.push(HeaderName::CONTACT, self.contact(flow));
+    pub(super) fn dialog_request_headers(&self, id: LegId, flow: &Flow, request: &mut Request) {
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        request.headers.push(HeaderName::CONTACT, self.contact(account, flow));
         request.headers.push(HeaderName::ALLOW, ALLOW);
         request.headers.push(HeaderName::SUPPORTED, SUPPORTED);
         request.headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());

@@ -10,7 +10,7 @@ use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
-use super::challenge::credentials_of;
+use super::challenge::{Account, credentials_of};
 use super::leg::{Calling, Early, Leg, Offer, Phase, SentAck};
 use super::status::{reason_for, status_for};
 use super::{ClientUse, SipUa, Timer};
@@ -26,7 +26,7 @@ pub(super) struct Settled {
     pub(super) early: BTreeMap<Bytes, Early>,
     /// What a branch that is not kept is told.
     pub(super) cause: Cause,
-    pub(super) trunk: Option<usize>,
+    pub(super) account: Option<Account>,
 }
 
 /// A call we answered and ended before its ACK came: the BYE has to wait for it
@@ -36,7 +36,7 @@ pub(super) struct Closing {
     invite: ServerKey,
     dialog: Dialog,
     cause: Cause,
-    trunk: Option<usize>,
+    account: Option<Account>,
 }
 
 /// Branches of a forking proxy that we follow, and answers that we take.
@@ -54,12 +54,12 @@ impl SipUa {
             Phase::Calling(calling) => {
                 let key = calling.key;
                 let given_up = self.endpoint.cancel(now, key, reason_for(cause));
-                if let Some(Leg { phase: Phase::Calling(calling), trunk, .. }) =
+                if let Some(Leg { phase: Phase::Calling(calling), account, .. }) =
                     self.end(now, id, cause)
                     && given_up
                 {
                     let Calling { request, early, .. } = *calling;
-                    let settled = Settled { request, acks: vec![], early, cause, trunk };
+                    let settled = Settled { request, acks: vec![], early, cause, account };
                     self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
                 }
             }
@@ -79,19 +79,19 @@ impl SipUa {
             Some((invite, _)) => {
                 self.dialogs.insert(leg.key, id);
                 self.unacknowledged.insert(invite, id);
-                let trunk = leg.trunk;
-                self.closing.insert(id, Closing { invite, dialog, cause, trunk });
+                let account = leg.account;
+                self.closing.insert(id, Closing { invite, dialog, cause, account });
             }
-            None => self.bye(now, &mut dialog, cause, leg.trunk),
+            None => self.bye(now, &mut dialog, cause, leg.account),
         }
     }
 
     /// The ACK came, or is not to be expected any more: the BYE that waited for it goes out.
     pub(super) fn close(&mut self, now: Instant, id: LegId) -> bool {
-        let Some(Closing { mut dialog, cause, trunk, .. }) = self.forget_closing(id) else {
+        let Some(Closing { mut dialog, cause, account, .. }) = self.forget_closing(id) else {
             return false;
         };
-        self.bye(now, &mut dialog, cause, trunk);
+        self.bye(now, &mut dialog, cause, account);
         true
     }
 
@@ -119,13 +119,13 @@ impl SipUa {
         }
     }
 
-    fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause, trunk: Option<usize>) {
+    fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause, account: Option<Account>) {
         let mut request = dialog.request(Method::BYE, None);
         if let Some(reason) = reason_for(cause) {
             request.headers.push(HeaderName::REASON, reason);
         }
         request.headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        let key = self.send_in_dialog(now, dialog.next_hop(), request, trunk);
+        let key = self.send_in_dialog(now, dialog.next_hop(), request, account);
         self.clients.insert(key, ClientUse::Forgotten);
     }
 
@@ -170,7 +170,7 @@ impl SipUa {
             return;
         }
         let number = settled.request.headers.cseq().map_or(1, |c| c.number);
-        let (cause, trunk) = (settled.cause, settled.trunk);
+        let (cause, account) = (settled.cause, settled.account);
         let credentials = credentials_of(&settled.request);
         // Numbers go on where the early dialog (PRACK) left off.
         let dialog = match settled.early.remove(&tag) {
@@ -185,7 +185,7 @@ impl SipUa {
         if let Some(ClientUse::Settled(settled)) = self.clients.get_mut(&key) {
             settled.acks.push(ack);
         }
-        self.bye(now, &mut dialog, cause, trunk);
+        self.bye(now, &mut dialog, cause, account);
     }
 
     /// Our re-INVITE was answered after the leg had ended: the answer is owed its ACK.
@@ -202,7 +202,7 @@ impl SipUa {
     pub(super) fn settled(&mut self, key: ClientKey, request: Request, ack: SentAck) {
         let cause = Cause::AnsweredElsewhere;
         let early = BTreeMap::new();
-        let settled = Settled { request, acks: vec![ack], early, cause, trunk: None };
+        let settled = Settled { request, acks: vec![ack], early, cause, account: None };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
     }
 

@@ -1,6 +1,5 @@
 //! Requests from outside any dialog: REGISTER, INVITE, OPTIONS and the rest.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{Flow, Private};
@@ -14,6 +13,7 @@ use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 
 use super::auth::Sender;
 use super::body::{Described, SDP, description, media_types, takes_descriptions};
+use super::challenge::Account;
 use super::leg::{Incoming, Leg, MergeKey, Phase};
 use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
 
@@ -48,7 +48,7 @@ impl SipUa {
         } else if request.method == Method::OPTIONS {
             self.options(now, key, request);
         } else if request.method == Method::REGISTER {
-            self.register(now, key, flow, request);
+            self.register_arrived(now, key, flow, request);
         } else if request.method == Method::INVITE {
             self.invite(now, key, flow, request);
         } else if request.method == Method::MESSAGE
@@ -109,7 +109,7 @@ impl SipUa {
         self.respond(now, key, &mut response);
     }
 
-    fn register(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
+    fn register_arrived(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
         let to = request.headers.to().map(|to| to.uri.scheme());
         if !matches!(to, Some(Scheme::Sip | Scheme::Sips)) {
             // RFC 3261 §10.2: the To names the user, in a SIP or SIPS URI.
@@ -136,7 +136,12 @@ impl SipUa {
             return;
         }
         let Ok(described) = self.offered(now, key, request) else { return };
-        let Some(to) = request.uri.user_decoded() else {
+        let to = match &sender {
+            // Its Contact is a name that nobody dials.
+            Sender::Registration(id) => self.registrations.user(*id),
+            Sender::User(_) | Sender::Trunk(_) => request.uri.user_decoded(),
+        };
+        let Some(to) = to else {
             self.refuse(now, key, request, StatusCode::ADDRESS_INCOMPLETE);
             return;
         };
@@ -167,26 +172,29 @@ impl SipUa {
         );
         leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
         leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
-        let (user, trunk) = match &sender {
-            Sender::User(user) => (Some(user.clone()), None),
+        let mut offer = incoming_offer(request, &flow, to, described, leg.peer.trickles);
+        match &sender {
+            Sender::User(user) => offer.from.user = Some(user.clone()),
             Sender::Trunk(index) => {
-                leg.trunk = Some(*index);
-                (None, self.config.trunks.get(*index).map(|t| t.name.clone()))
+                leg.account = Some(Account::Trunk(*index));
+                offer.trunk = self.config.trunks.get(*index).map(|t| t.name.clone());
             }
-        };
-        leg.user.clone_from(&user);
+            Sender::Registration(id) => {
+                leg.account = Some(Account::Registration(*id));
+                offer.scope = Scope::In(*id);
+            }
+        }
+        leg.user.clone_from(&offer.from.user);
         self.dialogs.insert(dialog_key, id);
         leg.merge_key = merge_key(request);
         if let Some(key) = leg.merge_key.clone() {
             self.merging.insert(key, id);
         }
         leg.dialog = Some(dialog);
-        let trickle = leg.peer.trickles;
+        let device = leg.user.as_ref().and_then(|user| self.device_at(user, &flow));
         self.legs.insert(id, leg);
-        let device = user.as_ref().and_then(|user| self.device_at(user, &flow));
         self.join_device(id, device);
         self.servers.insert(key, ServerUse::Invite(id));
-        let offer = incoming_offer(request, &flow, to, described, user, trunk, trickle);
         self.tell(id, LegEvent::Offer(Box::new(offer)));
     }
 
@@ -248,8 +256,6 @@ fn incoming_offer(
     flow: &Flow,
     to: String,
     description: Option<Session>,
-    user: Option<Arc<str>>,
-    trunk: Option<Arc<str>>,
     trickle: bool,
 ) -> IncomingOffer {
     let from = request.headers.from();
@@ -259,12 +265,12 @@ fn incoming_offer(
         from: Identity {
             address: Private(address),
             display_name: from.and_then(|f| f.display_text()).map(Private),
-            user,
+            user: None,
         },
         to: Private(to),
         description,
         profile: if is_browser { Profile::WebRtc } else { Profile::Rtp(SrtpPolicy::Off) },
-        trunk,
+        trunk: None,
         gcid: None,
         trickle,
         scope: Scope::Everywhere,

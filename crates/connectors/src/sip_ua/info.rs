@@ -118,9 +118,9 @@ impl SipUa {
         if let Some(package) = package {
             request.headers.push(HeaderName::INFO_PACKAGE, package);
         }
-        self.dialog_request_headers(&flow, &mut request);
+        self.dialog_request_headers(id, &flow, &mut request);
         request.set_body(kind, body);
-        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
-        Some(self.send_in_dialog(now, flow, request, trunk))
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        Some(self.send_in_dialog(now, flow, request, account))
     }
 }

@@ -11,6 +11,7 @@ use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Request, Response};
 
+use super::challenge::Account;
 use super::device::Device;
 use super::transfer::Referral;
 
@@ -36,7 +37,8 @@ pub(super) struct Leg {
     pub(super) dialog: Option<Dialog>,
     pub(super) user: Option<Arc<str>>,
     pub(super) device: Option<Device>,
-    pub(super) trunk: Option<usize>,
+    /// Who answers its challenges, when it goes over a trunk or a sign-in of ours.
+    pub(super) account: Option<Account>,
     /// The peer's offer that was answered in a provisional, for the 200 to repeat.
     pub(super) early_answer: Option<String>,
     pub(super) offer: Offer,
@@ -181,7 +183,7 @@ impl Leg {
             dialog: None,
             user: None,
             device: None,
-            trunk: None,
+            account: None,
             early_answer: None,
             offer: Offer::None,
             local_sdp: None,

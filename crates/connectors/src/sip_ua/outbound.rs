@@ -69,6 +69,10 @@ impl SipUa {
                     self.hang_up(now, id, Cause::SignalingLost);
                 }
             }
+            Some(ClientUse::Register(id)) if is_final => {
+                let id = *id;
+                self.register_answered(now, key, id, flow, response);
+            }
             Some(ClientUse::Notify(_) | ClientUse::Forgotten) if is_final => {
                 self.clients.remove(&key);
             }
@@ -97,6 +101,7 @@ impl SipUa {
                 self.hang_up(now, id, Cause::SignalingLost);
             }
             Some(ClientUse::Notify(id)) => self.notify_failed(key, id),
+            Some(ClientUse::Register(id)) => self.register_unanswered(now, id, status),
             Some(ClientUse::Settled(_) | ClientUse::LeftReoffer(_) | ClientUse::Forgotten)
             | None => {}
         }
@@ -203,14 +208,14 @@ impl SipUa {
         let number = request.headers.cseq().map_or(1, |c| c.number);
         let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let trunk = leg.trunk;
+        let account = leg.account;
         leg.phase = Phase::Confirmed;
         leg.dialog = Some(dialog);
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);
         leg.peer.trickles = response.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
         self.timers.cancel(&(id, Timer::Ring));
         let settled =
-            Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere, trunk };
+            Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere, account };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         self.session_agreed(now, id, response);
         let session = match (description(&response.headers, &response.body), media) {

@@ -43,10 +43,10 @@ impl SipUa {
         let mut request = dialog.request(Method::INVITE, None);
         let flow = dialog.next_hop();
         self.session_headers(id, &mut request);
-        self.dialog_request_headers(&flow, &mut request);
+        self.dialog_request_headers(id, &flow, &mut request);
         request.set_body(SDP, sdp.clone());
-        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
-        let key = self.send_in_dialog(now, flow, request, trunk);
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let key = self.send_in_dialog(now, flow, request, account);
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.reoffer_rseq = None;
             leg.local_sdp = Some(sdp.clone());

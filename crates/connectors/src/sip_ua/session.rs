@@ -248,9 +248,9 @@ impl SipUa {
         let mut request = dialog.request(Method::UPDATE, None);
         let flow = dialog.next_hop();
         self.session_headers(id, &mut request);
-        self.dialog_request_headers(&flow, &mut request);
-        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
-        let key = self.send_in_dialog(now, flow, request, trunk);
+        self.dialog_request_headers(id, &flow, &mut request);
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let key = self.send_in_dialog(now, flow, request, account);
         self.clients.insert(key, ClientUse::Refresh(id));
     }
 

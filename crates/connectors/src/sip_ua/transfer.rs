@@ -86,11 +86,11 @@ impl SipUa {
             "active;expires=60"
         };
         request.headers.push(HeaderName::SUBSCRIPTION_STATE, state);
-        self.dialog_request_headers(&flow, &mut request);
+        self.dialog_request_headers(id, &flow, &mut request);
         let body = format!("SIP/2.0 {status} {}\r\n", status.default_reason());
         request.set_body("message/sipfrag;version=2.0", body);
-        let trunk = self.legs.get(&id).and_then(|leg| leg.trunk);
-        let key = self.send_in_dialog(now, flow, request, trunk);
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let key = self.send_in_dialog(now, flow, request, account);
         self.clients.insert(key, ClientUse::Notify(id));
     }
 

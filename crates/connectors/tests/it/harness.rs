@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{ConnectionId, Flow, Gcid, LegId, Private, Rng, Transport};
+use crosspoint_base::{ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport};
 use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
-use crosspoint_connectors::sip_ua::{Output, SipUa, SipUaConfig, TrunkConfig};
+use crosspoint_connectors::sip_ua::{Output, RegistrationState, SipUa, SipUaConfig, TrunkConfig};
 use crosspoint_sdp::Session;
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_sip::registrar::Change;
@@ -159,6 +159,7 @@ pub(crate) struct Desk {
     sent: VecDeque<Sent>,
     events: VecDeque<(LegId, LegEvent)>,
     pub(crate) changes: Vec<Change>,
+    pub(crate) registrations: VecDeque<(RegistrationId, RegistrationState)>,
 }
 
 impl Desk {
@@ -182,6 +183,8 @@ impl Desk {
             endpoint: Default::default(),
             registrar: Default::default(),
             max_legs: 100,
+            max_registrations: 3,
+            resume_window: secs(30),
             user_agent: "Crosspoint".to_owned(),
         };
         adjust(&mut config);
@@ -198,6 +201,7 @@ impl Desk {
             sent: VecDeque::new(),
             events: VecDeque::new(),
             changes: Vec::new(),
+            registrations: VecDeque::new(),
         }
     }
 
@@ -212,6 +216,7 @@ impl Desk {
                 }
                 Output::Leg(leg, event) => self.events.push_back((leg, *event)),
                 Output::Binding(change) => self.changes.push(*change),
+                Output::Registration(id, state) => self.registrations.push_back((id, state)),
                 Output::Timeout(at) => {
                     self.deadline = at;
                     return;

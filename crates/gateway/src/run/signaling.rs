@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crosspoint_base::{Rng, Secret, Transport};
 use crosspoint_connectors::sip_ua::{SipUaConfig, TrunkConfig};
@@ -33,7 +34,7 @@ pub(super) async fn node_config(
             Err(why) => tracing::error!(trunk = trunk.name, why, "a trunk cannot be used"),
         }
     }
-    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
     let domain = config.general.domains.first().cloned();
     let sip = SipUaConfig {
         realm: config.general.realm.clone(),
@@ -53,6 +54,8 @@ pub(super) async fn node_config(
         },
         // A call that rings at several devices has a leg for each.
         max_legs: config.limits.calls.saturating_mul(4),
+        max_registrations: MAX_REGISTRATIONS,
+        resume_window: RESUME_WINDOW,
         user_agent: concat!("Crosspoint/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     NodeConfig { sip, plan: plan(config, users), max_calls: config.limits.calls, seed }
@@ -119,5 +122,9 @@ async fn resolve(
     })
 }
 
+/// Sign-ins of accounts at registrars elsewhere.
+const MAX_REGISTRATIONS: usize = 10_000;
+/// How long the calls of a browser wait for it after its connection broke.
+const RESUME_WINDOW: Duration = Duration::from_secs(30);
 const V4_ANY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
 const V6_ANY: SocketAddr = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 5060);
