@@ -18,9 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, Transmit, Transport};
@@ -38,6 +36,7 @@ use table::{Link, Outbound, Queued, Table};
 use udp::UdpListener;
 
 use crate::local_address::LocalAddresses;
+use crate::numbering::next_connection;
 use crate::{Admission, Permit, socket};
 
 /// What the transport tells.
@@ -70,7 +69,6 @@ struct Shared {
     tls_client: Option<Arc<ClientConfig>>,
     /// Host names of TLS peers by address, for checking their certificates.
     tls_names: Mutex<BTreeMap<SocketAddr, String>>,
-    next_connection: AtomicU64,
     admission: Admission,
     origins: OriginCheck,
     limits: ConnectionLimits,
@@ -118,7 +116,6 @@ impl SipTransport {
             tls_server: RwLock::new(config.tls_server),
             tls_client: config.tls_client,
             tls_names: Mutex::default(),
-            next_connection: AtomicU64::new(1),
             admission: config.admission,
             origins: config.origins,
             limits: config.limits,
@@ -267,7 +264,7 @@ impl SipTransport {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> (OpenConnection, Outbound) {
-        let id = ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed));
+        let id = next_connection();
         let flow = Flow { transport, connection: Some(id), local, remote };
         let (link, outbound) = Link::new(transport, remote);
         self.0.links().insert(id, link);
@@ -359,10 +356,6 @@ impl Drop for OpenConnection {
             self.transport.report(Arrival::Closed(id));
         }
     }
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Datagrams that wait while the network takes no more.

@@ -18,8 +18,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::counters::Happening;
 use super::table::Outbound;
-use super::{OpenConnection, SipTransport, websocket, within};
-use crate::{Permit, socket};
+use super::{OpenConnection, SipTransport, websocket};
+use crate::{Permit, socket, within};
 
 /// Takes connections for as long as the process lives.
 pub(super) async fn accept(transport: SipTransport, kind: Transport, listener: TcpListener) {

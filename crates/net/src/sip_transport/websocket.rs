@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::counters::Happening;
 use super::table::Outbound;
-use super::{OpenConnection, OriginCheck, SipTransport, within};
-use crate::Permit;
+use super::{OpenConnection, OriginCheck, SipTransport};
+use crate::{Permit, within};
 
 /// Does the handshake on a listener of our own, and serves the connection to its end.
 pub(super) async fn greet(

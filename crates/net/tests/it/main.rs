@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod app_sockets;
 mod bad_peers;
 mod dns;
 mod host;
