@@ -22,8 +22,8 @@ use crosspoint_base::{CallId, Gcid, LegId, Private, TimerTable};
 
 use crate::router::{Decision, RouteRequest};
 use crate::{
-    Cause, Ended, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice, MediaRequest,
-    Playback, Profile, Reach, Role,
+    Cause, Ended, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice, MediaPath,
+    MediaRequest, Playback, Profile, Reach, Role,
 };
 use takeover::Takeover;
 use transfer::Transfer;
@@ -130,6 +130,7 @@ struct Facts {
     to: Private<String>,
     trunk: Option<Arc<str>>,
     late_offer: bool,
+    path: MediaPath,
     started: Instant,
     ringing: Option<Instant>,
     answered: Option<Instant>,
@@ -254,6 +255,7 @@ impl Call {
             to: offer.to.clone(),
             trunk: offer.trunk.clone(),
             late_offer: offer.description.is_none(),
+            path: offer.path,
             started: now,
             ringing: None,
             answered: None,
@@ -400,6 +402,11 @@ impl Call {
             MediaNotice::Candidate { leg, candidate } => {
                 if self.is_live(leg) {
                     self.command(leg, LegCommand::Candidate(candidate));
+                }
+            }
+            MediaNotice::EndOfCandidates { leg } => {
+                if self.is_live(leg) {
+                    self.command(leg, LegCommand::EndOfCandidates);
                 }
             }
             MediaNotice::Dtmf { leg, digit, duration, relayed } => {

@@ -5,7 +5,7 @@
 
 mod rewrite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub struct Plan {
     /// Tried in order.
     pub trunks: Vec<TrunkRoute>,
     pub builtins: BTreeMap<String, Playback>,
+    /// Dialling one takes over the caller's own call from another device.
+    pub pull: BTreeSet<String>,
     pub ring_timeout: RingTimeout,
 }
 
@@ -298,6 +300,7 @@ mod tests {
                 },
             ],
             builtins: [("600".to_owned(), Playback::Echo)].into(),
+            pull: BTreeSet::new(),
             ring_timeout: RingTimeout::default(),
         }
     }

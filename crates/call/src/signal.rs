@@ -327,6 +327,10 @@ pub enum MediaNotice {
         leg: LegId,
         candidate: Candidate,
     },
+    /// No more candidates will be told.
+    EndOfCandidates {
+        leg: LegId,
+    },
     /// A digit was heard in the media. `relayed` when the bridge already carries it on.
     Dtmf {
         leg: LegId,

@@ -21,6 +21,7 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
         users: BTreeMap::new(),
         trunks: config.trunks.iter().map(trunk).collect(),
         builtins: config.numbers.clone(),
+        pull: std::collections::BTreeSet::new(),
         ring_timeout: RingTimeout(config.timers.ring),
     };
     with_users(plan, users)

@@ -4,6 +4,7 @@
 //! ask of the media plane and what to keep. It does no I/O: the shipped binary and the simulator
 //! host the same `Node`.
 
+mod direct;
 mod media_control;
 mod node;
 mod switchboard;

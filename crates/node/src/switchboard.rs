@@ -3,18 +3,22 @@
 //! A defect in one call must not end the others: a panic inside a call is caught here, that call
 //! is dropped and its legs are ended with `Cause::Internal`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{CallId, Gcid, LegId, TimerTable};
-use crosspoint_call::{Call, CallRecord, Input, Output};
+use crosspoint_call::{Call, CallRecord, IncomingOffer, Input, Output, Side};
 
 /// All calls of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
     calls: BTreeMap<CallId, Call>,
     call_of_leg: BTreeMap<LegId, CallId>,
+    /// Who takes part in which calls.
+    calls_of_user: BTreeMap<Arc<str>, BTreeSet<CallId>>,
+    users_of_call: BTreeMap<CallId, BTreeSet<Arc<str>>>,
     timers: TimerTable<CallId>,
     next_call: u64,
     outputs: VecDeque<(CallId, Output)>,
@@ -29,7 +33,7 @@ impl Switchboard {
         now: Instant,
         gcid: Gcid,
         front: LegId,
-        offer: crosspoint_call::IncomingOffer,
+        offer: IncomingOffer,
     ) -> CallId {
         self.next_call += 1;
         let id = CallId(self.next_call);
@@ -37,6 +41,50 @@ impl Switchboard {
         self.calls.insert(id, Call::new(now, id, gcid, front, offer));
         self.drain(id);
         id
+    }
+
+    /// Puts a new leg into the place of `old`.
+    pub(crate) fn replace(&mut self, now: Instant, old: LegId, new: LegId, offer: IncomingOffer) {
+        let Some(call) = self.call_of_leg.get(&old).copied() else { return };
+        self.call_of_leg.insert(new, call);
+        self.handle(now, call, Input::Replace { old, new, offer: Box::new(offer) });
+    }
+
+    pub(crate) fn knows(&self, leg: LegId) -> bool {
+        self.call_of_leg.contains_key(&leg)
+    }
+
+    /// A user's legs in all calls, with the global id of the call.
+    pub(crate) fn sides_of(&self, user: &str) -> impl Iterator<Item = (&Gcid, Side)> {
+        let calls = self.calls_of_user.get(user).into_iter().flatten();
+        calls.filter_map(|id| self.calls.get(id)).flat_map(move |call| {
+            call.sides().filter(move |s| *s.user == *user).map(move |side| (call.gcid(), side))
+        })
+    }
+
+    /// Who takes part in a call, or did until now.
+    pub(crate) fn parties_changed(&mut self, id: CallId) -> BTreeSet<Arc<str>> {
+        let now: BTreeSet<Arc<str>> = match self.calls.get(&id) {
+            Some(call) => call.sides().map(|side| side.user).collect(),
+            None => BTreeSet::new(),
+        };
+        let before = self.users_of_call.remove(&id).unwrap_or_default();
+        for user in before.difference(&now) {
+            if let Some(calls) = self.calls_of_user.get_mut(user) {
+                calls.remove(&id);
+                if calls.is_empty() {
+                    self.calls_of_user.remove(user);
+                }
+            }
+        }
+        for user in now.difference(&before) {
+            self.calls_of_user.entry(user.clone()).or_default().insert(id);
+        }
+        let all = &before | &now;
+        if !now.is_empty() {
+            self.users_of_call.insert(id, now);
+        }
+        all
     }
 
     pub(crate) fn handle_leg(&mut self, now: Instant, leg: LegId, input: Input) {

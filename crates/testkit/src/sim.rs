@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crosspoint_base::{Flow, Rng, Transport};
 use crosspoint_call::router::Plan;
 use crosspoint_call::{Cause, Party, Playback};
+use crosspoint_connectors::rtcengine::RtcEngineConfig;
 use crosspoint_connectors::sip_ua::SipUaConfig;
 use crosspoint_media::shard::{Output as MediaOutput, Shard, ShardConfig};
 use crosspoint_node::{CallReport, Input, Node, NodeConfig, Output};
@@ -64,9 +65,10 @@ impl Sim {
         };
         let mut node_seed = [0; 32];
         rng.fill(&mut node_seed);
-        let node = Node::new(NodeConfig { sip, plan, max_calls: 500, seed: node_seed });
-        let shard = Shard::new(shard_config(), rng.fork());
         let start = some_instant();
+        let apps = RtcEngineConfig::new("gateway.test", (start, 1_700_000_000));
+        let node = Node::new(NodeConfig { sip, apps, plan, max_calls: 500, seed: node_seed });
+        let shard = Shard::new(shard_config(), rng.fork());
         Self {
             seed,
             start,

@@ -6,7 +6,9 @@ use crosspoint_base::{LegId, Private};
 
 use super::{Call, Output, Phase, Stage};
 use crate::router::{Decision, Outcome, RouteRequest};
-use crate::{Cause, LegCommand, MediaRequest, Party, Scope, TransferProgress, TransferTarget};
+use crate::{
+    Cause, LegCommand, MediaPath, MediaRequest, Party, Scope, TransferProgress, TransferTarget,
+};
 
 /// A transfer under way.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ impl Call {
             Stage::Active { .. } if self.transfer.is_none() => self.peer_of(by),
             _ => None,
         };
+        // Who stays would have to make a new offer for the newcomer; with media through us we do.
+        let remaining = remaining.filter(|_| self.facts.path == MediaPath::Anchored);
         let Some(remaining) = remaining else {
             self.progress(by, TransferProgress::Failed(Cause::Forbidden));
             return;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 use std::time::Duration;
 
-use crosspoint_base::{Rng, Secret, Transport};
+use crosspoint_base::{Flow, Rng, Secret, Transport};
+use crosspoint_connectors::rtcengine::RtcEngineConfig;
 use crosspoint_connectors::sip_ua::{SipUaConfig, TrunkConfig};
 use crosspoint_net::{Resolver, SipTransport};
 use crosspoint_node::NodeConfig;
@@ -14,6 +16,7 @@ use crosspoint_sip::endpoint::EndpointConfig;
 use crosspoint_sip::registrar::RegistrarConfig;
 use crosspoint_state::User;
 
+use crate::cli::unix_now;
 use crate::config::{Config, Trunk};
 use crate::plan::plan;
 
@@ -58,7 +61,9 @@ pub(super) async fn node_config(
         resume_window: RESUME_WINDOW,
         user_agent: concat!("Crosspoint/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
-    NodeConfig { sip, plan: plan(config, users), max_calls: config.limits.calls, seed }
+    let epoch = (Instant::now(), unix_now());
+    let apps = RtcEngineConfig::new(sip.domain.clone(), epoch);
+    NodeConfig { sip, apps, plan: plan(config, users), max_calls: config.limits.calls, seed }
 }
 
 /// What users sign in with.
@@ -85,29 +90,8 @@ async fn resolve(
     transport: &SipTransport,
     names: &Resolver,
 ) -> Result<TrunkConfig, String> {
-    let found = names.resolve(&trunk.host, trunk.port, trunk.transport);
-    let addresses = found.await.map_err(|error| error.to_string())?;
-    let listeners: Vec<SocketAddr> = transport
-        .listeners()
-        .iter()
-        .filter(|(kind, _)| *kind == trunk.transport)
-        .map(|(_, address)| *address)
-        .collect();
-    let reachable = addresses.iter().find_map(|address| {
-        let local = listeners.iter().find(|local| local.is_ipv4() == address.is_ipv4());
-        // Connections leave from any address; datagrams need a socket of ours.
-        local
-            .copied()
-            .or_else(|| {
-                let any: SocketAddr = if address.is_ipv4() { V4_ANY } else { V6_ANY };
-                (trunk.transport != Transport::Udp).then_some(any)
-            })
-            .map(|local| (*address, local))
-    });
-    let (address, local) = reachable.ok_or("no listener has its transport and kind of address")?;
-    if trunk.transport == Transport::Tls {
-        transport.expect_name(address, &trunk.host);
-    }
+    let Flow { remote: address, local, .. } =
+        find(names, transport, (&trunk.host, trunk.port), trunk.transport).await?;
     Ok(TrunkConfig {
         name: trunk.name.as_str().into(),
         transport: trunk.transport,
@@ -126,5 +110,38 @@ async fn resolve(
 const MAX_REGISTRATIONS: usize = 10_000;
 /// How long the calls of a browser wait for it after its connection broke.
 const RESUME_WINDOW: Duration = Duration::from_secs(30);
+/// The way to a SIP host: the first of its addresses that a socket of ours can reach.
+pub(super) async fn find(
+    names: &Resolver,
+    sockets: &SipTransport,
+    (host, port): (&str, Option<u16>),
+    transport: Transport,
+) -> Result<Flow, String> {
+    let found = names.resolve(host, port, transport);
+    let addresses = found.await.map_err(|error| error.to_string())?;
+    let listeners: Vec<SocketAddr> = sockets
+        .listeners()
+        .iter()
+        .filter(|(kind, _)| *kind == transport)
+        .map(|(_, address)| *address)
+        .collect();
+    let reachable = addresses.iter().find_map(|address| {
+        let local = listeners.iter().find(|local| local.is_ipv4() == address.is_ipv4());
+        // Connections leave from any address; datagrams need a socket of ours.
+        local
+            .copied()
+            .or_else(|| {
+                let any: SocketAddr = if address.is_ipv4() { V4_ANY } else { V6_ANY };
+                (transport != Transport::Udp).then_some(any)
+            })
+            .map(|local| (*address, local))
+    });
+    let (remote, local) = reachable.ok_or("no listener has its transport and kind of address")?;
+    if transport == Transport::Tls {
+        sockets.expect_name(remote, host);
+    }
+    Ok(Flow { transport, connection: None, local, remote })
+}
+
 const V4_ANY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
 const V6_ANY: SocketAddr = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 5060);

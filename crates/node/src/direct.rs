@@ -1,0 +1,256 @@
+//! Media control for calls whose media goes from one party to the other.
+//!
+//! It answers a call's requests like the media plane does, only that each leg is described with
+//! what its peer said: descriptions and candidates are passed on as they are.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crosspoint_base::LegId;
+use crosspoint_call::{Candidate, Described, MediaNotice, MediaRefusal, MediaRequest, SdpKind};
+use crosspoint_sdp::Session;
+
+/// All legs with direct media.
+#[derive(Debug, Default)]
+pub(crate) struct DirectMedia {
+    legs: BTreeMap<LegId, Party>,
+    /// Counts descriptions, so that an answer is known to be younger than its offer.
+    clock: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// What this media control has to say.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Notice(LegId, MediaNotice),
+    /// The leg was closed: nothing of it is left.
+    Closed(LegId),
+}
+
+#[derive(Debug, Default)]
+struct Party {
+    said: Option<Said>,
+    /// Its candidates since its last description.
+    candidates: Vec<Candidate>,
+    is_complete: bool,
+    /// Who was given its description, and so gets its candidates.
+    told: BTreeSet<LegId>,
+    is_connected: bool,
+}
+
+#[derive(Debug)]
+struct Said {
+    description: Session,
+    at: u64,
+}
+
+impl DirectMedia {
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.legs.len()
+    }
+
+    pub(crate) fn handle_request(&mut self, request: MediaRequest) {
+        match request {
+            MediaRequest::Open { leg, .. } => {
+                self.legs.insert(leg, Party::default());
+            }
+            MediaRequest::Accept { leg, kind, description } => self.accept(leg, kind, description),
+            MediaRequest::Describe { leg, kind, peer } => self.describe(leg, kind, peer),
+            MediaRequest::Candidate { leg, candidate } => self.candidate(leg, candidate),
+            MediaRequest::EndOfCandidates { leg } => {
+                let Some(party) = self.legs.get_mut(&leg) else { return };
+                party.is_complete = true;
+                for told in party.told.clone() {
+                    self.notice(told, MediaNotice::EndOfCandidates { leg: told });
+                }
+            }
+            MediaRequest::Close { leg } => {
+                self.legs.remove(&leg);
+                for party in self.legs.values_mut() {
+                    party.told.remove(&leg);
+                }
+                self.outputs.push_back(Output::Closed(leg));
+            }
+            // Who hears whom is between the parties. What we would have to say in the media
+            // cannot be said: digits go by signalling, because no leg takes them otherwise.
+            MediaRequest::Rollback { .. }
+            | MediaRequest::Bridge { .. }
+            | MediaRequest::Play { .. }
+            | MediaRequest::SendDtmf { .. } => {}
+        }
+    }
+
+    fn accept(&mut self, leg: LegId, _kind: SdpKind, description: Session) {
+        self.clock += 1;
+        let at = self.clock;
+        let Some(party) = self.legs.get_mut(&leg) else { return };
+        party.said = Some(Said { description, at });
+        party.candidates.clear();
+        party.is_complete = false;
+        party.told.clear();
+        let was_connected = std::mem::replace(&mut party.is_connected, true);
+        let accepted =
+            Described { far_side_concerned: true, on_hold: false, telephone_event: false };
+        self.notice(leg, MediaNotice::Accepted { leg, accepted });
+        if !was_connected {
+            // The parties see to it themselves, and tell by hanging up when it fails.
+            self.notice(leg, MediaNotice::Connected { leg });
+        }
+    }
+
+    fn describe(&mut self, leg: LegId, kind: SdpKind, peer: Option<LegId>) {
+        let asked = self.legs.get(&leg).and_then(|p| p.said.as_ref()).map_or(0, |said| said.at);
+        let party = peer.and_then(|peer| self.legs.get_mut(&peer));
+        let said = party.and_then(|party| {
+            let Said { description, at } = party.said.as_ref()?;
+            // What the peer said before it heard the offer is no answer to it.
+            if kind == SdpKind::Answer && *at < asked {
+                return None;
+            }
+            party.told.insert(leg);
+            Some((description.clone(), party.candidates.clone(), party.is_complete))
+        });
+        let Some((description, candidates, is_complete)) = said else {
+            let refusal = MediaRefusal::WrongState;
+            return self.notice(leg, MediaNotice::Refused { leg, refusal });
+        };
+        self.notice(leg, MediaNotice::Described { leg, description });
+        for candidate in candidates {
+            self.notice(leg, MediaNotice::Candidate { leg, candidate });
+        }
+        if is_complete {
+            self.notice(leg, MediaNotice::EndOfCandidates { leg });
+        }
+    }
+
+    fn candidate(&mut self, leg: LegId, candidate: Candidate) {
+        let Some(party) = self.legs.get_mut(&leg) else { return };
+        if party.candidates.len() >= MAX_CANDIDATES {
+            return;
+        }
+        party.candidates.push(candidate.clone());
+        for told in party.told.clone() {
+            let notice = MediaNotice::Candidate { leg: told, candidate: candidate.clone() };
+            self.notice(told, notice);
+        }
+    }
+
+    fn notice(&mut self, leg: LegId, notice: MediaNotice) {
+        self.outputs.push_back(Output::Notice(leg, notice));
+    }
+}
+
+/// Of one description; a browser with many addresses has some dozens.
+const MAX_CANDIDATES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: LegId = LegId(1);
+    const B: LegId = LegId(2);
+
+    fn description(port: u16) -> Session {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP 0\r\n"
+        );
+        Session::parse(text.as_bytes()).expect("a plain description parses")
+    }
+
+    fn candidate(text: &str) -> Candidate {
+        Candidate { text: text.to_owned(), mid: None, ufrag: None }
+    }
+
+    struct Pair(DirectMedia);
+
+    impl Pair {
+        fn new() -> Self {
+            let mut media = DirectMedia::default();
+            for leg in [A, B] {
+                let profile = crosspoint_call::Profile::WebRtc;
+                media.handle_request(MediaRequest::Open { leg, profile });
+            }
+            Self(media)
+        }
+
+        fn ask(&mut self, request: MediaRequest) -> Vec<String> {
+            self.0.handle_request(request);
+            let mut said = Vec::new();
+            while let Some(output) = self.0.poll_output() {
+                said.push(match output {
+                    Output::Notice(leg, MediaNotice::Described { description, .. }) => {
+                        let port = description.to_string();
+                        let port = port.split("m=audio ").nth(1).and_then(|m| m.split(' ').next());
+                        format!("{leg} described {}", port.unwrap_or("nothing"))
+                    }
+                    Output::Notice(leg, MediaNotice::Candidate { candidate, .. }) => {
+                        format!("{leg} {}", candidate.text)
+                    }
+                    Output::Notice(leg, MediaNotice::Refused { .. }) => format!("{leg} refused"),
+                    Output::Notice(leg, MediaNotice::EndOfCandidates { .. }) => {
+                        format!("{leg} complete")
+                    }
+                    Output::Notice(leg, MediaNotice::Accepted { .. }) => format!("{leg} accepted"),
+                    Output::Notice(leg, MediaNotice::Connected { .. }) => {
+                        format!("{leg} connected")
+                    }
+                    Output::Notice(leg, _) => format!("{leg} something else"),
+                    Output::Closed(leg) => format!("{leg} closed"),
+                });
+            }
+            said
+        }
+
+        fn accept(&mut self, leg: LegId, kind: SdpKind, port: u16) -> Vec<String> {
+            self.ask(MediaRequest::Accept { leg, kind, description: description(port) })
+        }
+
+        fn describe(&mut self, leg: LegId, kind: SdpKind, peer: LegId) -> Vec<String> {
+            self.ask(MediaRequest::Describe { leg, kind, peer: Some(peer) })
+        }
+    }
+
+    #[test]
+    fn descriptions_and_candidates_go_across() {
+        let mut pair = Pair::new();
+        assert_eq!(pair.accept(A, SdpKind::Offer, 4000), ["leg-1 accepted", "leg-1 connected"]);
+        let early = MediaRequest::Candidate { leg: A, candidate: candidate("one") };
+        assert_eq!(pair.ask(early), [] as [&str; 0]);
+        assert_eq!(pair.describe(B, SdpKind::Offer, A), ["leg-2 described 4000", "leg-2 one"]);
+        let late = MediaRequest::Candidate { leg: A, candidate: candidate("two") };
+        assert_eq!(pair.ask(late), ["leg-2 two"]);
+        assert_eq!(pair.ask(MediaRequest::EndOfCandidates { leg: A }), ["leg-2 complete"]);
+        pair.accept(B, SdpKind::Answer, 5000);
+        assert_eq!(pair.describe(A, SdpKind::Answer, B), ["leg-1 described 5000"]);
+    }
+
+    /// The far side refused the change: its old words are no answer to the new offer.
+    #[test]
+    fn an_old_description_answers_no_new_offer() {
+        let mut pair = Pair::new();
+        pair.accept(A, SdpKind::Offer, 4000);
+        pair.accept(B, SdpKind::Answer, 5000);
+        pair.accept(A, SdpKind::Offer, 4002);
+        assert_eq!(pair.describe(A, SdpKind::Answer, B), ["leg-1 refused"]);
+        pair.accept(B, SdpKind::Answer, 5002);
+        assert_eq!(pair.describe(A, SdpKind::Answer, B), ["leg-1 described 5002"]);
+    }
+
+    #[test]
+    fn candidates_are_bounded_and_nothing_is_left() {
+        let mut pair = Pair::new();
+        pair.accept(A, SdpKind::Offer, 4000);
+        for _ in 0..1000 {
+            pair.ask(MediaRequest::Candidate { leg: A, candidate: candidate("c") });
+        }
+        assert_eq!(pair.describe(B, SdpKind::Offer, A).len(), 1 + MAX_CANDIDATES);
+        for leg in [A, B] {
+            assert_eq!(pair.ask(MediaRequest::Close { leg }), [format!("{leg} closed")]);
+        }
+        assert_eq!(pair.0.len(), 0);
+    }
+}
