@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use crosspoint_base::{Secret, Transport};
 use crosspoint_media::control;
 use crosspoint_net::{
-    Admission, Arrival, ConnectionLimits, MediaPool, MediaPoolConfig, OriginCheck, SipTransport,
-    SipTransportConfig,
+    Admission, AppArrival, AppSocketConfig, AppSockets, Arrival, ConnectionLimits, MediaPool,
+    MediaPoolConfig, OriginCheck, Resolver, SipTransport, SipTransportConfig,
 };
 use crosspoint_node::{Input, Node};
 use crosspoint_state::{SqliteStore, Store, User, Writer};
@@ -156,6 +156,7 @@ async fn serve(prepared: Prepared, output: &Output) -> Result<(), Failure> {
 struct Signaling {
     transport: SipTransport,
     media: MediaPool,
+    apps: AppSockets,
     wishes: mpsc::Sender<Wish>,
 }
 
@@ -192,10 +193,19 @@ impl Signaling {
             }
         }
         let (wishes, wished) = mpsc::channel(16);
+        let (app_arrivals_in, app_arrivals) = mpsc::channel::<AppArrival>(WAITING_MESSAGES);
+        let apps = AppSockets::new(AppSocketConfig::default(), app_arrivals_in);
+        let (asked, answers) = mpsc::channel(WAITING_MESSAGES);
         let driver = Driver {
             node,
             transport: transport.clone(),
             media: media.clone(),
+            apps: apps.clone(),
+            app_arrivals,
+            answers,
+            asked,
+            grants: Arc::new(driver::NoGrants),
+            names: Arc::new(Resolver::from_system(rng.fork())),
             writer: prepared.writer.handle(),
             clock,
             arrivals,
@@ -206,7 +216,7 @@ impl Signaling {
             is_stopping: false,
         };
         tokio::spawn(driver.run());
-        Ok(Self { transport, media, wishes })
+        Ok(Self { transport, media, apps, wishes })
     }
 
     fn open(&self) -> Vec<Open> {

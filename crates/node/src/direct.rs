@@ -48,10 +48,6 @@ impl DirectMedia {
         self.outputs.pop_front()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.legs.len()
-    }
-
     pub(crate) fn handle_request(&mut self, request: MediaRequest) {
         match request {
             MediaRequest::Open { leg, .. } => {
@@ -251,6 +247,6 @@ mod tests {
         for leg in [A, B] {
             assert_eq!(pair.ask(MediaRequest::Close { leg }), [format!("{leg} closed")]);
         }
-        assert_eq!(pair.0.len(), 0);
+        assert!(pair.0.legs.is_empty());
     }
 }

@@ -315,6 +315,11 @@ impl Sim {
                     Output::Media(command) => self.shard.handle_command(self.now, *command),
                     Output::Report(report) => self.reports.push(*report),
                     Output::Binding(_) => {}
+                    // Nobody here is an app.
+                    Output::AppSend { .. }
+                    | Output::AppClose { .. }
+                    | Output::Lookup(_)
+                    | Output::Resolve { .. } => {}
                     Output::Timeout(_) => break,
                 }
                 is_quiet = false;

@@ -5,20 +5,40 @@
 //! nothing here decides anything.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crosspoint_base::{RegistrationId, Transport};
 use crosspoint_call::router::Plan;
+use crosspoint_connectors::rtcengine::{Denial, Grant, Lookup};
 use crosspoint_media::control;
-use crosspoint_net::{Arrival, MediaPool, SipTransport};
+use crosspoint_net::{AppArrival, AppSockets, Arrival, MediaPool, Resolver, SipTransport};
 use crosspoint_node::{Input, Node, Output};
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_state::{Write, WriterHandle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
-use super::{bindings, records};
+use super::{bindings, records, signaling};
 use crate::metrics::{EndedCalls, Signaling};
+
+/// A question under way.
+pub(super) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Grant, Denial>> + Send + 'a>>;
+
+/// Who knows what a session token grants.
+pub(super) trait Grants: Send + Sync {
+    fn look_up(&self, lookup: Lookup) -> Asking<'_>;
+}
+
+/// No token is worth anything.
+pub(super) struct NoGrants;
+
+impl Grants for NoGrants {
+    fn look_up(&self, _: Lookup) -> Asking<'_> {
+        Box::pin(std::future::ready(Err(Denial::InvalidToken)))
+    }
+}
 
 /// What the rest of the gateway wants of the node.
 pub(super) enum Wish {
@@ -26,6 +46,8 @@ pub(super) enum Wish {
     Users(BTreeMap<Arc<str>, UserHa1>, Plan),
     /// How is it going?
     Report(oneshot::Sender<Signaling>),
+    /// These session tokens are worth nothing any more.
+    Revoke(Vec<Arc<str>>),
     /// End every call; the sender hears when all are over.
     Stop(oneshot::Sender<()>),
 }
@@ -35,6 +57,13 @@ pub(super) struct Driver {
     pub(super) node: Node,
     pub(super) transport: SipTransport,
     pub(super) media: MediaPool,
+    pub(super) apps: AppSockets,
+    pub(super) app_arrivals: mpsc::Receiver<AppArrival>,
+    /// What was asked of the store and of name servers, answered.
+    pub(super) answers: mpsc::Receiver<Input>,
+    pub(super) asked: mpsc::Sender<Input>,
+    pub(super) grants: Arc<dyn Grants>,
+    pub(super) names: Arc<Resolver>,
     pub(super) writer: WriterHandle,
     pub(super) clock: Clock,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
@@ -58,6 +87,8 @@ impl Driver {
             };
             tokio::select! {
                 Some(arrival) = self.arrivals.recv() => self.arrived(arrival),
+                Some(arrival) = self.app_arrivals.recv() => self.app_arrived(arrival),
+                Some(answer) = self.answers.recv() => self.handle(answer),
                 Some(event) = self.media_events.recv() => self.handle(Input::Media(Box::new(event))),
                 wish = self.wishes.recv() => match wish {
                     Some(wish) => self.wished(wish),
@@ -89,6 +120,39 @@ impl Driver {
         self.handle(input);
     }
 
+    fn app_arrived(&mut self, arrival: AppArrival) {
+        self.handle(match arrival {
+            AppArrival::Opened { connection, origin } => Input::AppOpened { connection, origin },
+            AppArrival::Text { connection, text } => {
+                Input::AppText { connection, text: text.as_str().to_owned() }
+            }
+            AppArrival::Closed(connection) => Input::AppClosed(connection),
+        });
+    }
+
+    fn look_up(&self, lookup: Lookup) {
+        let (grants, asked) = (self.grants.clone(), self.asked.clone());
+        tokio::spawn(async move {
+            let connection = lookup.connection;
+            let grant = grants.look_up(lookup).await.map(Box::new);
+            // It fails only when the node is gone.
+            let _ = asked.send(Input::Granted { connection, grant }).await;
+        });
+    }
+
+    fn resolve(&self, id: RegistrationId, host: String, port: Option<u16>, transport: Transport) {
+        let (names, asked, sockets) =
+            (self.names.clone(), self.asked.clone(), self.transport.clone());
+        tokio::spawn(async move {
+            let flow = signaling::find(&names, &sockets, (&host, port), transport).await;
+            if let Err(why) = &flow {
+                tracing::warn!(why, "the registrar of an account cannot be reached");
+            }
+            let answer = Input::Resolved { registration: id, flow: flow.ok() };
+            let _ = asked.send(answer).await;
+        });
+    }
+
     fn wished(&mut self, wish: Wish) {
         match wish {
             Wish::Users(users, plan) => {
@@ -97,6 +161,11 @@ impl Driver {
             Wish::Report(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.report());
+            }
+            Wish::Revoke(sessions) => {
+                for session in sessions {
+                    self.handle(Input::Revoked(session));
+                }
             }
             Wish::Stop(done) => {
                 self.stopping.push(done);
@@ -112,6 +181,14 @@ impl Driver {
             match self.node.poll_output() {
                 Output::Transmit(transmit) => self.transport.send(transmit),
                 Output::Media(command) => self.media.send(*command),
+                Output::AppSend { connection, text } => self.apps.send(connection, text),
+                Output::AppClose { connection, code, reason } => {
+                    self.apps.close(connection, code, reason);
+                }
+                Output::Lookup(lookup) => self.look_up(*lookup),
+                Output::Resolve { registration, host, port, transport } => {
+                    self.resolve(registration, host, port, transport);
+                }
                 Output::Binding(change) => {
                     if let Some(write) = bindings::write(&change, &self.clock) {
                         self.writer.submit(write);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 use std::time::Duration;
+use std::time::Instant;
 
 use crosspoint_base::{Flow, Rng, Secret, Transport};
 use crosspoint_connectors::rtcengine::RtcEngineConfig;
