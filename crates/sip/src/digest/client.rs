@@ -73,10 +73,12 @@ pub fn answer(
         return None;
     }
     let Challenge { realm, nonce, algorithm, .. } = challenge;
-    if [realm, nonce].iter().any(|text| text.contains(['"', '\\'])) {
+    let user = &credentials.user;
+    // Nothing may break out of its quotes, or out of its line.
+    let breaks_out = |c: char| matches!(c, '"' | '\\') || c.is_control();
+    if [realm, nonce, user].iter().any(|text| text.contains(breaks_out)) {
         return None;
     }
-    let user = &credentials.user;
     let ha1 = UserHa1::new(user, realm, credentials.password.expose());
     let nc = format!("{nonce_count:08x}");
     let cnonce = rng.hex(8);
