@@ -60,6 +60,18 @@ pub struct TrunkConfig {
     pub local: SocketAddr,
 }
 
+impl TrunkConfig {
+    /// Without a connection: the transport opens one where there is none.
+    fn flow(&self) -> Flow {
+        Flow {
+            transport: self.transport,
+            connection: None,
+            local: self.local,
+            remote: self.address,
+        }
+    }
+}
+
 /// What the connector is made with.
 #[derive(Debug, Clone)]
 pub struct SipUaConfig {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use crosspoint_base::Flow;
+use crosspoint_base::{Flow, Transport};
 
 use crate::{HeaderName, Method, NameAddr, Request, Response, Uri};
 
@@ -124,9 +124,9 @@ impl Dialog {
         }
         let first = self.route_set.first().and_then(NameAddr::parse).map(|r| r.uri);
         let hop = match &first {
-            Some(route) => address_of(route),
+            Some(route) => address_of(route, self.flow.transport),
             None if self.by_flow => None,
-            None => address_of(&self.remote_target),
+            None => address_of(&self.remote_target, self.flow.transport),
         };
         Flow { remote: hop.unwrap_or(self.flow.remote), ..self.flow }
     }
@@ -174,18 +174,19 @@ fn strict_route(route: &Bytes) -> Option<Uri> {
     uri.param("lr").is_none().then_some(uri)
 }
 
-/// True when the contact's own address cannot be used: a connection, an invented name, or an
-/// address behind a NAT.
+/// True when the contact's own address cannot be used: a stream, an invented name, or an address
+/// behind a NAT.
 fn is_by_flow(contact: &Uri, flow: &Flow) -> bool {
-    flow.connection.is_some()
+    flow.transport.is_reliable()
         || contact.is_invalid_host()
         || contact.host_ip() != Some(flow.remote.ip())
 }
 
-/// The address of a URI with a literal host.
+/// The address of a URI with a literal host (RFC 3263 §4.2: the port follows the transport).
 #[must_use]
-pub fn address_of(uri: &Uri) -> Option<SocketAddr> {
-    Some(SocketAddr::new(uri.host_ip()?, uri.port().unwrap_or(5060)))
+pub fn address_of(uri: &Uri, transport: Transport) -> Option<SocketAddr> {
+    let default = if transport.is_secure() { 5061 } else { 5060 };
+    Some(SocketAddr::new(uri.host_ip()?, uri.port().unwrap_or(default)))
 }
 
 /// Proxies on the way between a peer and us.

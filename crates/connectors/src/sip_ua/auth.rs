@@ -9,6 +9,7 @@ use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::SipUa;
+use super::challenge::Account;
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub(super) enum Sender {
     Trunk(usize),
     /// The registrar where we are signed in.
     Registration(RegistrationId),
+}
+
+impl Sender {
+    /// Whose credentials answer its challenges.
+    pub(super) fn account(&self) -> Option<Account> {
+        match self {
+            Self::User(_) => None,
+            Self::Trunk(index) => Some(Account::Trunk(*index)),
+            Self::Registration(id) => Some(Account::Registration(*id)),
+        }
+    }
 }
 
 impl SipUa {

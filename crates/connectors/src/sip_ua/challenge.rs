@@ -40,6 +40,18 @@ impl SipUa {
         }
     }
 
+    /// The flow that requests to this peer take. A trunk, or a registrar, is where it is
+    /// configured: the connection that a message came over may be closed long before the call
+    /// is, and then another one is opened.
+    pub(super) fn lasting_flow(&self, account: Option<Account>, flow: Flow) -> Flow {
+        let configured = match account.filter(|_| flow.connection.is_some()) {
+            Some(Account::Trunk(index)) => self.config.trunks.get(index).map(|trunk| trunk.flow()),
+            Some(Account::Registration(id)) => self.registrations.flow(id),
+            None => None,
+        };
+        configured.filter(|there| there.transport == flow.transport).unwrap_or(flow)
+    }
+
     /// Sends a request inside a dialog.
     pub(super) fn send_in_dialog(
         &mut self,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crosspoint_base::{Flow, LegId};
 use crosspoint_call::{Cause, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_sdp::fragment::Fragment;
+use crosspoint_sip::dialog::address_of;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
 use super::body::SDP;
@@ -138,7 +139,7 @@ impl SipUa {
                 let binding = self.registrar.binding(*id)?;
                 let hop = binding.path.first().map(|p| &p.uri).unwrap_or(&binding.contact);
                 let by_flow = binding.flow.connection.is_some() || binding.is_reached_by_flow();
-                let address = crosspoint_sip::dialog::address_of(hop).filter(|_| !by_flow);
+                let address = address_of(hop, binding.flow.transport).filter(|_| !by_flow);
                 let flow = Flow { remote: address.unwrap_or(binding.flow.remote), ..binding.flow };
                 Some(Way {
                     flow,
@@ -152,12 +153,7 @@ impl SipUa {
             Reach::Trunk { name, number } => {
                 let index = self.config.trunks.iter().position(|t| t.name == *name)?;
                 let trunk = &self.config.trunks[index];
-                let flow = Flow {
-                    transport: trunk.transport,
-                    connection: None,
-                    local: trunk.local,
-                    remote: trunk.address,
-                };
+                let flow = trunk.flow();
                 let port = trunk.address.port();
                 let uri = Uri::sip(Some(number.expose()), &trunk.domain, Some(port))?;
                 Some(Way {

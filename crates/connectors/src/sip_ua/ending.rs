@@ -159,6 +159,8 @@ impl SipUa {
         flow: Flow,
         response: &Response,
     ) {
+        let Some(ClientUse::Settled(settled)) = self.clients.get(&key) else { return };
+        let flow = self.lasting_flow(settled.account, flow);
         let Some(ClientUse::Settled(settled)) = self.clients.get_mut(&key) else { return };
         let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
         if let Some(ack) = settled.acks.iter().find(|ack| ack.tag == tag) {

@@ -13,7 +13,6 @@ use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 
 use super::auth::Sender;
 use super::body::{Described, SDP, description, media_types, takes_descriptions};
-use super::challenge::Account;
 use super::leg::{Incoming, Leg, MergeKey, Phase};
 use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
 
@@ -150,7 +149,9 @@ impl SipUa {
         }
         let id = self.next_leg_id();
         let local_tag = self.rng.hex(8);
-        let Some(dialog) = Dialog::as_callee(request, &local_tag, flow) else {
+        let account = sender.account();
+        let lasting = self.lasting_flow(account, flow);
+        let Some(dialog) = Dialog::as_callee(request, &local_tag, lasting) else {
             self.refuse(now, key, request, StatusCode::BAD_REQUEST);
             return;
         };
@@ -173,16 +174,13 @@ impl SipUa {
         leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
         leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
         let mut offer = incoming_offer(request, &flow, to, described, leg.peer.trickles);
+        leg.account = account;
         match &sender {
             Sender::User(user) => offer.from.user = Some(user.clone()),
             Sender::Trunk(index) => {
-                leg.account = Some(Account::Trunk(*index));
                 offer.trunk = self.config.trunks.get(*index).map(|t| t.name.clone());
             }
-            Sender::Registration(id) => {
-                leg.account = Some(Account::Registration(*id));
-                offer.scope = Scope::In(*id);
-            }
+            Sender::Registration(id) => offer.scope = Scope::In(*id),
         }
         leg.user.clone_from(&offer.from.user);
         self.dialogs.insert(dialog_key, id);

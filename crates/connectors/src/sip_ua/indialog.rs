@@ -21,6 +21,8 @@ impl SipUa {
         id: LegId,
         request: &Request,
     ) {
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let flow = self.lasting_flow(account, flow);
         let Some(leg) = self.legs.get_mut(&id) else {
             self.request_while_closing(now, key, id, request);
             return;
@@ -96,6 +98,8 @@ impl SipUa {
             .zip(tag)
             .and_then(|(call_id, tag)| self.dialogs.get(&(call_id.clone(), tag)).copied());
         let Some(id) = found else { return };
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let flow = self.lasting_flow(account, flow);
         let Some(leg) = self.legs.get_mut(&id) else {
             self.close(now, id);
             return;

@@ -136,6 +136,8 @@ impl SipUa {
     }
 
     fn provisional(&mut self, now: Instant, id: LegId, flow: Flow, response: &Response) {
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let flow = self.lasting_flow(account, flow);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
         let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
@@ -186,6 +188,8 @@ impl SipUa {
         flow: Flow,
         response: &Response,
     ) {
+        let account = self.legs.get(&id).and_then(|leg| leg.account);
+        let flow = self.lasting_flow(account, flow);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
         let Some(dialog) = Dialog::as_caller(&calling.request, response, flow) else {
@@ -208,7 +212,6 @@ impl SipUa {
         let number = request.headers.cseq().map_or(1, |c| c.number);
         let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let account = leg.account;
         leg.phase = Phase::Confirmed;
         leg.dialog = Some(dialog);
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);

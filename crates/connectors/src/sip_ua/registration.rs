@@ -161,6 +161,10 @@ impl Registrations {
         self.by_id.get(&id).map(|r| r.user.clone())
     }
 
+    pub(super) fn flow(&self, id: RegistrationId) -> Option<Flow> {
+        self.by_id.get(&id).map(|r| r.flow)
+    }
+
     /// The registration that an INVITE is for: it names our Contact and comes from where we are
     /// signed in. Anybody else who learned the Contact is a stranger.
     pub(super) fn called(&self, flow: &Flow, request: &Request) -> Option<RegistrationId> {
@@ -616,13 +620,18 @@ fn setback(response: &Response) -> Setback {
     }
 }
 
-/// `sip:user@domain`; a domain may carry a port.
+/// `sip:user@domain`; a domain may carry a port, and nothing else.
 fn address(user: &str, domain: &str) -> Option<Uri> {
-    (!user.is_empty()).then(|| Uri::sip(Some(user), domain, None)).flatten()
+    let fits = !user.is_empty() && domain.bytes().all(is_of_host);
+    fits.then(|| Uri::sip(Some(user), domain, None)).flatten()
 }
 
 fn address_of_domain(domain: &str) -> Option<Uri> {
-    Uri::sip(None, domain, None)
+    domain.bytes().all(is_of_host).then(|| Uri::sip(None, domain, None)).flatten()
+}
+
+fn is_of_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte)
 }
 
 /// The header for a challenge of the registrar, and for one of a proxy.

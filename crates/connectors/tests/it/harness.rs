@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport};
 use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
-use crosspoint_connectors::sip_ua::{Output, RegistrationState, SipUa, SipUaConfig, TrunkConfig};
+use crosspoint_connectors::sip_ua::{
+    Output, RegistrationConfig, RegistrationState, SipUa, SipUaConfig, TrunkConfig,
+};
 use crosspoint_sdp::Session;
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_sip::registrar::Change;
@@ -244,6 +246,22 @@ impl Desk {
         self.drain();
     }
 
+    pub(crate) fn register(&mut self, id: RegistrationId, config: RegistrationConfig) {
+        self.ua.register(self.now, id, config);
+        self.drain();
+    }
+
+    pub(crate) fn unregister(&mut self, id: RegistrationId) {
+        self.ua.unregister(self.now, id);
+        self.drain();
+    }
+
+    /// What was sent there did not leave.
+    pub(crate) fn unreachable(&mut self, flow: &Flow) {
+        self.ua.handle_transport_error(self.now, flow);
+        self.drain();
+    }
+
     pub(crate) fn command(&mut self, leg: LegId, command: LegCommand) {
         self.ua.handle_command(self.now, leg, command);
         self.drain();
@@ -362,6 +380,14 @@ impl Desk {
 
     #[track_caller]
     pub(crate) fn call(&mut self, reach: Reach) -> (LegId, Sent) {
+        let leg = self.try_call(reach);
+        let invite = self.next();
+        invite.is("INVITE");
+        (leg, invite)
+    }
+
+    /// A call that may fail at once.
+    pub(crate) fn try_call(&mut self, reach: Reach) -> LegId {
         let leg = self.ua.next_leg_id();
         let offer = OutgoingOffer {
             reach,
@@ -372,9 +398,7 @@ impl Desk {
             ring_timeout: secs(60),
         };
         self.command(leg, LegCommand::Offer(Box::new(offer)));
-        let invite = self.next();
-        invite.is("INVITE");
-        (leg, invite)
+        leg
     }
 
     /// An outgoing call up to our ACK.

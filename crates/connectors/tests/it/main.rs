@@ -3,6 +3,7 @@
 
 mod answering;
 mod cancel;
+mod elsewhere;
 mod flows;
 mod forking;
 mod glare;
