@@ -4,18 +4,40 @@
 //! a client is one page or app that uses it and outlives its sockets; a leg is a call of one
 //! client. What a token grants is asked of the shell, sign-ins elsewhere of the node.
 
+mod accounts;
+mod address;
+mod calls;
+mod candidates;
+mod change;
+mod client;
+mod commands;
 mod grant;
+mod message;
+mod opening;
+mod outbox;
+mod reasons;
 mod remote;
+mod socket;
+mod starting;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng};
+use crosspoint_base::{
+    BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable,
+};
 use crosspoint_call::{Identity, LegCommand, LegEvent};
 
 pub use grant::{AccountGrant, Denial, Grant, Lookup, RemoteAccount, Service};
 pub use remote::{RemoteFailure, RemoteState};
+
+use accounts::Bound;
+use calls::ClientCall;
+use client::{Client, ClientSession};
+use remote::Registration;
+use socket::Socket;
 
 /// Marks the legs and bindings of this connector.
 pub const MAKER: Maker = Maker(1);
@@ -67,9 +89,16 @@ impl RtcEngineConfig {
 
 /// What the connector wants done.
 pub enum Output {
-    Send { connection: ConnectionId, text: String },
+    Send {
+        connection: ConnectionId,
+        text: String,
+    },
     /// Close after what was sent.
-    Close { connection: ConnectionId, code: u16, reason: &'static str },
+    Close {
+        connection: ConnectionId,
+        code: u16,
+        reason: &'static str,
+    },
     Leg(LegId, Box<LegEvent>),
     /// Answered by `handle_lookup`.
     Lookup(Lookup),
@@ -143,12 +172,66 @@ pub struct Counters {
     pub dropped: u64,
 }
 
+/// One client, for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ClientKey(u64);
+
+impl ClientKey {
+    /// What stands in `from` and `to` for it.
+    fn address(self) -> String {
+        format!("browser:c{}", self.0)
+    }
+}
+
+/// One call of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct CallKey(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A session must be opened on a socket.
+    Open(ConnectionId),
+    /// A client without a socket must come back.
+    Resume(ClientKey),
+    /// A called client must answer.
+    Ring(CallKey),
+    /// Our answer must be acknowledged.
+    Ack(CallKey),
+    /// A change of media must go on.
+    Change(CallKey),
+    /// Our own change of media is tried again.
+    Retry(CallKey),
+}
+
+/// The bindings of each name in one network.
+type Names = BTreeMap<Box<str>, BTreeSet<BindingId>>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct RtcEngine {
     config: RtcEngineConfig,
     rng: Rng,
+    sockets: BTreeMap<ConnectionId, Socket>,
+    /// By the id of their grant.
+    sessions: BTreeMap<Arc<str>, ClientSession>,
+    clients: BTreeMap<ClientKey, Client>,
+    calls: BTreeMap<CallKey, ClientCall>,
+    legs: BTreeMap<LegId, CallKey>,
+    /// Accounts that are connected, and where each kind of them is looked for.
+    bindings: BTreeMap<BindingId, Bound>,
+    users: BTreeMap<Arc<str>, BTreeSet<BindingId>>,
+    members: BTreeMap<Arc<str>, Names>,
+    registrations: BTreeMap<RegistrationId, Registration>,
+    /// By the id of the account.
+    registration_of: BTreeMap<Arc<str>, RegistrationId>,
+    /// What each user has running, as far as we were told.
+    user_calls: BTreeMap<Box<str>, Box<[UserCall]>>,
+    timers: TimerTable<Timer>,
     next_leg: u64,
+    next_call: u64,
+    next_client: u64,
+    next_binding: u64,
+    next_registration: u64,
     outputs: VecDeque<Output>,
     counters: Counters,
     is_draining: bool,
@@ -160,7 +243,23 @@ impl RtcEngine {
         Self {
             config,
             rng,
+            sockets: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            bindings: BTreeMap::new(),
+            users: BTreeMap::new(),
+            members: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            registration_of: BTreeMap::new(),
+            user_calls: BTreeMap::new(),
+            timers: TimerTable::new(),
             next_leg: 0,
+            next_call: 0,
+            next_client: 0,
+            next_binding: 0,
+            next_registration: 0,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             is_draining: false,
@@ -169,15 +268,15 @@ impl RtcEngine {
 
     /// A socket is open; `origin` is that of its handshake.
     pub fn handle_open(&mut self, now: Instant, connection: ConnectionId, origin: Option<String>) {
-        let _ = (now, connection, origin);
+        self.open_socket(now, connection, origin);
     }
 
     pub fn handle_text(&mut self, now: Instant, connection: ConnectionId, text: &str) {
-        let _ = (now, connection, text);
+        self.hear(now, connection, text);
     }
 
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
-        let _ = (now, connection);
+        self.socket_closed(now, connection);
     }
 
     /// The answer to `Output::Lookup`.
@@ -187,30 +286,41 @@ impl RtcEngine {
         connection: ConnectionId,
         answer: Result<Grant, Denial>,
     ) {
-        let _ = (now, connection, answer);
+        self.looked_up(now, connection, answer);
     }
 
     /// What became of `Output::Register`, at every change.
     pub fn handle_registration(&mut self, now: Instant, id: RegistrationId, state: RemoteState) {
-        let _ = (now, id, state);
+        let _ = now;
+        self.registration_changed(id, state);
     }
 
     pub fn handle_command(&mut self, now: Instant, leg: LegId, command: LegCommand) {
-        let _ = (now, leg, command);
+        self.command(now, leg, command);
     }
 
     /// Every call that a user has anywhere, at every change: told to the user's other devices.
     pub fn handle_user_calls(&mut self, now: Instant, user: &str, calls: &[UserCall]) {
-        let _ = (now, user, calls);
+        let _ = now;
+        self.set_user_calls(user, calls);
     }
 
     /// The session is no more: its clients end.
     pub fn revoke(&mut self, now: Instant, session: &str) {
-        let _ = (now, session);
+        self.revoke_session(now, session);
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Open(connection) => self.opening_late(connection),
+                Timer::Resume(client) => self.expire(now, client),
+                Timer::Ring(call) => self.rang_long(now, call),
+                Timer::Ack(call) => self.ack_missing(now, call),
+                Timer::Change(call) => self.change_late(call),
+                Timer::Retry(call) => self.retry_due(now, call),
+            }
+        }
     }
 
     /// From now on new calls are refused.
@@ -226,20 +336,19 @@ impl RtcEngine {
 
     /// Where a user is signed in.
     pub fn devices_of(&self, user: &str) -> impl Iterator<Item = BindingId> {
-        let _ = user;
-        std::iter::empty()
+        self.users.get(user).into_iter().flatten().copied()
     }
 
     /// The apps signed in to a network under a name.
     pub fn members_of(&self, network: &str, name: &str) -> impl Iterator<Item = BindingId> {
-        let _ = (network, name);
-        std::iter::empty()
+        let names = self.members.get(network);
+        names.and_then(|names| names.get(name)).into_iter().flatten().copied()
     }
 
     /// The apps that calls at a sign-in elsewhere are for.
     pub fn owners_of(&self, registration: RegistrationId) -> impl Iterator<Item = BindingId> {
-        let _ = registration;
-        std::iter::empty()
+        let registration = self.registrations.get(&registration);
+        registration.into_iter().flat_map(|r| r.bindings.iter().copied())
     }
 
     #[must_use]
@@ -247,24 +356,62 @@ impl RtcEngine {
         self.counters
     }
 
+    /// Clients, those in their resume window included.
     #[must_use]
     pub fn clients(&self) -> usize {
-        0
+        self.clients.len()
+    }
+
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     #[must_use]
     pub fn legs(&self) -> usize {
-        0
+        self.legs.len()
     }
 
-    /// True when nothing is left of any call or client.
+    /// True when nothing is left of any call or client; sockets may be open.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        true
+        self.sessions.is_empty()
+            && self.clients.is_empty()
+            && self.calls.is_empty()
+            && self.legs.is_empty()
+            && self.bindings.is_empty()
+            && self.users.is_empty()
+            && self.members.is_empty()
+            && self.registrations.is_empty()
+            && self.registration_of.is_empty()
+            && self.timers.len() <= self.sockets.len()
     }
 
     /// The next thing to do. Call until it gives `Timeout`.
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Timeout(None))
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.timers.next()))
+    }
+
+    fn is_leg_of(&self, leg: LegId, client: ClientKey) -> bool {
+        let call = self.legs.get(&leg).and_then(|call| self.calls.get(call));
+        call.is_some_and(|call| call.client == client)
+    }
+
+    /// The time of day in Unix seconds.
+    fn unix(&self, now: Instant) -> i64 {
+        let (start, seconds) = self.config.epoch;
+        let passed = now.saturating_duration_since(start).as_secs();
+        seconds.saturating_add_unsigned(passed)
+    }
+
+    /// A random UUID (RFC 9562 §5.4).
+    fn uuid(&mut self) -> String {
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let part = |range| hex.get(range).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
     }
 }

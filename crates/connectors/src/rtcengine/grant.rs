@@ -28,7 +28,7 @@ pub struct Grant {
     pub accounts: BTreeMap<String, AccountGrant>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountGrant {
     /// Of the account, unique over all sessions: the part of its target that names it.
     pub id: Arc<str>,
@@ -40,7 +40,7 @@ pub struct AccountGrant {
 }
 
 /// What is behind an account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Service {
     /// One of our own users, whose password or sign-in was checked.
     Local { user: Arc<str> },

@@ -1,0 +1,200 @@
+//! What a call tells a leg to do.
+
+use std::time::Instant;
+
+use crosspoint_base::LegId;
+use crosspoint_call::{Cause, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach};
+use crosspoint_sdp::Session;
+use serde_json::{Value, json};
+
+use super::accounts::Known;
+use super::calls::{ClientCall, Phase};
+use super::candidates::{Heard, printed};
+use super::change::Change;
+use super::grant::Service;
+use super::reasons::worthier;
+use super::{CallKey, ClientKey, RtcEngine, Timer, address};
+
+impl ClientCall {
+    /// Candidates follow our descriptions: they are another browser's.
+    pub(super) fn trickles(&self) -> bool {
+        self.known().is_some_and(|known| is_direct(known))
+    }
+}
+
+impl RtcEngine {
+    pub(super) fn command(&mut self, now: Instant, leg: LegId, command: LegCommand) {
+        if let LegCommand::Offer(offer) = command {
+            self.call_out(now, leg, *offer);
+            return;
+        }
+        let Some(key) = self.legs.get(&leg).copied() else { return };
+        match command {
+            // Taken above.
+            LegCommand::Offer(_) => {}
+            LegCommand::Ringing => self.far_side_rings(key, None),
+            LegCommand::EarlyMedia(description) => self.far_side_rings(key, Some(&description)),
+            LegCommand::Answer(description) => self.answered(now, key, leg, &description),
+            LegCommand::Candidate(candidate) => {
+                if self.is_settled(key) {
+                    self.say(key, "call.candidate", printed(Some(&candidate)));
+                }
+            }
+            LegCommand::EndOfCandidates => {
+                if self.is_settled(key) {
+                    self.say(key, "call.candidate", printed(None));
+                }
+            }
+            LegCommand::Reoffer(description) => self.offer_change(now, key, description),
+            LegCommand::Reanswer(description) => self.answer_change(key, &description),
+            LegCommand::RejectReoffer(_) => self.refuse_change(key),
+            LegCommand::Dtmf(digit, _) => {
+                self.say(key, "call.dtmf", json!({ "dtmf": digit.as_char().to_string() }));
+            }
+            LegCommand::TransferProgress(progress) => self.transfer_progress(key, progress),
+            LegCommand::End(cause) => self.leg_ends(now, key, leg, cause),
+        }
+    }
+
+    /// True when the call has one leg: of a fork nobody knows yet who will answer.
+    fn is_settled(&self, key: CallKey) -> bool {
+        self.calls.get(&key).is_some_and(|call| call.legs.len() == 1)
+    }
+
+    /// Calls a client.
+    fn call_out(&mut self, now: Instant, leg: LegId, offer: OutgoingOffer) {
+        let bound = match &offer.reach {
+            Reach::Binding(binding) => self.bindings.get(binding),
+            Reach::Trunk { .. } | Reach::Registration { .. } => None,
+        };
+        let Some((client, known)) = bound.map(|b| (b.client, b.known.clone())) else {
+            self.tell(leg, LegEvent::Ended(Cause::Unavailable));
+            return;
+        };
+        let calls = self.clients.get(&client).map_or(usize::MAX, |c| c.calls.len());
+        if calls >= self.config.max_calls_per_client {
+            self.counters.refused_calls += 1;
+            self.tell(leg, LegEvent::Ended(Cause::Busy));
+            return;
+        }
+        let key = self.next_call_key();
+        let id: Box<str> = self.uuid().into();
+        let peer = address::peer(&known, &offer.from, &self.config.domain);
+        let start = json!({
+            "id": &*id,
+            "gcid": offer.gcid.as_str(),
+            "account": known.name,
+            "target": offer.to.expose(),
+            "sdp": offer.description.to_string(),
+            "trickle": is_direct(&known),
+            "replace": false,
+            "source": peer["identifier"],
+            "peer": peer,
+        });
+        let call = ClientCall {
+            client,
+            id: id.clone(),
+            gcid: offer.gcid,
+            legs: vec![(leg, known)],
+            is_outgoing: false,
+            phase: Phase::Starting,
+            peer: offer.from,
+            since: self.unix(now),
+            fingerprint: 0,
+            has_early_media: false,
+            awaits_ack: false,
+            failed: None,
+            heard: Heard::default(),
+            change: Change::default(),
+            offer: Some(Box::new(start)),
+        };
+        self.calls.insert(key, call);
+        self.legs.insert(leg, key);
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.calls.insert(id, key);
+        }
+        self.timers.set(Timer::Ring(key), now + offer.ring_timeout);
+        self.send_offer(key);
+        self.tell(leg, LegEvent::Trying);
+        self.tell(leg, LegEvent::MediaGrace(self.config.resume_window));
+    }
+
+    /// Our `call.start`.
+    fn send_offer(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let (Some(known), Some(start)) = (call.known().cloned(), call.offer.clone()) else {
+            return;
+        };
+        self.send(call.client, "call.start", &known.target, &start);
+    }
+
+    /// A page that lost everything hears again what rings.
+    pub(super) fn offer_calls_again(&mut self, key: ClientKey) {
+        let Some(client) = self.clients.get(&key) else { return };
+        for call in client.calls.values().copied().collect::<Vec<_>>() {
+            self.send_offer(call);
+        }
+    }
+
+    fn far_side_rings(&mut self, key: CallKey, early: Option<&Session>) {
+        let settled = self.is_settled(key);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if !call.is_outgoing || call.phase == Phase::Active {
+            return;
+        }
+        // Of a fork another may answer: what one of them plays cannot be the answer's beginning.
+        let early = early.filter(|_| settled && !call.has_early_media);
+        if call.phase == Phase::Ringing && early.is_none() {
+            return;
+        }
+        call.phase = Phase::Ringing;
+        call.has_early_media |= early.is_some();
+        let mut body = json!({ "account": call.known().map(|k| k.name.as_str()) });
+        if let Some(early) = early {
+            body["sdp"] = Value::from(early.to_string());
+        }
+        self.say(key, "call.ringing", body);
+    }
+
+    /// The called side answers; of a fork the first one has the call.
+    fn answered(&mut self, now: Instant, key: CallKey, leg: LegId, description: &Session) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if !call.is_outgoing || call.phase == Phase::Active {
+            return;
+        }
+        call.phase = Phase::Active;
+        let (winner, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut call.legs).into_iter().partition(|(l, _)| *l == leg);
+        call.legs = winner;
+        let body = json!({
+            "account": call.known().map(|k| k.name.as_str()),
+            "sdp": description.to_string(),
+            "trickle": call.trickles(),
+        });
+        for (other, _) in others {
+            self.legs.remove(&other);
+            self.tell(other, LegEvent::Ended(Cause::AnsweredElsewhere));
+        }
+        self.say(key, "call.accept", body);
+        self.expect_ack(now, key);
+    }
+
+    fn leg_ends(&mut self, now: Instant, key: CallKey, leg: LegId, cause: Cause) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let told = call.failed.map_or(cause, |old| worthier(old, cause));
+        // A person said no: the other branches stop too.
+        if call.legs.len() > 1 && cause != Cause::Declined {
+            call.failed = Some(told);
+            call.legs.retain(|(l, _)| *l != leg);
+            self.legs.remove(&leg);
+            self.tell(leg, LegEvent::Ended(cause));
+        } else {
+            let is_up = call.phase == Phase::Active;
+            self.end_call(now, key, if is_up { cause } else { told });
+        }
+    }
+}
+
+fn is_direct(known: &Known) -> bool {
+    matches!(&known.grant.service, Service::Apps { path: MediaPath::Direct, .. })
+}
