@@ -1,4 +1,4 @@
-//! HTTPS: the web phone, its WebSocket, health and metrics.
+//! HTTPS: the web phone, WebSockets, health and metrics.
 //!
 //! Anybody may connect, so everything has a bound: connections altogether and from one address,
 //! the time for a TLS handshake, for a request's head, and for a whole connection that does not
@@ -38,6 +38,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn phone_config(&self) -> Value;
     /// Takes over a connection that speaks SIP over WebSocket from now on (RFC 7118).
     fn adopt(&self, socket: Upgraded);
+    /// Takes over a connection of an app. `stranger` is the origin of its page when configuration
+    /// does not let it in: then the app that it belongs to has to.
+    fn adopt_app(&self, socket: Upgraded, stranger: Option<String>);
 }
 
 /// The listening socket with everything it needs.

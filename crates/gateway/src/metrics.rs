@@ -10,7 +10,7 @@ use crosspoint_base::Transport;
 use crosspoint_call::{Cause, Ended, Party};
 use crosspoint_connectors::sip_ua;
 use crosspoint_media::shard;
-use crosspoint_net::{MediaReport, TransportCounters};
+use crosspoint_net::{AppCounters, MediaReport, TransportCounters};
 use crosspoint_state::WriterCounters;
 
 pub(crate) use page::Page;
@@ -123,6 +123,23 @@ pub(crate) fn transport(page: &mut Page, counters: &TransportCounters) {
     page.value(&is, counters.malformed);
     let is = counter("crosspoint_sip_overflow_total", "Datagrams dropped for lack of time.");
     page.value(&is, counters.overflow);
+}
+
+pub(crate) fn apps(page: &mut Page, counters: &AppCounters) {
+    page.value(&gauge("crosspoint_app_sockets", "Open sockets of apps."), counters.open);
+    let is = counter("crosspoint_app_sockets_opened_total", "Sockets that apps opened.");
+    page.value(&is, counters.opened);
+    let is = counter("crosspoint_app_messages_received_total", "Messages of apps.");
+    page.value(&is, counters.received);
+    let is = counter("crosspoint_app_messages_sent_total", "Messages to apps.");
+    page.value(&is, counters.sent);
+    let is = counter("crosspoint_app_socket_faults_total", "Sockets of apps that were cut off.");
+    let faults = [
+        (["unread"], counters.cut_unread),
+        (["silent"], counters.cut_silent),
+        (["malformed"], counters.malformed),
+    ];
+    page.family(&is, ["kind"], faults);
 }
 
 /// Wherever they happened: each cost a call, a packet or a connection.

@@ -10,7 +10,8 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use hyper::upgrade::OnUpgrade;
 
-use super::{Arrival, Backend, upgrade};
+use super::upgrade::{self, Purpose};
+use super::{Arrival, Backend};
 use crate::config::Origins;
 
 #[derive(Clone)]
@@ -28,7 +29,8 @@ struct Asset {
 
 pub(super) fn router(origins: Origins, backend: Arc<dyn Backend>) -> Router {
     let mut router = Router::new()
-        .route("/ws", get(web_socket))
+        .route("/ws", get(sip_socket))
+        .route("/rtc/api", get(app_socket))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -41,13 +43,23 @@ pub(super) fn router(origins: Origins, backend: Arc<dyn Backend>) -> Router {
         .with_state(Site { origins: Arc::new(origins), backend })
 }
 
-async fn web_socket(
+async fn sip_socket(site: State<Site>, arrival: Extension<Arrival>, request: Request) -> Response {
+    web_socket(site, arrival, request, Purpose::Sip)
+}
+
+async fn app_socket(site: State<Site>, arrival: Extension<Arrival>, request: Request) -> Response {
+    web_socket(site, arrival, request, Purpose::Apps)
+}
+
+fn web_socket(
     State(site): State<Site>,
     Extension(arrival): Extension<Arrival>,
     mut request: Request,
+    purpose: Purpose,
 ) -> Response {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    upgrade::answer(request.headers(), upgrade, arrival, &site.origins, site.backend.clone())
+    let (headers, backend) = (request.headers(), site.backend.clone());
+    upgrade::answer(headers, upgrade, arrival, purpose, &site.origins, backend)
 }
 
 async fn ready(State(site): State<Site>) -> Response {

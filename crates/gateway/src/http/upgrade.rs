@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket that speaks SIP (RFC 6455 §4.2, RFC 7118 §3).
+//! From an HTTP request to a WebSocket that speaks SIP or carries apps (RFC 6455 §4.2, RFC 7118 §3).
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use axum::http::header::{
     CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use crosspoint_net::Permit;
 use hyper::upgrade::OnUpgrade;
@@ -19,6 +19,23 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Arrival, Backend};
 use crate::config::Origins;
+
+/// What a WebSocket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Sip,
+    /// The JSON of apps (`docs/protocols/rtcengine.md`).
+    Apps,
+}
+
+/// What a handshake that is in order says.
+struct Handshake<'h> {
+    key: &'h [u8],
+    /// The subprotocol to answer with.
+    protocol: Option<HeaderValue>,
+    /// The page, when configuration alone does not let it in.
+    stranger: Option<String>,
+}
 
 /// A connection after its WebSocket handshake. It keeps its place among the connections.
 pub(crate) struct Upgraded {
@@ -34,11 +51,12 @@ pub(super) fn answer(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
     arrival: Arrival,
+    purpose: Purpose,
     origins: &Origins,
     backend: Arc<dyn Backend>,
 ) -> Response {
-    let key = match check(headers, origins) {
-        Ok(key) => key,
+    let Handshake { key, protocol, stranger } = match check(headers, purpose, origins) {
+        Ok(handshake) => handshake,
         Err((status, why)) => {
             tracing::debug!(%status, why, "a WebSocket was refused");
             return (status, why).into_response();
@@ -51,43 +69,61 @@ pub(super) fn answer(
         (CONNECTION, "Upgrade".to_owned()),
         (UPGRADE, "websocket".to_owned()),
         (SEC_WEBSOCKET_ACCEPT, derive_accept_key(key)),
-        (SEC_WEBSOCKET_PROTOCOL, "sip".to_owned()),
     ];
     tokio::spawn(async move {
-        if let Ok(io) = upgrade.await {
-            backend.adopt(Upgraded {
-                io: TokioIo::new(io),
-                local: arrival.local,
-                remote: arrival.remote,
-                is_secure: arrival.is_secure,
-                _permit: arrival.permit,
-            });
+        let Ok(io) = upgrade.await else { return };
+        let socket = Upgraded {
+            io: TokioIo::new(io),
+            local: arrival.local,
+            remote: arrival.remote,
+            is_secure: arrival.is_secure,
+            _permit: arrival.permit,
+        };
+        match purpose {
+            Purpose::Sip => backend.adopt(socket),
+            Purpose::Apps => backend.adopt_app(socket, stranger),
         }
     });
-    (StatusCode::SWITCHING_PROTOCOLS, answer).into_response()
+    let mut response = (StatusCode::SWITCHING_PROTOCOLS, answer).into_response();
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
 }
 
-/// Gives the handshake's key, or why there will be no WebSocket.
+/// Reads the handshake, or tells why there will be no WebSocket.
 fn check<'h>(
     headers: &'h HeaderMap,
+    purpose: Purpose,
     origins: &Origins,
-) -> Result<&'h [u8], (StatusCode, &'static str)> {
+) -> Result<Handshake<'h>, (StatusCode, &'static str)> {
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
         return Err((StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
         return Err((StatusCode::BAD_REQUEST, "only version 13 of the WebSocket protocol"));
     }
-    if !has_token(headers, &SEC_WEBSOCKET_PROTOCOL, "sip") {
-        return Err((StatusCode::BAD_REQUEST, "the subprotocol is sip"));
-    }
-    if !is_allowed(headers, origins) {
+    let protocol = match purpose {
+        Purpose::Sip if has_token(headers, &SEC_WEBSOCKET_PROTOCOL, "sip") => {
+            Some(HeaderValue::from_static("sip"))
+        }
+        Purpose::Sip => return Err((StatusCode::BAD_REQUEST, "the subprotocol is sip")),
+        Purpose::Apps => first_protocol(headers),
+    };
+    let stranger = stranger(headers, origins);
+    if purpose == Purpose::Sip && stranger.is_some() {
         return Err((StatusCode::FORBIDDEN, "this page's origin is not allowed"));
     }
-    headers
-        .get(SEC_WEBSOCKET_KEY)
-        .map(axum::http::HeaderValue::as_bytes)
-        .ok_or((StatusCode::BAD_REQUEST, "the handshake has no key"))
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let key = key.ok_or((StatusCode::BAD_REQUEST, "the handshake has no key"))?;
+    Ok(Handshake { key, protocol, stranger })
+}
+
+/// Browsers take none but one they offered, and with one offered not none either.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let first = offered.split(',').map(str::trim).find(|name| !name.is_empty())?;
+    HeaderValue::from_str(first).ok()
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -99,13 +135,18 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
-fn is_allowed(headers: &HeaderMap, origins: &Origins) -> bool {
+/// The origin of a page that configuration does not let in.
+fn stranger(headers: &HeaderMap, origins: &Origins) -> Option<String> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(UNREADABLE));
-    origins.allow(text(ORIGIN), text(HOST))
+    let origin = text(ORIGIN)?;
+    let is_allowed = origins.allow(Some(origin), text(HOST));
+    (!is_allowed).then(|| if origin.len() > MAX_ORIGIN { UNREADABLE } else { origin }.to_owned())
 }
 
 /// Stands for what is no text: no page and no host is called that.
 const UNREADABLE: &str = "\0";
+/// Longer than any host name with scheme and port.
+const MAX_ORIGIN: usize = 512;
 
 impl AsyncRead for Upgraded {
     fn poll_read(

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crosspoint_base::Transport;
-use crosspoint_net::{Admission, MediaPool, SipTransport};
+use crosspoint_net::{Admission, AppSockets, MediaPool, SipTransport};
 use crosspoint_state::WriterHandle;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ use crate::metrics::{self, Page};
 pub(super) struct Pages {
     transport: SipTransport,
     media: MediaPool,
+    apps: AppSockets,
     wishes: mpsc::Sender<Wish>,
     writer: WriterHandle,
     admission: Admission,
@@ -45,6 +46,7 @@ impl Pages {
         Self {
             transport: signaling.transport.clone(),
             media: signaling.media.clone(),
+            apps: signaling.apps.clone(),
             wishes: signaling.wishes.clone(),
             writer,
             admission,
@@ -72,13 +74,15 @@ impl Backend for Pages {
         Box::pin(async {
             let mut page = Page::default();
             let (transport, media) = (self.transport.counters(), self.media.report());
-            let mut defects = transport.panics + media.defects;
+            let apps = self.apps.counters();
+            let mut defects = transport.panics + media.defects + apps.panics;
             if let Some(signaling) = self.ask().await {
                 metrics::signaling(&mut page, &signaling);
                 defects += signaling.defects;
             }
             metrics::defects(&mut page, defects);
             metrics::transport(&mut page, &transport);
+            metrics::apps(&mut page, &apps);
             metrics::media(&mut page, &media);
             metrics::connections(&mut page, self.admission.open(), self.admission.refused());
             metrics::store(&mut page, self.writer.counters());
@@ -94,6 +98,10 @@ impl Backend for Pages {
         let transport = if socket.is_secure { Transport::Wss } else { Transport::Ws };
         let (local, remote) = (socket.local, socket.remote);
         self.transport.adopt_websocket(socket, local, remote, transport);
+    }
+
+    fn adopt_app(&self, socket: Upgraded, stranger: Option<String>) {
+        self.apps.adopt(socket, stranger);
     }
 }
 

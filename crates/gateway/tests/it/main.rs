@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod app_handshake;
 mod calls;
 mod command_line;
 mod config;
 mod gateway;
+mod http;
 mod phone;
 mod running;
 mod sound;
