@@ -410,9 +410,7 @@ impl Call {
                 }
             }
             MediaNotice::Dtmf { leg, digit, duration, relayed } => {
-                if !relayed {
-                    self.digit_heard(leg, digit, duration);
-                }
+                self.digit_heard(leg, digit, duration, relayed);
             }
             MediaNotice::Lost { leg } => self.media_lost(now, leg),
             MediaNotice::PlaybackEnded { leg } => {

@@ -223,6 +223,8 @@ pub enum LegCommand {
     /// Refuses the peer's `Reoffer`.
     RejectReoffer(Cause),
     Dtmf(Digit, Duration),
+    /// A digit that the leg hears in its media anyway, for parties that show digits.
+    DtmfShown(Digit, Duration),
     /// Tells how a requested transfer goes.
     TransferProgress(TransferProgress),
     /// End the leg, in whatever state it is. `Ended` follows.

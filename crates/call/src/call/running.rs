@@ -93,18 +93,28 @@ impl Call {
         let Some(far) = self.peer_of(leg) else { return };
         if self.legs.get(&far).is_some_and(|l| l.telephone_event) {
             self.media(MediaRequest::SendDtmf { leg: far, digit, duration });
+            self.command(far, LegCommand::DtmfShown(digit, duration));
         } else {
             self.command(far, LegCommand::Dtmf(digit, duration));
         }
     }
 
-    /// A digit was heard in media that the far leg cannot carry: signal it.
-    pub(super) fn digit_heard(&mut self, leg: LegId, digit: Digit, duration: Duration) {
-        if let Some(far) = self.peer_of(leg)
-            && self.is_live(far)
-        {
-            self.command(far, LegCommand::Dtmf(digit, duration));
-        }
+    /// A digit was heard in media: where the far leg's media cannot carry it, it is signalled.
+    pub(super) fn digit_heard(
+        &mut self,
+        leg: LegId,
+        digit: Digit,
+        duration: Duration,
+        relayed: bool,
+    ) {
+        let Some(far) = self.peer_of(leg).filter(|far| self.is_live(*far)) else { return };
+        self.command(
+            far,
+            match relayed {
+                true => LegCommand::DtmfShown(digit, duration),
+                false => LegCommand::Dtmf(digit, duration),
+            },
+        );
     }
 
     /// The leg's party may come back: lost media is not the end at once.

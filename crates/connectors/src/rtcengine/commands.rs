@@ -48,7 +48,7 @@ impl RtcEngine {
             LegCommand::Reoffer(description) => self.offer_change(now, key, description),
             LegCommand::Reanswer(description) => self.answer_change(key, &description),
             LegCommand::RejectReoffer(_) => self.refuse_change(key),
-            LegCommand::Dtmf(digit, _) => {
+            LegCommand::Dtmf(digit, _) | LegCommand::DtmfShown(digit, _) => {
                 self.say(key, "call.dtmf", json!({ "dtmf": digit.as_char().to_string() }));
             }
             LegCommand::TransferProgress(progress) => self.transfer_progress(key, progress),
@@ -106,7 +106,7 @@ impl RtcEngine {
             failed: None,
             heard: Heard::default(),
             change: Change::default(),
-            offer: Some(Box::new(start)),
+            unanswered: Some(Box::new(start)),
         };
         self.calls.insert(key, call);
         self.legs.insert(leg, key);
@@ -114,25 +114,16 @@ impl RtcEngine {
             client.calls.insert(id, key);
         }
         self.timers.set(Timer::Ring(key), now + offer.ring_timeout);
-        self.send_offer(key);
+        self.repeat_unanswered(key);
         self.tell(leg, LegEvent::Trying);
         self.tell(leg, LegEvent::MediaGrace(self.config.resume_window));
     }
 
-    /// Our `call.start`.
-    fn send_offer(&mut self, key: CallKey) {
-        let Some(call) = self.calls.get(&key) else { return };
-        let (Some(known), Some(start)) = (call.known().cloned(), call.offer.clone()) else {
-            return;
-        };
-        self.send(call.client, "call.start", &known.target, &start);
-    }
-
-    /// A page that lost everything hears again what rings.
-    pub(super) fn offer_calls_again(&mut self, key: ClientKey) {
+    /// A page that lost everything hears again what rings, and who answered.
+    pub(super) fn repeat_all_unanswered(&mut self, key: ClientKey) {
         let Some(client) = self.clients.get(&key) else { return };
         for call in client.calls.values().copied().collect::<Vec<_>>() {
-            self.send_offer(call);
+            self.repeat_unanswered(call);
         }
     }
 
@@ -175,8 +166,7 @@ impl RtcEngine {
             self.legs.remove(&other);
             self.tell(other, LegEvent::Ended(Cause::AnsweredElsewhere));
         }
-        self.say(key, "call.accept", body);
-        self.expect_ack(now, key);
+        self.accept_call(now, key, body);
     }
 
     fn leg_ends(&mut self, now: Instant, key: CallKey, leg: LegId, cause: Cause) {

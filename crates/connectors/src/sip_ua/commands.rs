@@ -55,6 +55,8 @@ impl SipUa {
             LegCommand::Reanswer(session) => self.reanswer(now, id, session.to_string()),
             LegCommand::RejectReoffer(cause) => self.refuse_reoffer(now, id, status_for(cause)),
             LegCommand::Dtmf(digit, duration) => self.send_digit(now, id, digit, duration),
+            // It would hear the digit twice.
+            LegCommand::DtmfShown(..) => {}
             LegCommand::TransferProgress(progress) => self.notify(now, id, progress),
             LegCommand::End(cause) => self.hang_up(now, id, cause),
         }

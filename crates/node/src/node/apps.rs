@@ -127,9 +127,6 @@ impl Node {
     }
 
     pub(super) fn tell_calls_of(&mut self, now: Instant, user: &str) {
-        if self.apps.devices_of(user).next().is_none() {
-            return;
-        }
         let (start, unix) = self.epoch;
         let since = |at: Instant| {
             let seconds = at.saturating_duration_since(start).as_secs();
