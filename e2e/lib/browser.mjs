@@ -9,6 +9,8 @@ import { chromium } from "playwright-core";
 import { writeTone } from "./audio.mjs";
 import { until } from "./wait.mjs";
 
+/** What a page may run: a client in `page/` for each. */
+const LIBRARIES = ["jssip", "sipjs", "sdk"];
 const page = fileURLToPath(new URL("../page/", import.meta.url));
 
 export class Browser {
@@ -39,7 +41,7 @@ export class Browser {
   }
 
   /**
-   * A page with a signed-in user. `library` is `jssip` or `sipjs`.
+   * A page with a signed-in user. `library` is `jssip`, `sipjs` or `sdk`.
    * `origin` is whose page it is: our own server's, or the gateway's web phone, into which the client is put.
    */
   async client(library, gateway, user, password, { origin = this.origin, ...options } = {}) {
@@ -132,7 +134,7 @@ export class Client {
 
 async function serve(folder) {
   await build({
-    entryPoints: [join(page, "jssip.mjs"), join(page, "sipjs.mjs")],
+    entryPoints: LIBRARIES.map((name) => join(page, `${name}.mjs`)),
     bundle: true,
     format: "esm",
     outdir: folder,
@@ -140,11 +142,11 @@ async function serve(folder) {
   });
   const server = createServer(async (request, response) => {
     const name = request.url.slice(1).split("?")[0];
-    if (/^(jssip|sipjs)\.html$/.test(name)) {
+    if (LIBRARIES.some((library) => name === `${library}.html`)) {
       response.setHeader("content-type", "text/html");
       response.end(`<!doctype html><title>${name}</title><audio id="remote" autoplay></audio>
         <script type="module" src="/${name.replace("html", "js")}"></script>`);
-    } else if (/^(jssip|sipjs)\.js$/.test(name)) {
+    } else if (LIBRARIES.some((library) => name === `${library}.js`)) {
       response.setHeader("content-type", "text/javascript");
       response.end(await readFile(join(folder, name)));
     } else {

@@ -1,0 +1,95 @@
+// A test client on our own SDK.
+import { Client } from "../../sdk/js/src/index.ts";
+import { events, heard, inboundCodec, listen, note, take } from "./ear.mjs";
+
+let client;
+let call;
+
+function follow(next) {
+  call = next;
+  if (call.remoteStream) listen(call.remoteStream);
+  call.on("remotestream", listen);
+  call.on("state", (state) => {
+    if (state === "ringing") note("progress", 180);
+    if (state === "active") note("confirmed");
+  });
+  let heldByPeer = call.heldByPeer;
+  call.on("changed", () => {
+    if (call.heldByPeer === heldByPeer) return;
+    heldByPeer = call.heldByPeer;
+    note(heldByPeer ? "hold-remote" : "unhold-remote");
+  });
+  call.on("dtmf", (digits) => [...digits].forEach((digit) => note("dtmf", digit)));
+  call.on("reconnecting", () => note("call-reconnecting"));
+  call.on("reconnected", () => note("call-reconnected"));
+  call.on("transfer", (progress) => note("transfer", progress));
+  call.on("ended", (end) => {
+    const name = call.answeredAt ? "ended" : "failed";
+    note(name, end);
+  });
+}
+
+function watch() {
+  client.on("incoming", (incoming) => {
+    follow(incoming);
+    note("incoming", { from: incoming.peer.identifier.replace(/^sip:|@.*$/g, "") });
+  });
+  client.on("call", (other) => {
+    if (other !== call && other.direction === "outgoing") follow(other);
+    else if (other !== call && other.state !== "incoming") follow(other);
+  });
+  client.on("reconnecting", () => note("reconnecting"));
+  client.on("reconnected", () => note("reconnected"));
+  client.on("closed", (error) => note("closed", error?.message ?? null));
+}
+
+async function connected() {
+  await client.connect();
+  const account = client.account(window.network ?? "sip");
+  const known = () => account.state === "connected" && note("registered");
+  account.on("state", (state) => note("account", state));
+  account.on("calls", (calls) => note("calls", calls));
+  if (account.state === "connected") known();
+  else account.on("state", known);
+}
+
+window.client = {
+  events,
+  take,
+  heard,
+  state: () => ({
+    registered: client?.account(window.network ?? "sip")?.state === "connected",
+    up: call?.state === "active",
+    calls: client?.calls.map((c) => ({ state: c.state, gcid: c.gcid, direction: c.direction })) ?? [],
+    elsewhere: client?.account(window.network ?? "sip")?.calls ?? [],
+  }),
+  async start({ url, user, password, network }) {
+    window.network = network;
+    if (network) sessionStorage.setItem("network", network);
+    client = await Client.signIn({ baseUrl: new URL("/", url.replace("ws", "http")).href, user, password });
+    watch();
+    await connected();
+  },
+  /** After the page was loaded again. */
+  async restore() {
+    window.network = sessionStorage.getItem("network") ?? undefined;
+    client = Client.restore();
+    if (!client) return note("nothing-kept");
+    watch();
+    await connected();
+  },
+  dial: (target) => void client.account(window.network ?? "sip").call(target),
+  answer: () => call.accept(),
+  reject: (status) => call.reject(status === 486 ? "busy" : "declined"),
+  hangUp: () => call.hangup(),
+  hold: () => call.hold(),
+  unhold: () => call.unhold(),
+  mute: () => call.mute(),
+  digit: (key) => call.sendDtmf(key),
+  // A transfer that works ends this call; one that fails is told of by its event.
+  refer: (target) => void call.transfer(target).catch((error) => note("transfer-failed", error.message)),
+  pull: (gcid) => void client.account(window.network ?? "sip").pull(gcid),
+  codec: () => inboundCodec(call.connection),
+  quality: () => call.quality ?? null,
+  stop: () => client.disconnect(),
+};

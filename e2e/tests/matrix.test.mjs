@@ -1,0 +1,91 @@
+// Everybody calls everybody: JsSIP over WSS, our SDK and a desk phone, each with each other.
+import { afterEach, test } from "node:test";
+import { KINDS, party } from "../lib/party.mjs";
+import { world } from "../lib/world.mjs";
+
+const it = world();
+afterEach(async () => {
+  await it.close();
+  await it.gateway.idle();
+});
+
+async function pair(from, to) {
+  return Promise.all([party(it, from, "alice"), party(it, to, "bob")]);
+}
+
+async function talk(alice, bob) {
+  await alice.dial("bob");
+  await Promise.all([alice.hearsRinging(), bob.rings()]);
+  await bob.answer();
+  await Promise.all([alice.up(), bob.up()]);
+  await Promise.all([alice.hears(bob), bob.hears(alice)]);
+}
+
+async function holdAndResume(holder, held) {
+  await holder.hold();
+  await held.isHeld();
+  await Promise.all([holder.hearsNothing(), held.hearsNothing()]);
+  await holder.unhold();
+  await held.isUnheld();
+  await Promise.all([holder.hears(held), held.hears(holder)]);
+}
+
+for (const from of KINDS) {
+  for (const to of KINDS) {
+    const name = `${from} calls ${to}`;
+
+    test(`${name}: answered, held, sent digits, ended by the caller`, async () => {
+      const [alice, bob] = await pair(from, to);
+      await talk(alice, bob);
+      await holdAndResume(alice, bob);
+      await alice.press("5");
+      await bob.hearsDigit("5");
+      await alice.hangUp();
+      await bob.ended();
+    });
+
+    test(`${name}: held and sent digits by the called side, which ends it`, async () => {
+      const [alice, bob] = await pair(from, to);
+      await talk(alice, bob);
+      await holdAndResume(bob, alice);
+      await bob.press("7");
+      await alice.hearsDigit("7");
+      await bob.hangUp();
+      await alice.ended();
+    });
+
+    test(`${name}: rejected, then cancelled`, async () => {
+      const [alice, bob] = await pair(from, to);
+      await alice.dial("bob");
+      await bob.rings();
+      await bob.reject();
+      await alice.failed();
+      await bob.failed();
+      await alice.dial("bob");
+      await bob.rings();
+      await alice.hangUp();
+      await bob.failed();
+    });
+
+    test(`${name}: transferred by the called side and by the caller`, async () => {
+      const [alice, bob] = await pair(from, to);
+      const carol = await party(it, KINDS[(KINDS.indexOf(to) + 1) % KINDS.length], "carol");
+      await talk(alice, bob);
+      await bob.transfer("carol");
+      await carol.rings();
+      await carol.answer();
+      await carol.up();
+      await bob.ended();
+      await Promise.all([alice.hears(carol), carol.hears(alice)]);
+      // And back: who called may send the other away, too.
+      await alice.transfer("bob");
+      await bob.rings();
+      await bob.answer();
+      await bob.up();
+      await alice.ended();
+      await Promise.all([bob.hears(carol), carol.hears(bob)]);
+      await carol.hangUp();
+      await bob.ended();
+    });
+  }
+}
