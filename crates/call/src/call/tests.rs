@@ -323,7 +323,7 @@ fn digits_travel_in_media_where_they_can_and_by_signaling_where_not() {
     assert_eq!(story.heard(B), ["DtmfShown", "DtmfShown"], "it is in the media");
     let heard = MediaNotice::Dtmf { leg: A, digit: one, duration: length, relayed: false };
     story.input(Input::Media(heard));
-    assert_eq!(story.heard(B).last().map(String::as_str), Some("Dtmf"));
+    assert_eq!(story.heard(B).last(), Some(&"Dtmf"));
 }
 
 #[test]
