@@ -40,8 +40,8 @@ pub(super) struct ClientCall {
     pub(super) failed: Option<Cause>,
     pub(super) heard: Heard,
     pub(super) change: Change,
-    /// Our `call.start`, until it is answered.
-    pub(super) offer: Option<Box<Value>>,
+    /// Our `call.start` until it is answered, or our `call.accept` until it is acknowledged.
+    pub(super) unanswered: Option<Box<Value>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl RtcEngine {
                 return;
             };
             call.phase = Phase::Active;
-            call.offer = None;
+            call.unanswered = None;
             call.heard = Heard::of(&description);
             self.timers.cancel(&Timer::Ring(key));
             self.tell_call(key, &LegEvent::Answer(Some(description)));
@@ -189,15 +189,29 @@ impl RtcEngine {
     fn acknowledged(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         if std::mem::take(&mut call.awaits_ack) {
+            call.unanswered = None;
             self.timers.cancel(&Timer::Ack(key));
             self.tell_call(key, &LegEvent::Confirm(None));
         }
     }
 
-    pub(super) fn expect_ack(&mut self, now: Instant, key: CallKey) {
+    /// Says `call.accept`, and again if need be until it is acknowledged.
+    pub(super) fn accept_call(&mut self, now: Instant, key: CallKey, body: Value) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.awaits_ack = true;
+        call.unanswered = Some(Box::new(call.body(body)));
         self.timers.set(Timer::Ack(key), now + ACK);
+        self.repeat_unanswered(key);
+    }
+
+    /// Sends our `call.start` or `call.accept`, if it still has no answer.
+    pub(super) fn repeat_unanswered(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let (Some(known), Some(body)) = (call.known().cloned(), call.unanswered.clone()) else {
+            return;
+        };
+        let method = if call.is_outgoing { "call.accept" } else { "call.start" };
+        self.send(call.client, method, &known.target, &body);
     }
 
     /// Who had no socket could not acknowledge.

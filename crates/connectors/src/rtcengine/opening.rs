@@ -138,19 +138,19 @@ impl RtcEngine {
         }
         self.timers.cancel(&Timer::Resume(key));
         self.give_socket(connection, key);
-        self.send_validated(now, key, received.is_some());
+        self.send_validated(key, received.is_some());
         if received.is_some() {
             self.counters.resumed += 1;
             let send = |text| Output::Send { connection, text };
             self.outputs.extend(missed.into_iter().map(send));
         } else if !is_new {
-            self.offer_calls_again(key);
+            self.repeat_all_unanswered(key);
             self.repeat_user_calls(key);
         }
         self.expect_acks_again(now, key);
     }
 
-    pub(super) fn send_validated(&mut self, now: Instant, key: ClientKey, resumed: bool) {
+    pub(super) fn send_validated(&mut self, key: ClientKey, resumed: bool) {
         let Some(client) = self.clients.get(&key) else { return };
         let Some(connection) = client.socket else { return };
         let accounts: Map<String, Value> = client
@@ -181,7 +181,6 @@ impl RtcEngine {
                 })
             })
             .collect();
-        let _ = now;
         let mut body = json!({
             "result": true,
             "resumed": resumed,

@@ -246,7 +246,7 @@ impl RtcEngine {
         message: &Message,
     ) {
         if method == Method::Session(SessionMethod::Open) {
-            self.open_again(now, connection, key, message);
+            self.open_again(connection, key, message);
             return;
         }
         let session = self.clients.get(&key).and_then(|c| self.sessions.get(&c.session));
@@ -270,20 +270,15 @@ impl RtcEngine {
     }
 
     /// A second `session.open` on a socket that has its client: answered again, without effect.
-    fn open_again(
-        &mut self,
-        now: Instant,
-        connection: ConnectionId,
-        key: ClientKey,
-        message: &Message,
-    ) {
+    fn open_again(&mut self, connection: ConnectionId, key: ClientKey, message: &Message) {
         let opening = Opening::of(message);
-        let Some(client) = self.clients.get(&key) else { return };
+        let Some(client) = self.clients.get_mut(&key) else { return };
         let Some(session) = self.sessions.get(&client.session) else { return };
         let fault = match &opening {
             Some(opening) if opening.token != session.token => Fault::InvalidToken,
             Some(opening) if opening.client.is_none() || opening.client == client.name => {
-                self.send_validated(now, key, true);
+                client.outbox.acknowledge(opening.received.unwrap_or_default());
+                self.send_validated(key, true);
                 return;
             }
             // One socket is one client.

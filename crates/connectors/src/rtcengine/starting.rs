@@ -67,7 +67,7 @@ impl RtcEngine {
         }
     }
 
-    /// The same message again is ignored; another one with a used id ends whatever had the id.
+    /// The same message again begins nothing; another one with a used id ends whatever had the id.
     fn is_repeated(&mut self, now: Instant, key: ClientKey, start: &Start<'_>) -> bool {
         let Some(client) = self.clients.get_mut(&key) else { return true };
         let running = client.calls.get(start.id).copied();
@@ -85,6 +85,9 @@ impl RtcEngine {
                 let cause = if is_up { Cause::Normal } else { Cause::Cancelled };
                 self.forget_call(now, call, cause);
             }
+        } else if let Some(call) = running {
+            // It did not hear our answer.
+            self.repeat_unanswered(call);
         }
         true
     }
@@ -208,7 +211,7 @@ impl RtcEngine {
             failed: None,
             heard: Heard::of(description),
             change: Change::default(),
-            offer: None,
+            unanswered: None,
         };
         self.calls.insert(key, call);
         if let Some(client) = self.clients.get_mut(&client) {
