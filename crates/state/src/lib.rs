@@ -1,4 +1,5 @@
-//! What must outlive the process: users, bindings of desk phones, and call records.
+//! What must outlive the process: users, bindings of desk phones, call records, and what apps are
+//! provisioned with.
 //!
 //! Everything goes through the [`Store`] trait; [`SqliteStore`] is the embedded implementation and
 //! [`MemoryStore`] the one for tests and simulations. The signalling thread never waits for a
@@ -9,6 +10,7 @@
 mod binding;
 mod cdr;
 mod memory;
+pub mod provisioning;
 mod sqlite;
 mod store;
 mod user;
@@ -17,6 +19,10 @@ mod writer;
 pub use binding::BindingRow;
 pub use cdr::{Cdr, CdrFilter, LegFigures};
 pub use memory::MemoryStore;
+pub use provisioning::{
+    Account, App, ClientSession, FullSession, Kind, Network, Object, Owner, Part, Provisioning,
+    Source, TokenHash, Within,
+};
 pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError, Write};
 pub use user::{Credentials, NameError, User, UserName};

@@ -1,5 +1,7 @@
 //! A store in memory, for tests, simulations and a node that needs to keep nothing.
 
+mod provisioning;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
@@ -15,6 +17,7 @@ struct Kept {
     revision: u64,
     bindings: BTreeMap<(String, String), BindingRow>,
     cdrs: Vec<Cdr>,
+    objects: provisioning::Objects,
 }
 
 impl MemoryStore {
@@ -73,6 +76,7 @@ impl Store for MemoryStore {
         let user =
             kept.users.get_mut(name).ok_or_else(|| StoreError::NoSuchUser(name.to_owned()))?;
         user.credentials = credentials.clone();
+        kept.objects.end_sessions_of(name);
         kept.revision += 1;
         Ok(())
     }
@@ -81,8 +85,17 @@ impl Store for MemoryStore {
         let mut kept = self.kept();
         kept.users.remove(name).ok_or_else(|| StoreError::NoSuchUser(name.to_owned()))?;
         kept.bindings.retain(|(aor, _), _| aor != name);
+        kept.objects.end_sessions_of(name);
         kept.revision += 1;
         Ok(())
+    }
+
+    fn user(&self, known_as: &str) -> Result<Option<User>, StoreError> {
+        let kept = self.kept();
+        let is = |u: &&User| {
+            u.name.as_str() == known_as || u.aliases.iter().any(|a| a.as_str() == known_as)
+        };
+        Ok(kept.users.values().find(is).cloned())
     }
 
     fn users(&self) -> Result<Vec<User>, StoreError> {

@@ -3,6 +3,7 @@
 //! The command line may change users while a node runs. Triggers count such changes in
 //! `meta.users_revision`, and `PRAGMA data_version` makes asking for it nearly free.
 
+mod provisioning;
 mod rows;
 mod schema;
 
@@ -89,15 +90,21 @@ impl Store for SqliteStore {
                     credentials.ha1_sha256.expose()
                 ],
             )?;
-            found(changed, name)
+            found(changed, name)?;
+            provisioning::end_sessions_of(tx, name)
         })
     }
 
     fn remove_user(&self, name: &str) -> Result<(), StoreError> {
         self.change(|tx| {
             tx.execute("DELETE FROM bindings WHERE aor = ?1", [name])?;
+            provisioning::end_sessions_of(tx, name)?;
             found(tx.execute("DELETE FROM users WHERE name = ?1", [name])?, name)
         })
+    }
+
+    fn user(&self, known_as: &str) -> Result<Option<User>, StoreError> {
+        rows::user(&self.inner().connection, known_as)
     }
 
     fn users(&self) -> Result<Vec<User>, StoreError> {

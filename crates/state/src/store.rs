@@ -1,14 +1,13 @@
 //! The one door to what is kept.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use crate::{BindingRow, Cdr, CdrFilter, Credentials, User};
+use crate::{BindingRow, Cdr, CdrFilter, Credentials, Kind, Provisioning, User};
 
-/// Keeps users, bindings and call records. Calls may block on a disk.
+/// Keeps users, bindings and call records, besides what is provisioned. Calls may block on a disk.
 ///
 /// Every implementation passes the same suite (`tests/it/suite.rs`).
-pub trait Store: Send + Sync + fmt::Debug {
+pub trait Store: Provisioning {
     /// # Errors
     /// [`StoreError::NameTaken`] when the name or an alias already means somebody.
     fn insert_user(&self, user: &User) -> Result<(), StoreError>;
@@ -19,17 +18,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// As for [`Store::insert_user`].
     fn insert_first_users(&self, users: &[User]) -> Result<bool, StoreError>;
 
-    /// Replaces what a user signs in with.
+    /// Replaces what a user signs in with. Sessions made by signing in before end.
     ///
     /// # Errors
     /// [`StoreError::NoSuchUser`].
     fn set_credentials(&self, name: &str, credentials: &Credentials) -> Result<(), StoreError>;
 
-    /// Removes a user with its aliases and bindings. Call records stay.
+    /// Removes a user with its aliases, bindings and sessions. Call records stay.
     ///
     /// # Errors
     /// [`StoreError::NoSuchUser`].
     fn remove_user(&self, name: &str) -> Result<(), StoreError>;
+
+    /// The user of this name or alias.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn user(&self, known_as: &str) -> Result<Option<User>, StoreError>;
 
     /// All users by name.
     ///
@@ -82,6 +87,14 @@ pub enum StoreError {
     NameTaken(String),
     #[error("there is no user {0}")]
     NoSuchUser(String),
+    #[error("there is no {kind} {id}")]
+    NoSuchObject { kind: Kind, id: String },
+    #[error("another one has this {0}")]
+    Exists(&'static str),
+    #[error("the {0} belongs to somebody else")]
+    OtherOwner(&'static str),
+    #[error("there are {bound} {what}, which is as many as there may be")]
+    TooMany { what: &'static str, bound: usize },
     #[error("{path} was written by a newer version (schema {found}, this one knows {known})")]
     TooNew { path: PathBuf, found: u32, known: u32 },
     #[error("{path} cannot be opened: {source}")]

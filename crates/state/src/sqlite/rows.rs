@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crosspoint_base::Secret;
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 
 use crate::{
     BindingRow, Cdr, CdrFilter, Credentials, LegFigures, StoreError, User, UserName, Write,
@@ -25,19 +25,38 @@ pub(super) fn users(connection: &Connection) -> Result<Vec<User>, StoreError> {
         "SELECT name, realm, ha1_md5, ha1_sha256, created FROM users ORDER BY name",
     )?;
     let users = statement.query_map([], |row| {
-        let name = name(row, 0)?;
-        Ok(User {
-            aliases: aliases.remove(name.as_str()).unwrap_or_default(),
-            name,
-            credentials: Credentials {
-                realm: row.get(1)?,
-                ha1_md5: Secret::new(row.get(2)?),
-                ha1_sha256: Secret::new(row.get(3)?),
-            },
-            created: row.get(4)?,
-        })
+        let aliases = aliases.remove(name(row, 0)?.as_str()).unwrap_or_default();
+        user_at(row, aliases)
     })?;
     Ok(users.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn user(connection: &Connection, known_as: &str) -> Result<Option<User>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT u.name, u.realm, u.ha1_md5, u.ha1_sha256, u.created
+         FROM users u JOIN names n ON n.\"user\" = u.name WHERE n.name = ?1",
+    )?;
+    let found = statement.query_row([known_as], |row| user_at(row, Vec::new())).optional()?;
+    let Some(mut user) = found else { return Ok(None) };
+    let mut statement = connection.prepare_cached(
+        "SELECT name FROM names WHERE \"user\" = ?1 AND name <> ?1 ORDER BY name",
+    )?;
+    let aliases = statement.query_map([user.name.as_str()], |row| name(row, 0))?;
+    user.aliases = aliases.collect::<Result<_, _>>()?;
+    Ok(Some(user))
+}
+
+fn user_at(row: &Row<'_>, aliases: Vec<UserName>) -> rusqlite::Result<User> {
+    Ok(User {
+        name: name(row, 0)?,
+        aliases,
+        credentials: Credentials {
+            realm: row.get(1)?,
+            ha1_md5: Secret::new(row.get(2)?),
+            ha1_sha256: Secret::new(row.get(3)?),
+        },
+        created: row.get(4)?,
+    })
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<UserName> {

@@ -26,7 +26,8 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
         value BIGINT NOT NULL
@@ -95,4 +96,64 @@ const STEPS: [&str; 1] = ["
     -- Not unique: a peer may bring an id, and bring it twice.
     CREATE INDEX cdrs_gcid ON cdrs (gcid);
     CREATE INDEX cdrs_started ON cdrs (started_at);
-"];
+",
+    "
+    -- What apps are provisioned with.
+    CREATE TABLE owners (
+        id       TEXT PRIMARY KEY,
+        email    TEXT NOT NULL,
+        password TEXT NOT NULL,
+        created  BIGINT NOT NULL
+    );
+    CREATE UNIQUE INDEX owners_email ON owners (email COLLATE NOCASE);
+
+    CREATE TABLE apps (
+        id      TEXT PRIMARY KEY,
+        name    TEXT NOT NULL,
+        domain  TEXT NOT NULL,
+        owner   TEXT NOT NULL REFERENCES owners (id) ON DELETE CASCADE,
+        created BIGINT NOT NULL
+    );
+    CREATE INDEX apps_owner ON apps (owner);
+
+    CREATE TABLE networks (
+        id        TEXT PRIMARY KEY,
+        tag       TEXT NOT NULL,
+        connector TEXT NOT NULL,
+        config    TEXT NOT NULL,
+        owner     TEXT NOT NULL REFERENCES owners (id) ON DELETE CASCADE,
+        created   BIGINT NOT NULL,
+        UNIQUE (owner, tag)
+    );
+
+    CREATE TABLE sessions (
+        id      TEXT PRIMARY KEY,
+        -- SHA-256 of the token.
+        token   TEXT NOT NULL UNIQUE,
+        app     TEXT REFERENCES apps (id) ON DELETE CASCADE,
+        owner   TEXT REFERENCES owners (id) ON DELETE CASCADE,
+        -- Who has signed in. No reference: the running node has to learn of sessions whose user
+        -- is gone, so they stay, expired at zero, until it cleans up.
+        \"user\"  TEXT,
+        created BIGINT NOT NULL,
+        expires BIGINT NOT NULL,
+        CHECK ((app IS NULL) = (owner IS NULL) AND (app IS NULL) <> (\"user\" IS NULL))
+    );
+    CREATE INDEX sessions_app ON sessions (app);
+    CREATE INDEX sessions_owner ON sessions (owner, expires);
+    CREATE INDEX sessions_user ON sessions (\"user\", expires);
+    CREATE INDEX sessions_expires ON sessions (expires);
+
+    CREATE TABLE accounts (
+        id           TEXT PRIMARY KEY,
+        session      TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        network      TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+        identifier   TEXT NOT NULL,
+        access_token TEXT NOT NULL,
+        config       TEXT NOT NULL,
+        created      BIGINT NOT NULL
+    );
+    CREATE INDEX accounts_session ON accounts (session);
+    CREATE INDEX accounts_network ON accounts (network);
+",
+];

@@ -1,6 +1,6 @@
 //! What only the embedded store promises: files, versions and other processes.
 
-use crosspoint_state::{SqliteStore, Store, StoreError, Write};
+use crosspoint_state::{Provisioning, SqliteStore, Store, StoreError, Write};
 
 use crate::suite::{cdr, user};
 
@@ -30,6 +30,24 @@ fn sees_users_that_another_connection_changed_and_only_those() {
     let after = node.users_revision().unwrap();
     assert!(after > before);
     assert_eq!(node.users_revision().unwrap(), after);
+}
+
+#[test]
+fn brings_a_file_of_the_first_version_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.insert_user(&user("alice", &["1001"])).unwrap();
+    drop(store);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    for table in ["accounts", "sessions", "networks", "apps", "owners"] {
+        raw.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    drop(raw);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.users().unwrap(), [user("alice", &["1001"])]);
+    store.insert_object(&crate::provisioning::owner("o")).unwrap();
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn credentials(realm: &str) -> Credentials {
 }
 
 /// Runs `check` against a fresh store of each kind.
-fn on_every_store(check: impl Fn(&dyn Store)) {
+pub(crate) fn on_every_store(check: impl Fn(&dyn Store)) {
     check(&MemoryStore::new());
     let folder = tempfile::tempdir().unwrap();
     check(&SqliteStore::open(&folder.path().join("store.db")).unwrap());
@@ -61,6 +61,12 @@ fn gives_back_users_with_their_aliases() {
         store.insert_user(&user("bob", &[])).unwrap();
         store.insert_user(&user("alice", &["1001", "+49301"])).unwrap();
         assert_eq!(store.users().unwrap(), [user("alice", &["+49301", "1001"]), user("bob", &[])]);
+        for known_as in ["alice", "1001", "+49301"] {
+            let found = store.user(known_as).unwrap();
+            assert_eq!(found, Some(user("alice", &["+49301", "1001"])), "{known_as}");
+        }
+        assert_eq!(store.user("bob").unwrap(), Some(user("bob", &[])));
+        assert_eq!(store.user("carol").unwrap(), None);
     });
 }
 

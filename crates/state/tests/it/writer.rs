@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use crosspoint_state::{
-    BindingRow, Cdr, CdrFilter, Credentials, MemoryStore, Store, StoreError, User, Write, Writer,
+    BindingRow, Cdr, CdrFilter, Credentials, FullSession, Kind, MemoryStore, Object, Owner, Part,
+    Provisioning, Store, StoreError, TokenHash, User, Within, Write, Writer,
 };
 
 use crate::suite::cdr;
@@ -63,6 +64,9 @@ impl Store for Stalled {
     fn remove_user(&self, name: &str) -> Result<(), StoreError> {
         self.kept.remove_user(name)
     }
+    fn user(&self, known_as: &str) -> Result<Option<User>, StoreError> {
+        self.kept.user(known_as)
+    }
     fn users(&self) -> Result<Vec<User>, StoreError> {
         self.kept.users()
     }
@@ -74,5 +78,37 @@ impl Store for Stalled {
     }
     fn cdrs(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         self.kept.cdrs(filter)
+    }
+}
+
+impl Provisioning for Stalled {
+    fn insert_object(&self, object: &Object) -> Result<(), StoreError> {
+        self.kept.insert_object(object)
+    }
+    fn object(&self, kind: Kind, id: &str) -> Result<Option<Object>, StoreError> {
+        self.kept.object(kind, id)
+    }
+    fn objects(
+        &self,
+        kind: Kind,
+        within: Within<'_>,
+        part: Part,
+    ) -> Result<(Vec<Object>, u64), StoreError> {
+        self.kept.objects(kind, within, part)
+    }
+    fn remove_object(&self, kind: Kind, id: &str) -> Result<Vec<String>, StoreError> {
+        self.kept.remove_object(kind, id)
+    }
+    fn owner_by_email(&self, email: &str) -> Result<Option<Owner>, StoreError> {
+        self.kept.owner_by_email(email)
+    }
+    fn session_of_token(&self, token: &TokenHash) -> Result<Option<FullSession>, StoreError> {
+        self.kept.session_of_token(token)
+    }
+    fn clean_sessions(&self, until: i64) -> Result<Vec<String>, StoreError> {
+        self.kept.clean_sessions(until)
+    }
+    fn count_sessions(&self, now: i64) -> Result<u64, StoreError> {
+        self.kept.count_sessions(now)
     }
 }
