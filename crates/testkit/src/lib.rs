@@ -4,10 +4,12 @@
 //! delay, repeat and reorder datagrams from a seed; the same seed replays the same run. After a
 //! run [`Sim::check`] holds the invariants.
 
+mod app;
 mod link;
 mod phone;
 mod sim;
 
+pub use app::AppCall;
 pub use link::Link;
 pub use phone::{CallState, Manner};
-pub use sim::{PhoneId, Sim};
+pub use sim::{AppId, PhoneId, Sim};

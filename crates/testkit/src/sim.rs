@@ -1,5 +1,7 @@
 //! The simulated world: one node, one media shard, phones, and the wire between them.
 
+mod apps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,18 +9,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Rng, Transport};
+use crosspoint_base::{Flow, LegId, Rng, Transport};
 use crosspoint_call::router::Plan;
 use crosspoint_call::{Cause, Party, Playback};
 use crosspoint_connectors::rtcengine::RtcEngineConfig;
 use crosspoint_connectors::sip_ua::SipUaConfig;
+use crosspoint_media::control::{Command, Event as MediaEvent, Profile};
 use crosspoint_media::shard::{Output as MediaOutput, Shard, ShardConfig};
 use crosspoint_node::{CallReport, Input, Node, NodeConfig, Output};
 use crosspoint_sip::Message;
 use crosspoint_sip::digest::UserHa1;
 
+use crate::app::App;
 use crate::link::{Link, Wire};
 use crate::phone::{CallState, Manner, Phone};
+
+pub use apps::AppId;
 
 /// A phone of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +40,11 @@ pub struct Sim {
     node: Node,
     shard: Shard,
     phones: Vec<Phone>,
+    apps: Vec<App>,
+    /// Opened so far.
+    sockets: u64,
+    /// Legs of apps, whose media is up as soon as it is agreed.
+    browsers: BTreeSet<LegId>,
     users: BTreeMap<Arc<str>, UserHa1>,
     wire: Wire,
     reports: Vec<CallReport>,
@@ -78,6 +89,9 @@ impl Sim {
             node,
             shard,
             phones: vec![],
+            apps: vec![],
+            sockets: 0,
+            browsers: BTreeSet::new(),
             users: BTreeMap::new(),
             reports: vec![],
             ladder: String::new(),
@@ -92,16 +106,23 @@ impl Sim {
     /// A phone whose user may sign in.
     pub fn add_phone(&mut self, user: &str) -> PhoneId {
         let index = self.phones.len();
+        self.know(user);
         let address = SocketAddr::from(([10, 0, 1, u8::try_from(index + 1).unwrap_or(255)], 5060));
-        let name: Arc<str> = user.into();
-        self.users.insert(name.clone(), UserHa1::new(user, REALM, user));
-        let mut plan =
-            Plan { builtins: [("600".to_owned(), Playback::Echo)].into(), ..Plan::default() };
-        plan.users = self.users.keys().map(|u| (u.to_string(), u.clone())).collect();
-        let users = self.users.clone();
-        self.node.handle_input(self.now, Input::Users { users, plan: Box::new(plan) });
         self.phones.push(Phone::new(user, user, address, gateway(), self.rng.fork()));
         PhoneId(index)
+    }
+
+    /// Makes sure that there is such a user.
+    fn know(&mut self, user: &str) {
+        self.users.insert(user.into(), UserHa1::new(user, REALM, user));
+        let plan = Plan {
+            builtins: [("600".to_owned(), Playback::Echo)].into(),
+            pull: ["601".to_owned()].into(),
+            users: self.users.keys().map(|u| (u.to_string(), u.clone())).collect(),
+            ..Plan::default()
+        };
+        let users = self.users.clone();
+        self.node.handle_input(self.now, Input::Users { users, plan: Box::new(plan) });
     }
 
     /// A phone that is signed in.
@@ -247,6 +268,9 @@ impl Sim {
         );
         let ids: BTreeSet<&str> = self.reports.iter().map(|r| r.record.gcid.as_str()).collect();
         expect(ids.len() == self.reports.len(), "two records share an id");
+        for app in &self.apps {
+            expect(app.live().is_empty(), &format!("the app of {} is still in a call", app.user));
+        }
         for phone in &self.phones {
             let is_over = matches!(phone.state(), CallState::Idle | CallState::Over(_));
             expect(is_over, &format!("{} is still in a call", phone.user));
@@ -312,14 +336,14 @@ impl Sim {
             loop {
                 match self.node.poll_output() {
                     Output::Transmit(t) => self.send(t.flow.local, t.flow.remote, &t.bytes),
-                    Output::Media(command) => self.shard.handle_command(self.now, *command),
+                    Output::Media(command) => self.command_media(*command),
                     Output::Report(report) => self.reports.push(*report),
                     Output::Binding(_) => {}
-                    // Nobody here is an app.
-                    Output::AppSend { .. }
-                    | Output::AppClose { .. }
-                    | Output::Lookup(_)
-                    | Output::Resolve { .. } => {}
+                    Output::AppSend { connection, text } => self.app_hears(connection, &text),
+                    Output::AppClose { connection, .. } => self.app_is_cut(connection),
+                    Output::Lookup(lookup) => self.look_up(self.now, &lookup),
+                    // Nobody here signs in elsewhere.
+                    Output::Resolve { .. } => {}
                     Output::Timeout(_) => break,
                 }
                 is_quiet = false;
@@ -329,15 +353,14 @@ impl Sim {
                     MediaOutput::Bind { socket, .. } => {
                         self.shard.handle_bound(self.now, socket, true);
                     }
-                    MediaOutput::Event(event) => {
-                        self.node.handle_input(self.now, Input::Media(Box::new(event)));
-                    }
+                    MediaOutput::Event(event) => self.media_said(event),
                     // Sound goes nowhere here; tests of media have peers of their own.
                     MediaOutput::Transmit { .. } | MediaOutput::Unbind { .. } => {}
                     MediaOutput::Timeout(_) => break,
                 }
                 is_quiet = false;
             }
+            is_quiet &= !self.settle_apps();
             for index in 0..self.phones.len() {
                 let address = self.phones[index].address;
                 let (sent, _) = self.phones[index].settle(self.now);
@@ -349,6 +372,25 @@ impl Sim {
             if is_quiet {
                 return;
             }
+        }
+    }
+
+    fn command_media(&mut self, command: Command) {
+        if let Command::Open { leg, profile: Profile::WebRtc } = &command {
+            self.browsers.insert(*leg);
+        }
+        self.shard.handle_command(self.now, command);
+    }
+
+    fn media_said(&mut self, event: MediaEvent) {
+        let agreed = match &event {
+            MediaEvent::Accepted { leg, .. } if self.browsers.remove(leg) => Some(*leg),
+            _ => None,
+        };
+        self.node.handle_input(self.now, Input::Media(Box::new(event)));
+        if let Some(leg) = agreed {
+            let connected = MediaEvent::Connected { leg };
+            self.node.handle_input(self.now, Input::Media(Box::new(connected)));
         }
     }
 
