@@ -157,7 +157,7 @@ impl Call {
             }
             Step::AcceptReoffer => self.reoffer_accepted(leg, far),
             Step::AcceptFarReanswer { origin } => self.far_reanswer_accepted(origin),
-            Step::AcceptTakeover => self.takeover_accepted(now, leg, far),
+            Step::AcceptTakeover => self.takeover_accepted(now, leg),
             // These wait for `Described`; media control never accepts for them.
             Step::DescribeBackOffer
             | Step::DescribeTakeover

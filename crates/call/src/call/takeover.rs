@@ -52,7 +52,7 @@ impl Call {
     }
 
     /// Media control knows what the newcomer can do.
-    pub(super) fn takeover_accepted(&mut self, now: Instant, new: LegId, far_concerned: bool) {
+    pub(super) fn takeover_accepted(&mut self, now: Instant, new: LegId) {
         let Some(takeover) = self.takeover.filter(|t| t.new == new && !t.is_in_place) else {
             return;
         };
@@ -69,7 +69,7 @@ impl Call {
                 let swap = |leg: LegId| if leg == old { new } else { leg };
                 self.stage = Stage::Active { a: swap(a), b: b.map(swap) };
                 self.take_place(takeover, Phase::Answered);
-                self.join_newcomer(new, far_concerned);
+                self.join_newcomer(new);
             }
             Stage::Dialing { early, .. } if old == self.front => {
                 self.take_place(takeover, Phase::Open);
@@ -99,14 +99,15 @@ impl Call {
     }
 
     /// Joins who stands in the old leg's place now with the party that stays.
-    fn join_newcomer(&mut self, new: LegId, far_concerned: bool) {
+    fn join_newcomer(&mut self, new: LegId) {
         match (self.peer_of(new), self.facts.builtin) {
             (Some(peer), _) => self.media(MediaRequest::Bridge { a: peer, b: new }),
             (None, Some(playback)) => self.media(MediaRequest::Play { leg: new, playback }),
             (None, None) => {}
         }
+        // Where media comes through us the other party has nothing to learn.
         match self.peer_of(new) {
-            Some(peer) if far_concerned && self.may_reoffer(peer) => {
+            Some(peer) if self.facts.path == MediaPath::Direct && self.may_reoffer(peer) => {
                 self.describe_far_reoffer(peer, Some(new));
             }
             peer => self.describe_newcomer(new, peer),
