@@ -5,7 +5,9 @@
 //! compares.
 
 mod error;
+mod login;
 mod reader;
+mod rtcengine;
 mod sections;
 mod trunk;
 
@@ -15,12 +17,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crosspoint_base::{Secret, Transport};
+use crosspoint_base::Transport;
 use crosspoint_call::router::Rewrite;
 use crosspoint_call::{Playback, SrtpPolicy};
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use login::Login;
 use reader::{Document, Section};
 
 /// Everything an operator may choose.
@@ -36,6 +39,7 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// Numbers that we answer ourselves.
     pub numbers: BTreeMap<String, Playback>,
+    pub rtcengine: RtcEngine,
     pub timers: Timers,
     pub limits: Limits,
 }
@@ -133,17 +137,22 @@ pub struct Trunk {
     /// Absent: by DNS, or the transport's usual one.
     pub port: Option<u16>,
     pub transport: Transport,
-    pub credentials: Option<TrunkCredentials>,
+    pub credentials: Option<Login>,
     pub srtp: SrtpPolicy,
     /// Numbers that start with one of these go out here; empty: all.
     pub prefixes: Vec<String>,
     pub rewrite: Rewrite,
 }
 
+/// Apps that speak JSON over WebSocket.
 #[derive(Debug)]
-pub struct TrunkCredentials {
-    pub username: String,
-    pub password: Secret<String>,
+pub struct RtcEngine {
+    /// How long a client's calls wait for it to come back.
+    pub resume_window: Duration,
+    /// How long a session's token is good.
+    pub token_lifetime: Duration,
+    /// What provisioning signs in with; without it there is none.
+    pub provisioning: Option<Login>,
 }
 
 #[derive(Debug)]

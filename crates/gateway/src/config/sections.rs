@@ -12,7 +12,7 @@ use crosspoint_call::Playback;
 use super::reader::{Located, Section};
 use super::{
     Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins, Timers,
-    TlsFiles, default_port, trunk,
+    TlsFiles, default_port, rtcengine, trunk,
 };
 
 pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
@@ -29,6 +29,7 @@ pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
         media: optional(&root, "media", media),
         trunks: trunk::read(&root, folder),
         numbers: optional(&root, "numbers", numbers),
+        rtcengine: optional(&root, "rtcengine", |s| rtcengine::read(s, folder)),
         timers: optional(&root, "timers", timers),
         limits: optional(&root, "limits", limits),
     };

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use crosspoint_base::{Secret, Transport};
+use crosspoint_base::Transport;
 use crosspoint_call::SrtpPolicy;
 use crosspoint_call::router::Rewrite;
 
+use super::Trunk;
+use super::login::{self, Keys};
 use super::reader::{Located, Section};
-use super::sections::{file_beside, is_host};
-use super::{Trunk, TrunkCredentials};
+use super::sections::is_host;
 
 pub(super) fn read(root: &Section<'_>, folder: &Path) -> Vec<Trunk> {
     let mut trunks: Vec<Trunk> = Vec::new();
@@ -43,7 +44,7 @@ fn trunk(section: &Section<'_>, folder: &Path, others: &[Trunk]) -> Option<Trunk
     let port = section.integer("port", 1..65_536).and_then(|n| u16::try_from(n.value).ok());
     let transport = section.choice("transport", &transports);
     let srtp = section.choice("srtp", &policies);
-    let credentials = credentials(section, folder);
+    let credentials = login::read(section, folder, &KEYS);
     let prefixes = section.strings("prefixes").unwrap_or_default();
     let rewrite = rewrite(section);
     Some(Trunk {
@@ -67,57 +68,6 @@ fn check_name(section: &Section<'_>, name: &Located<String>, others: &[Trunk]) {
         let message = format!("{:?} cannot be the name of a trunk", name.value);
         section.document().complain_about(name, message, "use letters, digits and . _ - + only");
     }
-}
-
-fn credentials(section: &Section<'_>, folder: &Path) -> Option<TrunkCredentials> {
-    let username = section.string("username");
-    let file = section.string("password_file");
-    let variable = section.string("password_env");
-    if section.has("password") {
-        let remedy = "put it into a file of its own and name that in password_file, or name an \
-                      environment variable in password_env";
-        let message = "passwords do not belong into the configuration";
-        section.document().complain_about(&section.here(), message, remedy);
-    }
-    let password = match (&file, &variable) {
-        (Some(file), None) => file_beside(section, folder, file)
-            .map(|(_, text)| text.lines().next().unwrap_or_default().to_owned()),
-        (None, Some(name)) => from_environment(section, name),
-        (Some(_), Some(second)) => {
-            let message = "there is a password_file as well";
-            section.document().complain_about(second, message, "keep one of the two");
-            None
-        }
-        (None, None) => None,
-    };
-    match (username, file.or(variable)) {
-        (Some(username), Some(_)) => {
-            Some(TrunkCredentials { username: username.value, password: Secret::new(password?) })
-        }
-        (None, None) => None,
-        (Some(username), None) => {
-            let remedy = "add password_file = \"carrier.password\" or password_env = \"NAME\"";
-            section.document().complain_about(&username, "there is no password with it", remedy);
-            None
-        }
-        (None, Some(password)) => {
-            let remedy = "add username = \"..\"";
-            section.document().complain_about(&password, "there is no username with it", remedy);
-            None
-        }
-    }
-}
-
-fn from_environment(section: &Section<'_>, name: &Located<String>) -> Option<String> {
-    let plain = name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let found =
-        if plain && !name.value.is_empty() { std::env::var(&name.value).ok() } else { None };
-    if found.is_none() {
-        let message = format!("the environment has no variable {:?}", name.value);
-        let remedy = "set the variable for this process, or use password_file";
-        section.document().complain_about(name, message, remedy);
-    }
-    found
 }
 
 fn rewrite(section: &Section<'_>) -> Rewrite {
@@ -150,3 +100,11 @@ fn rewrite(section: &Section<'_>) -> Rewrite {
         }
     }
 }
+
+const KEYS: Keys = Keys {
+    name: "username",
+    file: "password_file",
+    variable: "password_env",
+    password: "password",
+    example: "carrier.password",
+};

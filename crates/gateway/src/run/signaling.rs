@@ -58,11 +58,14 @@ pub(super) async fn node_config(
         // A call that rings at several devices has a leg for each.
         max_legs: config.limits.calls.saturating_mul(4),
         max_registrations: MAX_REGISTRATIONS,
-        resume_window: RESUME_WINDOW,
+        resume_window: config.rtcengine.resume_window,
         user_agent: concat!("Crosspoint/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let epoch = (Instant::now(), unix_now());
-    let apps = RtcEngineConfig::new(sip.domain.clone(), epoch);
+    let apps = RtcEngineConfig {
+        resume_window: config.rtcengine.resume_window,
+        ..RtcEngineConfig::new(sip.domain.clone(), epoch)
+    };
     NodeConfig { sip, apps, plan: plan(config, users), max_calls: config.limits.calls, seed }
 }
 
@@ -108,8 +111,6 @@ async fn resolve(
 
 /// Sign-ins of accounts at registrars elsewhere.
 const MAX_REGISTRATIONS: usize = 10_000;
-/// How long the calls of a browser wait for it after its connection broke.
-const RESUME_WINDOW: Duration = Duration::from_secs(30);
 /// The way to a SIP host: the first of its addresses that a socket of ours can reach.
 pub(super) async fn find(
     names: &Resolver,

@@ -60,7 +60,7 @@ fn reads_what_is_written() {
 }
 
 /// Text, then line and key of the only problem, a piece of its message and a piece of the remedy.
-const MISTAKES: [(&str, usize, &str, &str, &str); 31] = [
+const MISTAKES: [(&str, usize, &str, &str, &str); 37] = [
     ("[general", 1, "", "not TOML", "syntax"),
     ("a = 1\na = 2", 2, "", "not TOML", "syntax"),
     ("[genral]", 1, "genral", "not known", "general"),
@@ -129,6 +129,36 @@ const MISTAKES: [(&str, usize, &str, &str, &str); 31] = [
         "no password",
         "password_file",
     ),
+    ("[rtcengine]\nresume_window = \"1h\"", 2, "rtcengine.resume_window", "out of range", "601s"),
+    ("[rtcengine]\ntoken_lifetime = 5", 2, "rtcengine.token_lifetime", "a number", "quotes"),
+    (
+        "[rtcengine]\nprovisioning_user = \"x\"",
+        2,
+        "rtcengine.provisioning_user",
+        "no password",
+        "provisioning_password_file = ",
+    ),
+    (
+        "[rtcengine]\nprovisioning_password = \"x\"",
+        1,
+        "rtcengine",
+        "passwords do not belong",
+        "provisioning_password_file",
+    ),
+    (
+        "[rtcengine]\nprovisioning_password_file = \"none\"",
+        2,
+        "rtcengine.provisioning_password_file",
+        "cannot be read",
+        "create the file",
+    ),
+    (
+        "[rtcengine]\nprovisioning_user = \"x\"\nprovisioning_password_env = \"NO_SUCH_NAME\"",
+        3,
+        "rtcengine.provisioning_password_env",
+        "no variable",
+        "provisioning_password_file",
+    ),
 ];
 
 #[test]
@@ -154,6 +184,18 @@ fn all_mistakes_are_told_at_once_in_their_order() {
     let lines: Vec<usize> = error.problems.iter().map(|p| p.line).collect();
     assert_eq!(lines, [2, 4, 5]);
     assert_eq!(error.to_json()["errors"][2]["remedy"], "did you mean tls?");
+}
+
+#[test]
+fn a_provisioning_login_that_is_easy_to_guess_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p"), "letmein\n").unwrap();
+    let text = "[rtcengine]\nprovisioning_user = \"a:b\"\nprovisioning_password_file = \"p\"";
+    let error = Config::parse(text, &folder.path().join("crosspoint.toml")).unwrap_err();
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert!(error.problems[0].message.contains("less than 16"), "{error}");
+    assert!(error.problems[1].message.contains("name of a login"), "{error}");
+    assert!(!error.to_string().contains("letmein"));
 }
 
 #[test]
@@ -194,11 +236,14 @@ fn the_sample_is_in_order_as_it_stands_and_in_full() {
     write("cert.pem", "-----BEGIN CERTIFICATE-----");
     write("key.pem", "-----BEGIN PRIVATE KEY-----");
     write("carrier.password", "secret\n");
+    write("provisioning.password", "a long enough secret\n");
     let config = Config::parse(&sample_in_full(), &folder.path().join("crosspoint.toml"));
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.listeners.len(), 3);
     let credentials = config.trunks[0].credentials.as_ref().unwrap();
     assert_eq!(credentials.password.expose(), "secret");
+    let login = config.rtcengine.provisioning.unwrap();
+    assert_eq!((login.username.as_str(), login.password.expose().len()), ("portal", 20));
 }
 
 /// The reader names all keys of a section when it meets one that resembles none of them.
@@ -215,6 +260,7 @@ fn the_sample_and_the_document_name_every_option() {
         "[media]",
         "[[trunk]]",
         "[numbers]",
+        "[rtcengine]",
         "[timers]",
         "[limits]",
     ];
@@ -225,10 +271,10 @@ fn the_sample_and_the_document_name_every_option() {
         let known = unknown.remedy.split("known here: ").nth(1).unwrap();
         let (_, part) = document.split_once(&format!("## `{section}`")).expect(section);
         let part = part.split("\n## ").next().unwrap();
-        for key in known.split(", ").filter(|k| *k != "password") {
+        for key in known.split(", ").filter(|k| !k.ends_with("password")) {
             assert!(part.contains(&format!("| `{key}` |")), "docs: {section} {key}");
             // The sample shows this one as a comment beside the other way to give a password.
-            let shown = sample.contains(&format!("\n{key} = ")) || key == "password_env";
+            let shown = sample.contains(&format!("\n{key} = ")) || key.ends_with("password_env");
             assert!(shown, "sample: {section} {key}");
         }
     }
