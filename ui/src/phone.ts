@@ -1,227 +1,350 @@
-// One user agent and at most one call, over SIP on a WebSocket (JsSIP).
-import * as JsSIP from "jssip";
-import type { RTCSession } from "jssip/lib/RTCSession";
+// The phone behind the page: one client, its calls, and which of them has the user's ear.
+import { Client, preflight, type Account, type Call, type ElsewhereCall, type PreflightReport, type PreflightStep, type QualityReport } from "@crosspoint/client";
+import { Bell } from "./bell";
+import { Book, type Recent } from "./book";
+import { endText, errorText, numberOf } from "./words";
 
-export type Registration = "offline" | "connecting" | "registered" | "failed";
-export type Stage = "incoming" | "calling" | "ringing" | "up";
+export type Stage = "restoring" | "signed-out" | "signing-in" | "signed-in";
 
-export interface CallView {
-  stage: Stage;
-  party: string;
-  stateText: string;
-  muted: boolean;
-  held: boolean;
-  answeredAt?: number;
-}
-
-export interface Quality {
-  lossPercent: number;
-  jitterMs: number;
-  roundTripMs?: number;
-  codec?: string;
-}
-
-export interface PhoneEvents {
-  registration(state: Registration, reason?: string): void;
-  call(view: CallView | null): void;
-  quality(quality: Quality): void;
-  notice(text: string): void;
-  remote(stream: MediaStream): void;
-}
-
-/** What the gateway tells a phone about itself. */
-interface PhoneConfig {
-  domain: string;
-  ws_path: string;
-}
-
-// Our media sits on a public address or the LAN: no STUN server is needed, and waiting for
-// candidate gathering would only delay the call.
-const CALL_OPTIONS = {
-  mediaConstraints: { audio: true, video: false },
-  pcConfig: { iceServers: [] },
-};
+/** How many readings the chart of a call shows. */
+const READINGS_MAX = 60;
+/** Between two readings, in ms: the chart moves while one looks. */
+const READING_INTERVAL = 1_000;
+/** The audio account of a session; others are for browser-to-browser calls. */
+const NETWORK = "sip";
+/** The number that gives back what it hears. */
+const ECHO = "600";
 
 export class Phone {
-  view: CallView | null = null;
-  #events: PhoneEvents;
-  #agent: JsSIP.UA | null = null;
-  #call: RTCSession | null = null;
-  #poll: ReturnType<typeof setInterval> | undefined;
-  #lastCounts = { received: 0, lost: 0 };
+  readonly book = new Book();
+  readonly bell = new Bell();
+  stage: Stage = "restoring";
+  /** The socket is lost and is being brought back. */
+  offline = false;
+  /** What the user should know now. */
+  notice = "";
+  /** What a screen reader should say now. */
+  announcement = "";
+  /** The call whose controls are large; the others are small beside it. */
+  focus: Call | undefined;
+  readonly readings = new WeakMap<Call, QualityReport[]>();
+  check: { running: boolean; steps: PreflightStep[]; report?: PreflightReport } = { running: false, steps: [] };
+  devices: MediaDeviceInfo[] = [];
 
-  constructor(events: PhoneEvents) {
-    this.#events = events;
+  #client: Client | undefined;
+  readonly #players = new Map<Call, HTMLAudioElement>();
+  readonly #listeners = new Set<() => void>();
+
+  constructor() {
+    navigator.mediaDevices?.addEventListener("devicechange", () => void this.findDevices());
+    setInterval(() => this.calls.length > 0 && this.changed(), 1000);
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** The calls that people see: not the one of the check. */
+  get calls(): readonly Call[] {
+    return [...this.#players.keys()];
+  }
+
+  get account(): Account | undefined {
+    return this.#client?.account(NETWORK);
+  }
+
+  /** The user's calls on other devices. */
+  get elsewhere(): readonly ElsewhereCall[] {
+    return this.account?.calls ?? [];
+  }
+
+  get incoming(): Call | undefined {
+    return this.calls.find((call) => call.state === "incoming");
+  }
+
+  name(call: Pick<Call, "peer">): string {
+    const number = numberOf(call.peer);
+    return this.book.name(number) ?? call.peer.displayName ?? number;
+  }
+
+  // Signing in and out.
+
+  /** Goes on where a reload interrupted. */
+  async restore(): Promise<void> {
+    const client = Client.restore({ qualityInterval: READING_INTERVAL, accounts: [NETWORK] });
+    if (client) await this.#connect(client);
+    else this.#enter("signed-out");
   }
 
   async signIn(user: string, password: string): Promise<void> {
-    this.signOut();
-    this.#events.registration("connecting");
-    const config = await this.#loadConfig();
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new JsSIP.WebSocketInterface(`${scheme}://${location.host}${config.ws_path}`);
-    const agent = new JsSIP.UA({
-      sockets: [socket],
-      uri: `sip:${user}@${config.domain}`,
-      password,
-      register_expires: 120,
-      session_timers: true,
-      user_agent: "Crosspoint web phone",
-    });
-    this.#agent = agent;
-    agent.on("registered", () => this.#events.registration("registered"));
-    agent.on("unregistered", () => this.#events.registration("offline"));
-    agent.on("registrationFailed", (event: { cause?: string; response?: { status_code: number } }) => {
-      const wrong = event.response?.status_code === 401 || event.response?.status_code === 403;
-      this.#events.registration("failed", wrong ? "Wrong user or password." : `Refused: ${event.cause ?? "no answer"}.`);
-      if (wrong) agent.stop();
-    });
-    agent.on("disconnected", () => this.#events.registration("connecting"));
-    agent.on("newRTCSession", (event: { originator: string; session: RTCSession }) => {
-      if (event.originator === "remote") this.#incoming(event.session);
-    });
-    agent.start();
+    this.notice = "";
+    this.#enter("signing-in");
+    try {
+      const client = await Client.signIn({
+        baseUrl: location.origin,
+        user,
+        password,
+        qualityInterval: READING_INTERVAL,
+        accounts: [NETWORK],
+      });
+      this.book.set({ user });
+      await this.#connect(client);
+    } catch (error) {
+      this.tell(errorText(error));
+      this.#enter("signed-out");
+    }
   }
 
   signOut(): void {
-    this.#agent?.stop();
-    this.#agent = null;
-    this.#events.registration("offline");
+    this.#client?.disconnect();
   }
 
-  dial(target: string): void {
-    if (!this.#agent || this.#call || target === "") return;
+  async #connect(client: Client): Promise<void> {
+    this.#client = client;
+    client.on("call", (call) => this.#follow(call));
+    client.on("incoming", (call) => this.#rings(call));
+    client.on("reconnecting", () => this.#online(false));
+    client.on("reconnected", () => this.#online(true));
+    client.on("closed", (error) => {
+      if (client !== this.#client) return;
+      this.#client = undefined;
+      this.offline = false;
+      if (error) this.tell(errorText(error));
+      this.#enter("signed-out");
+    });
+    const { microphone } = this.book.settings;
+    if (microphone) void client.setMicrophone(microphone).catch(() => {});
     try {
-      this.#follow(this.#agent.call(target, CALL_OPTIONS), target, "calling");
+      await client.connect();
     } catch {
-      this.#events.notice(`"${target}" cannot be called.`);
-    }
-  }
-
-  answer(): void {
-    this.#call?.answer(CALL_OPTIONS);
-  }
-
-  hangUp(): void {
-    const call = this.#call;
-    if (!call || call.isEnded()) return;
-    if (this.view?.stage === "incoming") call.terminate({ status_code: 603 });
-    else call.terminate();
-  }
-
-  toggleMute(): void {
-    const call = this.#call;
-    if (!call) return;
-    if (call.isMuted().audio) call.unmute({ audio: true });
-    else call.mute({ audio: true });
-    this.#show({ muted: call.isMuted().audio ?? false });
-  }
-
-  toggleHold(): void {
-    const call = this.#call;
-    if (!call) return;
-    if (call.isOnHold().local) call.unhold();
-    else call.hold();
-  }
-
-  sendDigit(key: string): void {
-    this.#call?.sendDTMF(key, { transportType: JsSIP.C.DTMF_TRANSPORT.RFC2833 } as object);
-  }
-
-  async #loadConfig(): Promise<PhoneConfig> {
-    const fallback = { domain: location.hostname, ws_path: "/ws" };
-    try {
-      const response = await fetch("/api/v1/phone-config");
-      return response.ok ? { ...fallback, ...((await response.json()) as Partial<PhoneConfig>) } : fallback;
-    } catch {
-      return fallback;
-    }
-  }
-
-  #incoming(call: RTCSession): void {
-    if (this.#call) {
-      call.terminate({ status_code: 486 });
+      // Told by `closed`.
       return;
     }
-    const identity = call.remote_identity;
-    this.#follow(call, identity.display_name || identity.uri.user || "Unknown caller", "incoming");
-  }
-
-  #follow(call: RTCSession, party: string, stage: Stage): void {
-    this.#call = call;
-    this.#events.notice("");
-    this.view = { stage, party, stateText: "calling…", muted: false, held: false };
-    this.#events.call(this.view);
-    call.on("progress", () => this.#show(stage === "incoming" ? {} : { stage: "ringing", stateText: "ringing…" }));
-    call.on("accepted", () => this.#up());
-    call.on("confirmed", () => this.#up());
-    call.on("hold", () => this.#showHold());
-    call.on("unhold", () => this.#showHold());
-    call.on("peerconnection", (event: { peerconnection: RTCPeerConnection }) => this.#watch(event.peerconnection));
-    // An outgoing call has its connection before we can listen for the event above.
-    if (call.connection) this.#watch(call.connection);
-    call.on("icecandidate", (event: { candidate: RTCIceCandidate; ready: () => void }) => event.ready());
-    call.on("ended", (event: { cause?: string }) => this.#over(event.cause));
-    call.on("failed", (event: { cause?: string }) => this.#over(event.cause));
-  }
-
-  #up(): void {
-    if (!this.view || this.view.stage === "up") return;
-    this.#show({ stage: "up", stateText: "connected", answeredAt: Date.now() });
-    this.#lastCounts = { received: 0, lost: 0 };
-    this.#poll = setInterval(() => void this.#measure(), 1000);
-  }
-
-  #showHold(): void {
-    const state = this.#call?.isOnHold();
-    const text = state?.local ? "on hold" : state?.remote ? "held by the other side" : "connected";
-    this.#show({ held: state?.local ?? false, stateText: text });
-  }
-
-  #watch(connection: RTCPeerConnection): void {
-    connection.addEventListener("track", (event) => {
-      this.#events.remote(event.streams[0] ?? new MediaStream([event.track]));
+    this.#online(true);
+    this.account?.on("state", (state, reason) => {
+      if (state === "failed") this.tell(reason === "unauthorized" ? "Wrong user or password." : "Calls are not possible now.");
+      this.changed();
     });
+    this.account?.on("calls", () => this.changed());
+    this.#enter("signed-in");
+    void this.findDevices();
   }
 
-  #show(change: Partial<CallView>): void {
-    if (!this.view) return;
-    this.view = { ...this.view, ...change };
-    this.#events.call(this.view);
+  #online(online: boolean): void {
+    this.offline = !online;
+    this.changed();
   }
 
-  #over(cause: string | undefined): void {
-    clearInterval(this.#poll);
-    this.#call = null;
-    this.view = null;
-    this.#events.call(null);
-    const quiet = cause === undefined || cause === "Terminated" || cause === "Canceled";
-    this.#events.notice(quiet ? "" : `Call over: ${cause}.`);
+  #enter(stage: Stage): void {
+    this.stage = stage;
+    this.changed();
   }
 
-  async #measure(): Promise<void> {
-    const connection = this.#call?.connection;
-    if (!connection) return;
-    const report = await connection.getStats();
-    let inbound: RTCInboundRtpStreamStats | undefined;
-    let roundTrip: number | undefined;
-    for (const entry of report.values()) {
-      if (entry.type === "inbound-rtp" && entry.kind === "audio") inbound = entry;
-      if (entry.type === "candidate-pair" && entry.nominated) roundTrip = entry.currentRoundTripTime;
-      if (entry.type === "remote-inbound-rtp" && entry.roundTripTime !== undefined) roundTrip = entry.roundTripTime;
+  // Calls.
+
+  dial(target: string): void {
+    const number = target.replace(/[\s()]/g, "");
+    if (!this.account || number === "") return;
+    this.tell("");
+    try {
+      this.focus = this.account.call(number);
+      this.#others(this.focus);
+    } catch (error) {
+      this.tell(errorText(error));
     }
-    if (!inbound) return;
-    const received = inbound.packetsReceived ?? 0;
-    const lost = inbound.packetsLost ?? 0;
-    const lostNow = Math.max(0, lost - this.#lastCounts.lost);
-    const total = Math.max(0, received - this.#lastCounts.received) + lostNow;
-    this.#lastCounts = { received, lost };
-    const codec = inbound.codecId === undefined ? undefined : report.get(inbound.codecId)?.mimeType;
-    this.#events.quality({
-      lossPercent: total === 0 ? 0 : (100 * lostNow) / total,
-      jitterMs: (inbound.jitter ?? 0) * 1000,
-      roundTripMs: roundTrip === undefined ? undefined : roundTrip * 1000,
-      codec: typeof codec === "string" ? codec.replace("audio/", "") : undefined,
+    this.changed();
+  }
+
+  async answer(call = this.incoming): Promise<void> {
+    if (!call) return;
+    this.focus = call;
+    this.#others(call);
+    await this.attempt(call.accept());
+  }
+
+  pull(gcid: string): void {
+    try {
+      this.focus = this.account?.pull(gcid);
+      if (this.focus) this.#others(this.focus);
+    } catch (error) {
+      this.tell(errorText(error));
+    }
+    this.changed();
+  }
+
+  toggleMute(call = this.focus): void {
+    if (!call) return;
+    if (call.muted) call.unmute();
+    else call.mute();
+    this.say(call.muted ? "Muted" : "Microphone on");
+  }
+
+  async toggleHold(call = this.focus): Promise<void> {
+    if (!call || call.state !== "active") return;
+    if (call.held) await this.talk(call);
+    else await this.attempt(call.hold());
+  }
+
+  /** Gives the user's ear to one call; the others wait. */
+  async talk(call: Call): Promise<void> {
+    this.focus = call;
+    this.#others(call);
+    if (call.state === "active" && call.held) await this.attempt(call.unhold());
+    this.changed();
+  }
+
+  /** To the other of two calls. */
+  async swap(): Promise<void> {
+    const other = this.calls.find((call) => call !== this.focus && call.state === "active");
+    if (other) await this.talk(other);
+  }
+
+  press(key: string, call = this.focus): void {
+    this.bell.key(key);
+    if (call && ["active", "ringing"].includes(call.state)) call.sendDtmf(key);
+  }
+
+  transfer(call: Call, target: string): Promise<void> {
+    const number = target.trim();
+    return number === "" ? Promise.resolve() : this.attempt(call.transfer(number));
+  }
+
+  /** Waits for something that may fail, and tells the user when it does. */
+  async attempt(promise: Promise<unknown>): Promise<void> {
+    try {
+      await promise;
+    } catch (error) {
+      if ((error as { code?: string }).code !== "call-ended") this.tell(errorText(error));
+    }
+    this.changed();
+  }
+
+  #others(chosen: Call): void {
+    for (const call of this.calls) {
+      if (call !== chosen && call.state === "active" && !call.held) void this.attempt(call.hold());
+    }
+  }
+
+  #follow(call: Call): void {
+    if (this.check.running && call.direction === "outgoing" && numberOf(call.peer) === ECHO) return;
+    const player = new Audio();
+    this.#players.set(call, player);
+    this.#sink(player);
+    call.attach(player);
+    // An incoming call is looked at before it has the ear.
+    if (call.state !== "incoming") this.focus ??= call;
+    const readings: QualityReport[] = [];
+    this.readings.set(call, readings);
+    call.on("quality", (report) => {
+      readings.push(report);
+      if (readings.length > READINGS_MAX) readings.shift();
+      this.changed();
     });
+    call.on("state", (state) => {
+      if (state === "active") this.say(`Connected with ${this.name(call)}`);
+      if (state === "reconnecting") this.say("Reconnecting");
+      this.#ring();
+    });
+    call.on("changed", () => this.changed());
+    call.on("ended", () => this.#over(call));
+    this.#ring();
+    this.changed();
+  }
+
+  #rings(call: Call): void {
+    const name = this.name(call);
+    this.say(`${name} is calling`);
+    this.bell.notify(name, () => {});
+    this.#ring();
+  }
+
+  #over(call: Call): void {
+    this.#players.delete(call);
+    const { answeredAt } = call;
+    const recent: Recent = { number: numberOf(call.peer), name: this.name(call), direction: call.direction, at: call.startedAt.getTime() };
+    if (answeredAt) recent.seconds = (Date.now() - answeredAt.getTime()) / 1000;
+    else if (call.end?.reason === "answeredElsewhere") recent.ended = "elsewhere";
+    else if (call.end?.by === "local") recent.ended = "declined";
+    this.book.note(recent);
+    if (this.focus === call) this.focus = this.calls.find((other) => other.state !== "incoming");
+    this.say("Call ended");
+    this.tell(endText(call));
+    this.#ring();
+  }
+
+  /** What is to be heard while nobody talks. */
+  #ring(): void {
+    const { ringer, speaker } = this.book.settings;
+    const talking = this.calls.some((call) => call.state === "active");
+    const early = this.calls.some((call) => call.state === "ringing" && !call.remoteStream);
+    if (this.incoming) this.bell.play(talking ? "waiting" : "ring", talking ? speaker : ringer);
+    else this.bell.play(early ? "ringback" : undefined, speaker);
+    if (!this.incoming) this.bell.quiet();
+    this.changed();
+  }
+
+  // Devices and settings.
+
+  async findDevices(): Promise<void> {
+    this.devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    this.changed();
+  }
+
+  /** Names of devices are told only to a page that may hear. */
+  async askForNames(): Promise<void> {
+    await this.attempt(
+      navigator.mediaDevices.getUserMedia({ audio: true }).then((stream) => {
+        for (const track of stream.getTracks()) track.stop();
+      }),
+    );
+    await this.findDevices();
+  }
+
+  async choose(kind: "microphone" | "speaker" | "ringer", device: string): Promise<void> {
+    this.book.set({ [kind]: device });
+    if (kind === "microphone") await this.attempt(this.#client?.setMicrophone(device) ?? Promise.resolve());
+    for (const player of this.#players.values()) this.#sink(player);
+    this.changed();
+  }
+
+  #sink(player: HTMLAudioElement): void {
+    const settable = player as { setSinkId?(id: string): Promise<void> };
+    void settable.setSinkId?.(this.book.settings.speaker).catch(() => {});
+  }
+
+  // The check before a call that matters.
+
+  async runCheck(): Promise<void> {
+    const client = this.#client;
+    if (!client || this.check.running) return;
+    this.check = { running: true, steps: [] };
+    this.changed();
+    const report = await preflight(client, {
+      account: NETWORK,
+      echo: ECHO,
+      onStep: (step) => {
+        this.check = { ...this.check, steps: [...this.check.steps, step] };
+        this.changed();
+      },
+    });
+    this.check = { running: false, steps: [...report.steps], report };
+    this.say(report.verdict === "passed" ? "Everything works" : "The check found something");
+  }
+
+  // Words.
+
+  tell(notice: string): void {
+    this.notice = notice;
+    this.changed();
+  }
+
+  say(announcement: string): void {
+    this.announcement = announcement;
+    this.changed();
   }
 }
