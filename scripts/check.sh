@@ -18,6 +18,7 @@ if cargo +nightly --version >/dev/null 2>&1; then
 else
   echo "fuzz targets need the nightly toolchain: not built here"
 fi
+step "TypeScript SDK" bash -c 'cd sdk/js && npm run --silent check && npm run --silent test && npm run --silent docs'
 step "web phone" bash -c 'cd ui && npm run --silent check && npm run --silent build && git diff --exit-code --stat -- dist'
 step "gateway for the end-to-end tests" cargo build --locked --bin crosspoint
 step "end to end with real peers" bash -c 'cd e2e && npm test --silent'

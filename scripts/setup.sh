@@ -62,5 +62,6 @@ fi
 
 if [ "$what" = test ]; then
   (cd e2e && npm ci --no-audit --no-fund --silent)
+  (cd sdk/js && npm ci --no-audit --no-fund --silent)
   (cd ui && npm ci --no-audit --no-fund --silent)
 fi
