@@ -4,6 +4,7 @@
 //! between INVITE dialogs and leg signals. A leg is one INVITE usage.
 
 mod auth;
+mod away;
 mod body;
 mod challenge;
 mod commands;
@@ -38,6 +39,7 @@ use crosspoint_sip::endpoint::{
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
 
+use away::Farewell;
 use challenge::{Account, Challengeable};
 use device::Device;
 use ending::{Closing, Settled};
@@ -134,6 +136,8 @@ enum ClientUse {
     Digit(LegId, Digit, Duration),
     /// A NOTIFY about a transfer.
     Notify(LegId),
+    /// The BYE of a leg of a device, which may have to be told over another connection.
+    Bye(Box<(LegId, Device)>),
     /// Our REGISTER elsewhere.
     Register(RegistrationId),
     /// Nothing depends on its answer.
@@ -156,6 +160,8 @@ enum Timer {
     Glare,
     /// Refreshes, or gives up, the session (RFC 4028).
     Session,
+    /// Gives up a device whose connection broke.
+    Away,
 }
 
 /// See the module.
@@ -174,6 +180,10 @@ pub struct SipUa {
     merging: BTreeMap<MergeKey, LegId>,
     /// The legs of each registered device.
     devices: BTreeMap<Device, BTreeSet<LegId>>,
+    /// The legs that are reached over a connection.
+    attached: BTreeMap<ConnectionId, BTreeSet<LegId>>,
+    /// Ended legs whose device is away and has to be told.
+    farewells: BTreeMap<LegId, Farewell>,
     clients: BTreeMap<ClientKey, ClientUse>,
     /// Requests inside dialogs that a trunk may challenge.
     challengeable: BTreeMap<ClientKey, Box<Challengeable>>,
@@ -206,6 +216,8 @@ impl SipUa {
             dialogs: BTreeMap::new(),
             merging: BTreeMap::new(),
             devices: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            farewells: BTreeMap::new(),
             clients: BTreeMap::new(),
             challengeable: BTreeMap::new(),
             servers: BTreeMap::new(),
@@ -230,7 +242,9 @@ impl SipUa {
             self.registrar.forget_user(&user);
         }
         self.users = users;
-        self.settle_registrar();
+        while let Some(change) = self.registrar.poll_change() {
+            self.outputs.push_back(Output::Binding(Box::new(change)));
+        }
     }
 
     /// Puts back a binding kept over a restart.
@@ -268,6 +282,8 @@ impl SipUa {
             && self.dialogs.is_empty()
             && self.merging.is_empty()
             && self.devices.is_empty()
+            && self.attached.is_empty()
+            && self.farewells.is_empty()
             && self.clients.is_empty()
             && self.challengeable.is_empty()
             && self.servers.is_empty()
@@ -342,12 +358,16 @@ impl SipUa {
 
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.registrar.handle_connection_closed(connection);
-        self.endpoint.handle_connection_closed(now, connection);
+        self.connection_lost(now, connection);
         self.registration_flow_closed(now, connection);
         self.settle(now);
     }
 
     pub fn handle_transport_error(&mut self, now: Instant, flow: &Flow) {
+        if let Some(connection) = flow.connection {
+            self.handle_connection_closed(now, connection);
+            return;
+        }
         self.endpoint.handle_transport_error(now, flow);
         self.settle(now);
     }
@@ -373,6 +393,7 @@ impl SipUa {
             Timer::Reliable => self.repeat_reliable(now, id),
             Timer::Glare => self.glare_due(now, id),
             Timer::Session => self.session_due(now, id),
+            Timer::Away => self.away_for_long(now, id),
         }
     }
 
@@ -382,10 +403,12 @@ impl SipUa {
             match self.endpoint.poll_output() {
                 Sent::Transmit(transmit) => self.outputs.push_back(Output::Transmit(transmit)),
                 Sent::Event(event) => self.handle_event(now, *event),
-                Sent::Timeout(_) => break,
+                Sent::Timeout(_) => match self.registrar.poll_change() {
+                    Some(change) => self.binding_changed(now, change),
+                    None => return,
+                },
             }
         }
-        self.settle_registrar();
     }
 
     fn take_transmits(&mut self) {
@@ -394,13 +417,11 @@ impl SipUa {
         }
     }
 
-    fn settle_registrar(&mut self) {
-        while let Some(change) = self.registrar.poll_change() {
-            if let Change::Added(binding) | Change::Refreshed(binding) = &change {
-                self.device_moved(binding);
-            }
-            self.outputs.push_back(Output::Binding(Box::new(change)));
+    fn binding_changed(&mut self, now: Instant, change: Change) {
+        if let Change::Added(binding) | Change::Refreshed(binding) = &change {
+            self.device_moved(now, binding);
         }
+        self.outputs.push_back(Output::Binding(Box::new(change)));
     }
 
     fn handle_event(&mut self, now: Instant, event: Event) {

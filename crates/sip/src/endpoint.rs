@@ -229,8 +229,110 @@ impl Endpoint {
     }
 
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
-        let keys = self.by_connection.get(&connection).into_iter().flatten().copied().collect();
+        let keys = self.requests_over(connection);
         self.fail_clients(now, keys);
+    }
+
+    /// The requests that were sent over a connection and live.
+    #[must_use]
+    pub fn requests_over(&self, connection: ConnectionId) -> Vec<ClientKey> {
+        self.by_connection.get(&connection).into_iter().flatten().copied().collect()
+    }
+
+    /// Gives a request up that nobody will answer.
+    pub fn fail(&mut self, now: Instant, key: ClientKey) {
+        self.fail_clients(now, vec![key]);
+    }
+
+    /// Keeps a request whose connection is gone for another one: no time runs for it. Says
+    /// whether it still waits for its answer.
+    pub fn hold(&mut self, key: ClientKey) -> bool {
+        let Some(client) = self.clients.get_mut(&key) else { return false };
+        if !client.machine.is_pending() {
+            return false;
+        }
+        let old = client.flow.connection;
+        self.unindex(key, old);
+        for timer in ALL_TIMERS {
+            self.timers.cancel(&(Owner::Client(key), timer));
+        }
+        true
+    }
+
+    /// Makes a request whose peer is away: it is sent by [`Self::release`].
+    pub fn hold_request(&mut self, now: Instant, flow: Flow, request: Request) -> ClientKey {
+        // What was queued before it stays; its own sending does not.
+        let queued = self.outputs.len();
+        let key = self.send_request(now, flow, request);
+        self.outputs.truncate(queued);
+        self.hold(key);
+        key
+    }
+
+    /// Sends a held request over another flow, as the same request: a peer that has it already
+    /// takes it for a repeat.
+    pub fn release(&mut self, now: Instant, key: ClientKey, flow: Flow) {
+        if self.take_flow(key, flow)
+            && let Some(client) = self.clients.get_mut(&key)
+        {
+            let actions = client.machine.restart(&self.config.timing);
+            self.act_client(now, key, actions, None);
+        }
+    }
+
+    /// Gives a held INVITE up over another flow, where the peer has it.
+    pub fn release_cancelled(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        flow: Flow,
+        reason: Option<&str>,
+    ) {
+        if !self.take_flow(key, flow) {
+            return;
+        }
+        if self.clients.get(&key).is_some_and(|c| c.machine.is_proceeding()) {
+            self.cancel(now, key, reason);
+        } else {
+            self.fail(now, key);
+        }
+    }
+
+    fn take_flow(&mut self, key: ClientKey, flow: Flow) -> bool {
+        let Some(client) = self.clients.get_mut(&key) else { return false };
+        if !client.machine.is_pending() {
+            return false;
+        }
+        let old = std::mem::replace(&mut client.flow, flow).connection;
+        self.unindex(key, old);
+        if let Some(connection) = flow.connection {
+            self.by_connection.entry(connection).or_default().insert(key);
+        }
+        true
+    }
+
+    fn unindex(&mut self, key: ClientKey, connection: Option<ConnectionId>) {
+        if let Some(connection) = connection
+            && let Some(keys) = self.by_connection.get_mut(&connection)
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+    }
+
+    /// The peer of a request to us is reached over another flow: what was answered so far is
+    /// said again there.
+    pub fn redirect(&mut self, now: Instant, key: ServerKey, flow: Flow) {
+        let Some(server) = self.servers.get_mut(&key) else { return };
+        let source = server.flow.remote.ip();
+        server.flow = flow;
+        if server.machine.is_pending() && source != flow.remote.ip() {
+            self.release_source(source);
+            *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
+        }
+        self.drive_server(now, key, ServerInput::Redirected);
     }
 
     fn fail_clients(&mut self, now: Instant, keys: Vec<ClientKey>) {
@@ -524,14 +626,7 @@ impl Endpoint {
 
     fn forget_client(&mut self, key: ClientKey) {
         let Some(client) = self.clients.remove(&key) else { return };
-        if let Some(connection) = client.flow.connection
-            && let Some(keys) = self.by_connection.get_mut(&connection)
-        {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.by_connection.remove(&connection);
-            }
-        }
+        self.unindex(key, client.flow.connection);
         if client.method == Method::CANCEL {
             // It shares the branch of its INVITE, which names the INVITE.
             let invite = matching::branch_number(client.branch.as_bytes()).map(ClientKey);

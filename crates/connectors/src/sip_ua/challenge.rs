@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, RegistrationId};
+use crosspoint_base::{Flow, LegId, RegistrationId};
 use crosspoint_sip::digest::{Challenge, Credentials, answer};
 use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
-use super::leg::{Offer, Phase};
+use super::leg::{Leg, Offer, Phase};
 use super::{ClientUse, SipUa};
 
 /// The far side may challenge for itself and for a proxy, and give a new nonce in between.
@@ -66,6 +66,30 @@ impl SipUa {
         let key = self.endpoint.send_request(now, flow, request.clone());
         let kept = Challengeable { request, flow, account, answers: 0 };
         self.challengeable.insert(key, Box::new(kept));
+        key
+    }
+
+    /// Sends a request inside a leg's dialog; where its device is away, when it is back.
+    pub(super) fn send_in_leg(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        flow: Flow,
+        request: Request,
+        purpose: ClientUse,
+    ) -> ClientKey {
+        let key = match self.legs.get_mut(&id) {
+            Some(Leg { away: Some(held), .. }) => {
+                let key = self.endpoint.hold_request(now, flow, request);
+                held.push(key);
+                key
+            }
+            leg => {
+                let account = leg.and_then(|leg| leg.account);
+                self.send_in_dialog(now, flow, request, account)
+            }
+        };
+        self.clients.insert(key, purpose);
         key
     }
 
@@ -153,7 +177,7 @@ impl SipUa {
     pub(super) fn retry_with_credentials(
         &mut self,
         now: Instant,
-        id: crosspoint_base::LegId,
+        id: LegId,
         response: &Response,
     ) -> bool {
         let Some(leg) = self.legs.get_mut(&id) else { return false };

@@ -12,7 +12,6 @@ use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode
 
 use super::body::SDP;
 use super::challenge::Account;
-use super::device::Device;
 use super::leg::{Calling, Leg, Offer, Phase};
 use super::status::{reason_for, status_for};
 use super::{ALLOW, ClientUse, SUPPORTED, SipUa, Timer};
@@ -126,11 +125,9 @@ impl SipUa {
         leg.local_sdp = Some(sdp);
         self.dialogs.insert(dialog_key, id);
         self.legs.insert(id, leg);
-        let device = match &offer.reach {
-            Reach::Binding(binding) => self.registrar.binding(*binding).map(Device::of),
-            Reach::Trunk { .. } | Reach::Registration { .. } => None,
-        };
-        self.join_device(id, device);
+        if let Reach::Binding(binding) = offer.reach {
+            self.join_binding(id, binding, flow);
+        }
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
     }
 

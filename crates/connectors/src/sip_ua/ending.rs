@@ -10,6 +10,7 @@ use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
+use super::away::Left;
 use super::challenge::{Account, credentials_of};
 use super::leg::{Calling, Early, Leg, Offer, Phase, SentAck};
 use super::status::{reason_for, status_for};
@@ -47,10 +48,16 @@ impl SipUa {
     pub(super) fn hang_up(&mut self, now: Instant, id: LegId, cause: Cause) {
         let Some(leg) = self.legs.get(&id) else { return };
         match &leg.phase {
-            Phase::Incoming(_) => {
+            Phase::Incoming(incoming) => {
+                let key = incoming.key;
                 self.finish_incoming(now, id, status_for(cause), Some(cause));
-                self.end(now, id, cause);
+                if let Some(Leg { away: Some(_), device: Some(device), .. }) =
+                    self.end(now, id, cause)
+                {
+                    self.bid_farewell(now, id, device, Left::Answer(key));
+                }
             }
+            Phase::Calling(_) if leg.away.is_some() => self.give_up_away(now, id, cause),
             Phase::Calling(calling) => {
                 let key = calling.key;
                 let given_up = self.endpoint.cancel(now, key, reason_for(cause));
@@ -67,11 +74,37 @@ impl SipUa {
         }
     }
 
+    /// Gives up an INVITE whose device is away: it is told when it is back.
+    fn give_up_away(&mut self, now: Instant, id: LegId, cause: Cause) {
+        let Some(leg) = self.end(now, id, cause) else { return };
+        let (Phase::Calling(calling), account) = (leg.phase, leg.account) else { return };
+        let Calling { key, request, early, .. } = *calling;
+        let branches = early.values().map(|early| early.dialog.clone()).collect();
+        let settled = Settled { request, acks: vec![], early, cause, account };
+        self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
+        match leg.device {
+            Some(device) => {
+                let left = Left::Invite { key, early: branches, cause };
+                self.bid_farewell(now, id, device, left);
+            }
+            None => self.endpoint.fail(now, key),
+        }
+    }
+
     fn hang_up_confirmed(&mut self, now: Instant, id: LegId, cause: Cause) {
         let Some(mut leg) = self.end(now, id, cause) else { return };
         let (Some(mut dialog), offer) = (leg.dialog.take(), &leg.offer) else { return };
         if let Offer::Ours(ours) = offer {
             self.clients.insert(ours.key, ClientUse::LeftReoffer(Box::new(dialog.clone())));
+        }
+        if leg.away.is_some() {
+            if let Some(device) = leg.device {
+                let request = self.bye_request(&mut dialog, cause);
+                let key = self.endpoint.hold_request(now, dialog.next_hop(), request);
+                self.clients.insert(key, ClientUse::Forgotten);
+                self.bid_farewell(now, id, device, Left::Bye(key));
+            }
+            return;
         }
         // A stopping process cannot wait.
         let may_wait = !leg.we_called && cause != Cause::Shutdown;
@@ -82,7 +115,12 @@ impl SipUa {
                 let account = leg.account;
                 self.closing.insert(id, Closing { invite, dialog, cause, account });
             }
-            None => self.bye(now, &mut dialog, cause, leg.account),
+            None => {
+                let key = self.bye(now, &mut dialog, cause, leg.account);
+                if let Some(device) = leg.device.filter(|_| leg.attached.is_some()) {
+                    self.clients.insert(key, ClientUse::Bye(Box::new((id, device))));
+                }
+            }
         }
     }
 
@@ -119,21 +157,35 @@ impl SipUa {
         }
     }
 
-    fn bye(&mut self, now: Instant, dialog: &mut Dialog, cause: Cause, account: Option<Account>) {
+    pub(super) fn bye(
+        &mut self,
+        now: Instant,
+        dialog: &mut Dialog,
+        cause: Cause,
+        account: Option<Account>,
+    ) -> ClientKey {
+        let request = self.bye_request(dialog, cause);
+        let key = self.send_in_dialog(now, dialog.next_hop(), request, account);
+        self.clients.insert(key, ClientUse::Forgotten);
+        key
+    }
+
+    fn bye_request(&self, dialog: &mut Dialog, cause: Cause) -> Request {
         let mut request = dialog.request(Method::BYE, None);
         if let Some(reason) = reason_for(cause) {
             request.headers.push(HeaderName::REASON, reason);
         }
         request.headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        let key = self.send_in_dialog(now, dialog.next_hop(), request, account);
-        self.clients.insert(key, ClientUse::Forgotten);
+        request
     }
 
     /// Forgets a leg and says its one `Ended`. What the peer still waits for is refused.
     pub(super) fn end(&mut self, now: Instant, id: LegId, cause: Cause) -> Option<Leg> {
         self.refuse_reoffer(now, id, StatusCode::REQUEST_TERMINATED);
-        let leg = self.legs.remove(&id)?;
+        let mut leg = self.legs.remove(&id)?;
         self.dialogs.remove(&leg.key);
+        self.detach_from(id, leg.attached);
+        self.forget_held(now, &mut leg);
         self.leave_device(id, leg.device.as_ref());
         if let Some(key) = &leg.merge_key {
             self.merging.remove(key);
@@ -141,7 +193,7 @@ impl SipUa {
         if let Some((invite, _)) = leg.awaiting_ack {
             self.unacknowledged.remove(&invite);
         }
-        for timer in [Timer::Ring, Timer::Reliable, Timer::Glare, Timer::Session] {
+        for timer in [Timer::Ring, Timer::Reliable, Timer::Glare, Timer::Session, Timer::Away] {
             self.timers.cancel(&(id, timer));
         }
         self.tell(id, LegEvent::Ended(cause));

@@ -12,6 +12,7 @@ use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 
 use super::auth::Sender;
+use super::away::forgets_transactions;
 use super::body::{Described, SDP, description, media_types, takes_descriptions};
 use super::leg::{Incoming, Leg, MergeKey, Phase};
 use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
@@ -173,6 +174,8 @@ impl SipUa {
         );
         leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
         leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
+        let agent = request.headers.first(&HeaderName::USER_AGENT);
+        leg.peer.forgets_transactions = agent.is_some_and(|agent| forgets_transactions(agent));
         let mut offer = incoming_offer(request, &flow, to, described, leg.peer.trickles);
         leg.account = account;
         match &sender {
@@ -189,9 +192,12 @@ impl SipUa {
             self.merging.insert(key, id);
         }
         leg.dialog = Some(dialog);
-        let device = leg.user.as_ref().and_then(|user| self.device_at(user, &flow));
+        let device = leg.user.as_ref().and_then(|user| self.device_at(user, &flow, request));
         self.legs.insert(id, leg);
-        self.join_device(id, device);
+        if device.is_some() {
+            self.join_device(id, device);
+            self.attach(id, flow.connection);
+        }
         self.servers.insert(key, ServerUse::Invite(id));
         self.tell(id, LegEvent::Offer(Box::new(offer)));
     }

@@ -35,7 +35,10 @@ impl SipUa {
         if !dialog.take_request(request, flow) {
             // RFC 3261 §12.2.2: an older request came late.
             self.refuse(now, key, request, StatusCode::SERVER_INTERNAL_ERROR);
-        } else if !self.requirements_met(now, key, request) {
+            return;
+        }
+        self.heard_at(now, id, flow);
+        if !self.requirements_met(now, key, request) {
         } else if request.method == Method::BYE {
             self.bye_arrived(now, key, id, &tag, request);
         } else if request.method == Method::INVITE || request.method == Method::UPDATE {
@@ -107,6 +110,8 @@ impl SipUa {
         if let Some(dialog) = &mut leg.dialog {
             dialog.follow(flow);
         }
+        self.heard_at(now, id, flow);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         // A repeat, or the late ACK of an earlier INVITE, means nothing new.
         let number = request.headers.cseq().map(|cseq| cseq.number);
         let Some((key, _)) = leg.awaiting_ack.take_if(|(_, asked)| Some(*asked) == number) else {

@@ -61,24 +61,20 @@ impl SipUa {
     }
 
     pub(super) fn trickle(&mut self, now: Instant, id: LegId, fragment: &Fragment) {
-        if self.legs.get(&id).is_some_and(|l| l.peer.trickles)
-            && let Some(key) =
-                self.info(now, id, SDP_FRAGMENT, fragment.print(), Some("trickle-ice"))
-        {
-            self.clients.insert(key, ClientUse::InDialog(id));
+        if self.legs.get(&id).is_some_and(|l| l.peer.trickles) {
+            let purpose = ClientUse::InDialog(id);
+            self.info(now, id, SDP_FRAGMENT, fragment.print(), Some("trickle-ice"), purpose);
         }
     }
 
     pub(super) fn send_digit(&mut self, now: Instant, id: LegId, digit: Digit, length: Duration) {
         let is_plain = self.legs.get(&id).is_some_and(|l| l.peer.plain_digits);
-        let key = if is_plain {
-            self.info(now, id, DTMF, digit.as_char().to_string(), None)
+        let (kind, body) = if is_plain {
+            (DTMF, digit.as_char().to_string())
         } else {
-            self.info(now, id, DTMF_RELAY, body::dtmf_relay(digit, length), None)
+            (DTMF_RELAY, body::dtmf_relay(digit, length))
         };
-        if let Some(key) = key {
-            self.clients.insert(key, ClientUse::Digit(id, digit, length));
-        }
+        self.info(now, id, kind, body, None, ClientUse::Digit(id, digit, length));
     }
 
     /// Interop: some phones take `application/dtmf` only; the first digit finds out.
@@ -111,8 +107,12 @@ impl SipUa {
         kind: &'static str,
         body: String,
         package: Option<&'static str>,
-    ) -> Option<ClientKey> {
-        let dialog = self.legs.get_mut(&id)?.dialog.as_mut()?;
+        purpose: ClientUse,
+    ) {
+        if !self.has_room(id) {
+            return;
+        }
+        let Some(dialog) = self.legs.get_mut(&id).and_then(|l| l.dialog.as_mut()) else { return };
         let mut request = dialog.request(Method::INFO, None);
         let flow = dialog.next_hop();
         if let Some(package) = package {
@@ -120,7 +120,6 @@ impl SipUa {
         }
         self.dialog_request_headers(id, &flow, &mut request);
         request.set_body(kind, body);
-        let account = self.legs.get(&id).and_then(|leg| leg.account);
-        Some(self.send_in_dialog(now, flow, request, account))
+        self.send_in_leg(now, id, flow, request, purpose);
     }
 }

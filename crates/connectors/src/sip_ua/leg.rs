@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::Flow;
+use crosspoint_base::{ConnectionId, Flow};
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
@@ -53,6 +53,12 @@ pub(super) struct Leg {
     pub(super) reoffer_rseq: Option<u32>,
     /// Our re-offer that ran into glare and waits.
     pub(super) delayed_offer: Option<(String, u32)>,
+    /// The connection it is reached over.
+    pub(super) attached: Option<ConnectionId>,
+    /// Its connection broke: the requests that wait for its device to come back.
+    pub(super) away: Option<Vec<ClientKey>>,
+    /// Our last INVITE that was answered.
+    pub(super) settled: Option<ClientKey>,
 }
 
 #[derive(Debug)]
@@ -161,6 +167,8 @@ pub(super) struct Peer {
     pub(super) trickles: bool,
     /// It takes digits as `application/dtmf` only.
     pub(super) plain_digits: bool,
+    /// It drops what is open when its connection breaks.
+    pub(super) forgets_transactions: bool,
 }
 
 /// The ACK we sent for a 2xx, to be sent again when the 2xx is.
@@ -193,6 +201,9 @@ impl Leg {
             referrals: 0,
             reoffer_rseq: None,
             delayed_offer: None,
+            attached: None,
+            away: None,
+            settled: None,
         }
     }
 
@@ -227,6 +238,11 @@ impl Leg {
         if let Some(dialog) = &mut self.dialog {
             dialog.follow(flow);
         }
+    }
+
+    /// Where the next request to the peer goes.
+    pub(super) fn flow_of_requests(&self) -> Flow {
+        self.dialog.as_ref().map_or(self.flow, Dialog::next_hop)
     }
 
     /// Nothing is open, so that we may offer.

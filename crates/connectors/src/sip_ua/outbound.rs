@@ -27,6 +27,9 @@ impl SipUa {
         if is_final && self.challenged_in_dialog(now, key, response) {
             return;
         }
+        if let Some(id) = self.clients.get(&key).and_then(ClientUse::leg) {
+            self.heard_at(now, id, flow);
+        }
         match self.clients.get(&key) {
             Some(ClientUse::Invite(id)) => {
                 let id = *id;
@@ -73,7 +76,7 @@ impl SipUa {
                 let id = *id;
                 self.register_answered(now, key, id, flow, response);
             }
-            Some(ClientUse::Notify(_) | ClientUse::Forgotten) if is_final => {
+            Some(ClientUse::Notify(_) | ClientUse::Bye(_) | ClientUse::Forgotten) if is_final => {
                 self.clients.remove(&key);
             }
             _ => {}
@@ -102,7 +105,12 @@ impl SipUa {
             }
             Some(ClientUse::Notify(id)) => self.notify_failed(key, id),
             Some(ClientUse::Register(id)) => self.register_unanswered(now, id, status),
-            Some(ClientUse::Settled(_) | ClientUse::LeftReoffer(_) | ClientUse::Forgotten)
+            Some(
+                ClientUse::Settled(_)
+                | ClientUse::LeftReoffer(_)
+                | ClientUse::Bye(_)
+                | ClientUse::Forgotten,
+            )
             | None => {}
         }
     }
@@ -213,6 +221,7 @@ impl SipUa {
         let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.phase = Phase::Confirmed;
+        leg.settled = Some(key);
         leg.dialog = Some(dialog);
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);
         leg.peer.trickles = response.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");

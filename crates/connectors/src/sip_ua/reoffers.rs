@@ -45,14 +45,12 @@ impl SipUa {
         self.session_headers(id, &mut request);
         self.dialog_request_headers(id, &flow, &mut request);
         request.set_body(SDP, sdp.clone());
-        let account = self.legs.get(&id).and_then(|leg| leg.account);
-        let key = self.send_in_dialog(now, flow, request, account);
+        let key = self.send_in_leg(now, id, flow, request, ClientUse::Reoffer(id));
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.reoffer_rseq = None;
             leg.local_sdp = Some(sdp.clone());
             leg.offer = Offer::Ours(OurOffer { key, credentials: vec![], sdp, tries, is_refresh });
         }
-        self.clients.insert(key, ClientUse::Reoffer(id));
     }
 
     pub(super) fn reanswer(&mut self, now: Instant, id: LegId, sdp: String) {
@@ -155,6 +153,7 @@ impl SipUa {
         let request = dialog.clone().request(Method::INVITE, Some(number));
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.dialog = Some(dialog);
+            leg.settled = Some(key);
         }
         self.settled(key, request, ack);
         self.session_agreed(now, id, response);

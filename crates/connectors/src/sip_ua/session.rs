@@ -244,14 +244,15 @@ impl SipUa {
     }
 
     fn send_refresh(&mut self, now: Instant, id: LegId) {
+        if !self.has_room(id) {
+            return;
+        }
         let Some(dialog) = self.legs.get_mut(&id).and_then(|l| l.dialog.as_mut()) else { return };
         let mut request = dialog.request(Method::UPDATE, None);
         let flow = dialog.next_hop();
         self.session_headers(id, &mut request);
         self.dialog_request_headers(id, &flow, &mut request);
-        let account = self.legs.get(&id).and_then(|leg| leg.account);
-        let key = self.send_in_dialog(now, flow, request, account);
-        self.clients.insert(key, ClientUse::Refresh(id));
+        self.send_in_leg(now, id, flow, request, ClientUse::Refresh(id));
     }
 
     /// Where this refresh comes to nothing, another one is tried before the session has run out.

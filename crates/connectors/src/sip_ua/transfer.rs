@@ -66,6 +66,9 @@ impl SipUa {
 
     /// Tells the transferor how its REFER goes (RFC 3515 §2.4.4).
     pub(super) fn notify(&mut self, now: Instant, id: LegId, progress: TransferProgress) {
+        if !self.has_room(id) {
+            return;
+        }
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some(referral) = leg.referral else { return };
         let status = match progress {
@@ -89,9 +92,7 @@ impl SipUa {
         self.dialog_request_headers(id, &flow, &mut request);
         let body = format!("SIP/2.0 {status} {}\r\n", status.default_reason());
         request.set_body("message/sipfrag;version=2.0", body);
-        let account = self.legs.get(&id).and_then(|leg| leg.account);
-        let key = self.send_in_dialog(now, flow, request, account);
-        self.clients.insert(key, ClientUse::Notify(id));
+        self.send_in_leg(now, id, flow, request, ClientUse::Notify(id));
     }
 
     /// RFC 6665 §4.2.2: a refusal ends the subscription; the call itself goes on.

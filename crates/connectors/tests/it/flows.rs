@@ -106,6 +106,7 @@ fn a_running_call_follows_the_browser_to_its_newest_flow() {
     desk.quiet();
     web.flow = browser(2);
     web.sign_in(&mut desk, OUTBOUND).is("200");
+    assert_eq!(desk.next().is("ACK").flow, browser(2));
     // Somebody else's registration moves nothing.
     Phone::browser("bob", browser(3)).sign_in(&mut desk, OUTBOUND).is("200");
     desk.command(leg, LegCommand::Reoffer(sdp(OURS)));
@@ -159,10 +160,14 @@ fn a_call_made_by_a_browser_follows_it_too() {
     web.flow = browser(2);
     web.sign_in(&mut desk, OUTBOUND).is("200");
     desk.command(leg, LegCommand::Reoffer(sdp(OURS)));
-    assert_eq!(desk.next().is("INVITE").flow, browser(2));
-    // A request in the dialog names the newest flow as well as a registration does.
+    let reinvite = desk.next();
+    assert_eq!(reinvite.is("INVITE").flow, browser(2));
+    // A request in the dialog names the newest flow as well as a registration does. What was not
+    // answered over the old one is sent again.
     let info = peer.request("OPTIONS", "", "");
     desk.hear(&browser(4), &info);
+    let again = desk.next();
+    assert_eq!((again.flow, again.text), (browser(4), reinvite.text));
     desk.next().is("200");
     desk.command(leg, LegCommand::End(Cause::Normal));
     assert_eq!(desk.next().is("BYE").flow, browser(4));

@@ -14,6 +14,7 @@ mod phones;
 mod refusals;
 mod registration;
 mod reliable;
+mod resume;
 mod session_timer;
 mod storm;
 mod torture;

@@ -18,6 +18,8 @@ pub(crate) struct Phone {
     pub(crate) cseq: u32,
     pub(crate) challenge: Option<Challenge>,
     pub(crate) nonce_count: u32,
+    /// What it calls itself.
+    pub(crate) agent: &'static str,
     branches: u32,
     rng: Rng,
 }
@@ -33,6 +35,7 @@ impl Phone {
             cseq: 0,
             challenge: None,
             nonce_count: 0,
+            agent: "",
             branches: 0,
             rng: Rng::from_u64(5),
         }
@@ -55,7 +58,7 @@ impl Phone {
         } else {
             format!("Contact: {}\n", self.contact)
         };
-        let extra = format!("{contact}{}", extra.trim());
+        let extra = format!("{contact}{}{}", self.agent_line(), extra.trim());
         self.request("REGISTER", "sip:gateway.test", &extra)
     }
 
@@ -73,7 +76,11 @@ impl Phone {
         )
     }
 
-    fn authorization(&mut self, method: &str, uri: &str) -> String {
+    pub(crate) fn agent_line(&self) -> String {
+        if self.agent.is_empty() { String::new() } else { format!("User-Agent: {}\n", self.agent) }
+    }
+
+    pub(crate) fn authorization(&mut self, method: &str, uri: &str) -> String {
         let Some(challenge) = &self.challenge else { return String::new() };
         self.nonce_count += 1;
         let credentials = Credentials {

@@ -73,6 +73,23 @@ impl ClientTransaction {
         self.state == State::Proceeding
     }
 
+    /// Sends the request again and counts its time anew: it takes another way from now on.
+    pub(crate) fn restart(&mut self, timing: &Timing) -> Actions {
+        if !self.is_pending() {
+            return vec![];
+        }
+        self.interval = timing.t1;
+        let (again, give_up) = match (self.is_invite, self.state) {
+            (true, State::Proceeding) => (None, Action::Set(Timer::C, timing.timer_c)),
+            (true, _) => (Some(Timer::A), Action::Set(Timer::B, timing.long())),
+            (false, _) => (Some(Timer::E), Action::Set(Timer::F, timing.long())),
+        };
+        let again = again.filter(|_| !self.reliable);
+        let again = again.map(|timer| Action::Set(timer, self.interval));
+        let now = [Action::Send(self.request.clone()), give_up];
+        now.into_iter().chain(again).collect()
+    }
+
     /// Keeps the ACK of a failure, for when the failure is repeated.
     pub(crate) fn set_ack(&mut self, ack: Bytes) {
         self.ack = Some(ack);

@@ -27,6 +27,8 @@ pub(crate) enum ServerInput {
     /// The request came again.
     Repeated,
     Respond(StatusCode, Bytes),
+    /// The peer is reached another way, and may have missed what was said.
+    Redirected,
     /// The ACK, of a failure or of the 2xx.
     Ack,
     Timer(Timer),
@@ -77,6 +79,9 @@ impl ServerTransaction {
         match (self.state, input) {
             (Proceeding, I::Respond(status, bytes)) => self.respond(status, bytes, timing),
             (Proceeding | Completed, I::Repeated) => self.repeat(),
+            (Proceeding | Accepted { acknowledged: false } | Completed, I::Redirected) => {
+                self.repeat()
+            }
             (Accepted { acknowledged: false }, I::Timer(Timer::G)) => self.retransmit(timing),
             (Accepted { acknowledged: false }, I::Ack) => {
                 self.state = Accepted { acknowledged: true };
