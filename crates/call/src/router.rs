@@ -198,6 +198,11 @@ fn decide(
         push(steps, "built-in numbers", Verdict::Matched, format!("{to} is {playback:?}"));
         return Outcome::Builtin(*playback);
     }
+    if plan.pull.contains(to) {
+        let detail = format!("{to} takes over the caller's call from another device; it has none");
+        push(steps, "built-in numbers", Verdict::Refused, detail);
+        return Outcome::Refused(Cause::NotFound);
+    }
     push(steps, "built-in numbers", Verdict::NotMatched, format!("{to} is none of them"));
     if let Some(user) = plan.users.get(to) {
         return to_user(user, devices, steps);

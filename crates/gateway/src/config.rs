@@ -38,10 +38,18 @@ pub struct Config {
     pub media: Media,
     pub trunks: Vec<Trunk>,
     /// Numbers that we answer ourselves.
-    pub numbers: BTreeMap<String, Playback>,
+    pub numbers: BTreeMap<String, Service>,
     pub rtcengine: RtcEngine,
     pub timers: Timers,
     pub limits: Limits,
+}
+
+/// What a number of ours does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Play(Playback),
+    /// Takes over the caller's call from another device.
+    Pull,
 }
 
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! The router's view of configuration and users.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crosspoint_call::Profile;
 use crosspoint_call::router::{Plan, RingTimeout, TrunkRoute};
 use crosspoint_state::User;
 
-use crate::config::Config;
+use crate::config::{Config, Service};
 
 /// What the router decides by.
 pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
@@ -17,11 +17,22 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
         rewrite: t.rewrite.clone(),
         profile: Profile::Rtp(t.srtp),
     };
+    let (mut builtins, mut pull) = (BTreeMap::new(), BTreeSet::new());
+    for (number, service) in &config.numbers {
+        match service {
+            Service::Play(playback) => {
+                builtins.insert(number.clone(), *playback);
+            }
+            Service::Pull => {
+                pull.insert(number.clone());
+            }
+        }
+    }
     let plan = Plan {
         users: BTreeMap::new(),
         trunks: config.trunks.iter().map(trunk).collect(),
-        builtins: config.numbers.clone(),
-        pull: std::collections::BTreeSet::new(),
+        builtins,
+        pull,
         ring_timeout: RingTimeout(config.timers.ring),
     };
     with_users(plan, users)

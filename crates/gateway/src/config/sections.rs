@@ -11,8 +11,8 @@ use crosspoint_call::Playback;
 
 use super::reader::{Located, Section};
 use super::{
-    Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins, Timers,
-    TlsFiles, default_port, rtcengine, trunk,
+    Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins,
+    Service, Timers, TlsFiles, default_port, rtcengine, trunk,
 };
 
 pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
@@ -259,14 +259,15 @@ fn port_range(section: &Section<'_>, text: &Located<String>) -> Option<RangeIncl
     range
 }
 
-fn numbers(section: Option<&Section<'_>>) -> BTreeMap<String, Playback> {
+fn numbers(section: Option<&Section<'_>>) -> BTreeMap<String, Service> {
     let mut numbers = BTreeMap::new();
-    let playbacks = [
-        ("echo", "600", Playback::Echo),
-        ("tone", "601", Playback::Tone),
-        ("announcement", "602", Playback::Announcement),
+    let services = [
+        ("echo", "600", Service::Play(Playback::Echo)),
+        ("tone", "601", Service::Play(Playback::Tone)),
+        ("announcement", "602", Service::Play(Playback::Announcement)),
+        ("pull", "603", Service::Pull),
     ];
-    for (key, default, playback) in playbacks {
+    for (key, default, service) in services {
         let found = section.and_then(|s| s.string(key));
         let number = found.as_ref().map_or(default, |n| n.value.as_str());
         if number.is_empty() {
@@ -277,7 +278,7 @@ fn numbers(section: Option<&Section<'_>>) -> BTreeMap<String, Playback> {
                 "this cannot be dialled".to_owned(),
                 "write letters, digits and . _ - + only, or \"\" to switch it off",
             ))
-        } else if numbers.insert(number.to_owned(), playback).is_some() {
+        } else if numbers.insert(number.to_owned(), service).is_some() {
             Some((format!("{number} already has another meaning"), "choose another number"))
         } else {
             None

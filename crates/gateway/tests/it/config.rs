@@ -17,7 +17,7 @@ fn an_empty_text_is_a_complete_configuration() {
     assert_eq!(listeners, ["UDP 0.0.0.0:5060", "TCP 0.0.0.0:5060", "TLS 0.0.0.0:5061"]);
     assert_eq!(config.http.listen, "0.0.0.0:8443".parse().unwrap());
     assert_eq!(config.http.allowed_origins, Origins::Same);
-    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["600", "601", "602"]);
+    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["600", "601", "602", "603"]);
     assert_eq!(config.general.realm, "crosspoint");
 }
 
@@ -54,7 +54,7 @@ fn reads_what_is_written() {
     )
     .unwrap();
     assert_eq!(config.listeners[0].address, "[::1]:0".parse().unwrap());
-    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["602", "999"]);
+    assert_eq!(config.numbers.keys().collect::<Vec<_>>(), ["602", "603", "999"]);
     assert_eq!(config.trunks[0].rewrite.apply("030"), Some("+4930".to_owned()));
     assert_eq!(config.media.rtp_ports, 2000..=2100);
 }
