@@ -235,10 +235,10 @@ export class Call extends Emitter<CallEvents> {
     this.#mute(false);
   }
 
-  /** Presses keys: one or more of `0-9 * # A-D`. */
+  /** Presses keys: up to 32 of `0-9 * # A-D`. */
   sendDtmf(digits: string): void {
     this.#require("send digits", "active", "reconnecting", "ringing");
-    if (!/^[0-9*#A-D]{1,64}$/i.test(digits)) throw new CrosspointError("invalid-argument", `"${digits}" are no keys`);
+    if (!/^[0-9*#A-D]{1,32}$/i.test(digits)) throw new CrosspointError("invalid-argument", `"${digits}" are no keys`);
     this.#say("dtmf", { dtmf: digits.toUpperCase() });
   }
 
@@ -321,13 +321,18 @@ export class Call extends Emitter<CallEvents> {
 
   async #send(target: string, replace: boolean): Promise<void> {
     try {
+      // A call that is placed while its account is still on the way waits for it.
+      const connected = this.account.connect();
+      connected.catch(() => {});
       await this.#openMedia(true);
       const sdp = await this.#use().offer();
+      await connected;
+      if (this.#is("ended")) return;
       this.#sayAgain("start", { target, sdp, trickle: true, replace });
     } catch (error) {
       if (this.#is("ended")) return;
-      this.#finish("mediaError", "local");
-      throw error;
+      const unavailable = error instanceof CrosspointError && error.code === "account-failed";
+      this.#finish(unavailable ? "unavailable" : "mediaError", "local");
     }
   }
 

@@ -211,27 +211,24 @@ export class Client extends Emitter<ClientEvents> {
     const rings = info.direction === "incoming" && info.state !== "active";
     if (rings) {
       // Without its description it is offered again.
-      if (record?.offer) this.#incoming(account, info.id, info.gcid, peerOf(info.peer), record.offer, this.#since(info));
+      if (record?.offer) this.#incoming(account, info.id, info.gcid, peerOf(info.peer), record.offer, record.started);
       return;
     }
+    // A leg that was taken over looks like a call of ours to nobody: what we remember knows better.
     const call = new Call(this.#callHost, account, {
+      direction: info.direction,
+      peer: peerOf(info.peer),
+      started: info.since === undefined ? this.#platform.now() : 1000 * info.since,
+      muted: false,
+      held: false,
+      ...record,
       id: this.#platform.uuid(),
       gcid: info.gcid,
       account: account.id,
-      direction: info.direction,
       state: "reconnecting",
-      peer: peerOf(info.peer),
-      started: this.#since(info),
-      answered: record?.answered,
-      muted: record?.muted ?? false,
-      held: record?.held ?? false,
     });
     this.#add(call);
     call.takeOver().catch(() => {});
-  }
-
-  #since(info: CallInfo): number {
-    return info.since === undefined ? this.#platform.now() : 1000 * info.since;
   }
 
   #message(method: string, body: Fields): void {

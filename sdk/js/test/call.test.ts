@@ -118,6 +118,33 @@ test("a call that is hung up before the answer is cancelled", async () => {
   assert.equal(page.said("call.end").body["reason"], "canceled");
 });
 
+test("a call that is placed before its account is connected waits for it", async () => {
+  const page = new FakePage();
+  const client = page.client();
+  const connecting = client.connect();
+  await settle();
+  page.validate();
+  await connecting;
+  const call = client.account("sip")!.call("bob");
+  await settle();
+  assert.ok(!page.words().includes("call.start"));
+  page.socket.say("account.state", { id: "account1", state: "connecting", reason: "" }, 1);
+  page.socket.say("account.state", { id: "account1", state: "connected", reason: "" }, 2);
+  await settle();
+  assert.equal(page.said("call.start").body["id"], call.id);
+});
+
+test("a call over an account that its network refuses ends as unavailable", async () => {
+  const page = new FakePage();
+  const client = await page.connected();
+  page.socket.say("account.state", { id: "account1", state: "failed", reason: "unauthorized" }, 2);
+  const call = client.account("sip")!.call("bob");
+  await settle();
+  page.socket.say("account.state", { id: "account1", state: "failed", reason: "unauthorized" }, 3);
+  await settle();
+  assert.deepEqual(call.end, { reason: "unavailable", by: "local" });
+});
+
 test("without a microphone the call ends, and says nothing to the gateway", async () => {
   const page = new FakePage();
   const client = await page.connected();

@@ -278,9 +278,11 @@ export class FakePage {
   }
 
   /** The gateway answers the newest socket. */
-  validate(body: object = {}): void {
+  validate(body: { resumed?: boolean; calls?: object[] } = {}): void {
     this.socket.onopen?.();
-    this.socket.say("session.validated", { result: true, resumed: false, accounts: ACCOUNTS, calls: [], ...body });
+    const known = body.resumed || (body.calls ?? []).length > 0;
+    const accounts = { account1: { ...ACCOUNTS.account1, state: known ? "connected" : "disconnected" } };
+    this.socket.say("session.validated", { result: true, resumed: false, accounts, calls: [], ...body });
   }
 
   /** A client in an open session whose accounts are connected. */

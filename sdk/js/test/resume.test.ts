@@ -169,7 +169,8 @@ test("a reloaded page takes its call back, held and muted as it was", async () =
   assert.equal(fresh.said("session.open").body["received"], 4);
   const [back] = client.calls;
   assert.equal(back?.state, "reconnecting");
-  assert.equal(back?.startedAt.getTime(), 1_699_999_990_000);
+  assert.equal(back?.startedAt.getTime(), call.startedAt.getTime());
+  assert.equal(back?.peer.identifier, "bob");
   assert.equal(back?.answeredAt?.getTime(), call.answeredAt?.getTime());
   await settle();
   const start = fresh.said("call.start").body;
