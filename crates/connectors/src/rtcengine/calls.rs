@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{Gcid, LegId};
+use crosspoint_base::{Gcid, LegId, Private};
 use crosspoint_call::{Cause, Digit, Identity, LegEvent, TransferProgress, TransferTarget};
 use crosspoint_sdp::Session;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ pub(super) struct ClientCall {
     pub(super) heard: Heard,
     pub(super) change: Change,
     /// Our `call.start` until it is answered, or our `call.accept` until it is acknowledged.
-    pub(super) unanswered: Option<Box<Value>>,
+    pub(super) unanswered: Option<Private<Box<Value>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl RtcEngine {
     pub(super) fn accept_call(&mut self, now: Instant, key: CallKey, body: Value) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         call.awaits_ack = true;
-        call.unanswered = Some(Box::new(call.body(body)));
+        call.unanswered = Some(Private(Box::new(call.body(body))));
         self.timers.set(Timer::Ack(key), now + ACK);
         self.repeat_unanswered(key);
     }
@@ -211,7 +211,7 @@ impl RtcEngine {
             return;
         };
         let method = if call.is_outgoing { "call.accept" } else { "call.start" };
-        self.send(call.client, method, &known.target, &body);
+        self.send(call.client, method, &known.target, body.expose());
     }
 
     /// Who had no socket could not acknowledge.
@@ -250,7 +250,7 @@ impl RtcEngine {
         let Some(call) = self.calls.get(&key) else { return };
         match dialled(message.text("target")) {
             Some(target) if call.phase == Phase::Active => {
-                let target = TransferTarget::Blind(crosspoint_base::Private(target));
+                let target = TransferTarget::Blind(Private(target));
                 self.tell_call(key, &LegEvent::Transfer(target));
             }
             Some(_) => self.transfer_progress(key, TransferProgress::Failed(Cause::Forbidden)),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, Private};
 use crosspoint_call::{Cause, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach};
 use crosspoint_sdp::Session;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ impl RtcEngine {
             failed: None,
             heard: Heard::default(),
             change: Change::default(),
-            unanswered: Some(Box::new(start)),
+            unanswered: Some(Private(Box::new(start))),
         };
         self.calls.insert(key, call);
         self.legs.insert(leg, key);

@@ -1,6 +1,7 @@
 //! What a session token grants: accounts, each on a network. The shell looks it up.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ pub struct Grant {
     pub accounts: BTreeMap<String, AccountGrant>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AccountGrant {
     /// Of the account, unique over all sessions: the part of its target that names it.
     pub id: Arc<str>,
@@ -37,6 +38,16 @@ pub struct AccountGrant {
     /// The tag of its network.
     pub network: String,
     pub service: Service,
+}
+
+/// Names of people never show.
+impl fmt::Debug for AccountGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccountGrant")
+            .field("id", &self.id)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is behind an account.
@@ -55,7 +66,7 @@ pub enum Service {
 }
 
 /// Where and how to sign in as a SIP client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RemoteAccount {
     /// User part of the address of record.
     pub user: String,
@@ -69,6 +80,19 @@ pub struct RemoteAccount {
     pub auth_user: Option<String>,
     pub password: Secret<String>,
     pub expires: Duration,
+}
+
+/// Names, numbers and passwords never show.
+impl fmt::Debug for RemoteAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteAccount")
+            .field("domain", &self.domain)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("transport", &self.transport)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a token grants nothing.

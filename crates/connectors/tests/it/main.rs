@@ -15,6 +15,7 @@ mod refusals;
 mod registration;
 mod reliable;
 mod resume;
+mod rtcengine;
 mod session_timer;
 mod storm;
 mod torture;
