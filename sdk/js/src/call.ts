@@ -14,7 +14,7 @@ import { text, type CallInfo, type Direction, type EndReason, type Fields, type 
  * - `calling`: placed, nobody rings yet.
  * - `ringing`: it rings over there. There may be sound already.
  * - `incoming`: it rings here; {@link Call.accept} or {@link Call.reject}.
- * - `connecting`: accepted here, the gateway has not said so yet.
+ * - `connecting`: accepted or fetched here, the gateway has not confirmed it yet.
  * - `active`: both talk.
  * - `reconnecting`: sound is interrupted and is being brought back.
  * - `ended`: for good.
@@ -386,7 +386,7 @@ export class Call extends Emitter<CallEvents> {
         if (!resumed && info.state === "active") void this.#retake();
         break;
       case "connecting":
-        if (!resumed && info.state === "active") this.#activate();
+        if (!resumed && info.state === "active" && this.#said?.method === "accept") this.#activate();
         else this.#repeat();
         break;
       case "active":

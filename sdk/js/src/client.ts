@@ -277,12 +277,12 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #takeOver(account: Account, elsewhere: ElsewhereCall, options: CallOptions): Call {
-    const call = this.#outgoing(account, elsewhere.gcid, elsewhere.peer, "reconnecting", elsewhere);
+    const call = this.#outgoing(account, elsewhere.gcid, elsewhere.peer, "connecting", elsewhere);
     call.takeOver(options).catch(() => {});
     return call;
   }
 
-  #outgoing(account: Account, gcid: string, peer: Call["peer"], state: "calling" | "reconnecting", before?: ElsewhereCall): Call {
+  #outgoing(account: Account, gcid: string, peer: Call["peer"], state: "calling" | "connecting", before?: ElsewhereCall): Call {
     if (this.#state === "closed") throw new CrosspointError("closed", "the client is closed");
     if (this.#calls.size >= CALLS_MAX) throw new CrosspointError("invalid-state", `there are ${CALLS_MAX} calls already`);
     const call = new Call(this.#callHost, account, {
