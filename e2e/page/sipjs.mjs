@@ -29,12 +29,30 @@ function follow(session) {
   });
 }
 
+/** SIP.js reports a re-INVITE when it is sent; a test goes on when the other side has agreed. */
+function changed(sessionDescriptionHandlerModifiers) {
+  return new Promise((resolve, reject) => {
+    const requestDelegate = {
+      onAccept: () => resolve(),
+      onReject: (response) => reject(new Error(`refused with ${response.message.statusCode}`)),
+    };
+    call.invite({ sessionDescriptionHandlerModifiers, requestDelegate }).catch(reject);
+  });
+}
+
 window.client = {
   events,
   take,
   heard,
   state: () => ({ registered: registerer?.state === RegistererState.Registered, up: call?.state === SessionState.Established }),
   async start({ url, user, password, domain, codecs, digits }) {
+    const register = () =>
+      registerer.register({
+        requestDelegate: {
+          onAccept: () => note("registered"),
+          onReject: (response) => note("registration-failed", response.message.statusCode),
+        },
+      });
     if (codecs) restrictCodecs(codecs);
     if (digits) watchDigits();
     agent = new UserAgent({
@@ -44,7 +62,11 @@ window.client = {
       transportOptions: { server: url },
       sessionDescriptionHandlerFactoryOptions: { iceGatheringTimeout: 500, peerConnectionConfiguration: { iceServers: [] } },
       logBuiltinEnabled: false,
+      reconnectionAttempts: 30,
+      reconnectionDelay: 1,
       delegate: {
+        // Signing in again after a reconnect is the page's own business with this library.
+        onConnect: () => registerer && register(),
         onInvite: (invitation) => {
           follow(invitation);
           note("incoming", { from: invitation.remoteIdentity.uri.user });
@@ -53,10 +75,7 @@ window.client = {
     });
     await agent.start();
     registerer = new Registerer(agent, { expires: 120 });
-    registerer.stateChange.addListener((state) => state === RegistererState.Registered && note("registered"));
-    await registerer.register({
-      requestDelegate: { onReject: (response) => note("registration-failed", response.message.statusCode) },
-    });
+    await register();
   },
   async dial(target) {
     const uri = UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`);
@@ -75,8 +94,8 @@ window.client = {
     if (call.state === SessionState.Established) return call.bye();
     return call.cancel ? call.cancel() : call.reject();
   },
-  hold: () => call.invite({ sessionDescriptionHandlerModifiers: [Web.holdModifier] }),
-  unhold: () => call.invite({ sessionDescriptionHandlerModifiers: [] }),
+  hold: () => changed([Web.holdModifier]),
+  unhold: () => changed([]),
   digit: (key) => call.sessionDescriptionHandler.sendDtmf(key),
   digitByInfo: (key) =>
     call.info({

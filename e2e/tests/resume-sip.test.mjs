@@ -1,0 +1,172 @@
+// Browsers on JsSIP and SIP.js that lose their WebSocket and come back: the call goes on, and the
+// phone at its far end notices nothing.
+import assert from "node:assert/strict";
+import { afterEach, describe, test } from "node:test";
+import { until } from "../lib/wait.mjs";
+import { Wire } from "../lib/wire.mjs";
+import { BROWSER_TONE, PHONE_TONE, world } from "../lib/world.mjs";
+
+const WINDOW = 12;
+const it = world({ config: `\n[rtcengine]\nresume_window = "${WINDOW}s"\n` });
+afterEach(async () => {
+  await it.close();
+  await it.gateway.idle();
+});
+
+/** A browser behind a wire of its own. */
+async function wired(library, user, options = {}) {
+  const wire = it.keep(await Wire.start({ port: it.gateway.port("https"), ...options }));
+  const client = await it.browser(library, user, { url: wire.url() });
+  return { client, wire };
+}
+
+/** Cuts the wire and waits until the page has signed in again. */
+async function reconnect(client, wire) {
+  wire.cut();
+  await client.registered();
+}
+
+const pressed = (phone, key) =>
+  until(`baresip hears ${key}`, () => phone.events.some((e) => e.type === "CALL_DTMF_START" && e.param === key));
+
+/** The requests that a sipp phone received, ACK aside. */
+const asked = async (phone) =>
+  (await phone.received()).map((m) => m.line.split(" ")[0]).filter((word) => !["SIP/2.0", "ACK"].includes(word));
+
+for (const library of ["jssip", "sipjs"]) {
+  describe(library, () => {
+    test("a call outlives its WebSocket, and the phone sees nothing but the BYE at its end", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const phone = await it.sipp("uac_call_until_bye", "bob", { echo: true, keys: { target: "alice" } });
+      await alice.event("incoming");
+      await alice.do("answer");
+      await alice.hears(BROWSER_TONE);
+      // The second time it comes from another address.
+      for (const from of ["127.0.0.1", "127.0.0.2"]) {
+        wire.from = from;
+        await reconnect(alice, wire);
+        // Its own tone comes back: sound goes out and in.
+        await alice.hears(BROWSER_TONE, { seconds: 2 });
+      }
+      assert.equal((await alice.state()).up, true);
+      await alice.do("hangUp");
+      await phone.done();
+      assert.deepEqual(await asked(phone), ["BYE"]);
+      assert.equal(it.gateway.records()[0].cause, "normal");
+    });
+
+    test("what the browser does goes over the new connection", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const bob = await it.phone("bob", { answer: "auto" });
+      await alice.do("dial", "bob");
+      await alice.hears(PHONE_TONE);
+      await reconnect(alice, wire);
+      await alice.hears(PHONE_TONE);
+      await bob.hears(BROWSER_TONE);
+      await alice.do("digit", "8");
+      await pressed(bob, "8");
+      await alice.do("digitByInfo", "7");
+      await pressed(bob, "7");
+      await alice.do("hold");
+      await alice.do("unhold");
+      await alice.hears(PHONE_TONE);
+      await alice.do("hangUp");
+      await bob.event("CALL_CLOSED");
+    });
+
+    test("what the phone does reaches the browser over the new connection", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const bob = await it.phone("bob");
+      bob.dial("alice");
+      await alice.event("incoming");
+      await alice.do("answer");
+      await alice.hears(PHONE_TONE);
+      await reconnect(alice, wire);
+      await alice.hears(PHONE_TONE);
+      const [held, back] = library === "jssip" ? ["hold-remote", "unhold-remote"] : ["reinvited", "reinvited"];
+      bob.command("hold");
+      await alice.event(held);
+      bob.command("resume");
+      await alice.event(back);
+      await alice.hears(PHONE_TONE);
+      bob.command("hangup");
+      await alice.event("ended");
+    });
+
+    test("a hang-up while the browser is away is heard when it is back", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const bob = await it.phone("bob", { answer: "auto" });
+      await alice.do("dial", "bob");
+      await alice.hears(PHONE_TONE);
+      wire.takeDown();
+      await until("the gateway sees the loss", async () => (await it.gateway.metric("crosspoint_bindings")) === 1);
+      bob.command("hangup");
+      await until("the call is over", async () => (await it.gateway.metric("crosspoint_calls_active")) === 0);
+      assert.equal((await alice.state()).up, true);
+      wire.restore();
+      await alice.event("ended");
+    });
+
+    test("a call that rings at the browser can be answered after a reconnect", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const bob = await it.phone("bob");
+      bob.dial("alice");
+      await alice.event("incoming");
+      await reconnect(alice, wire);
+      if (library === "jssip") {
+        // JsSIP cannot answer what it rang for before: that is over, and it rings anew.
+        assert.equal((await alice.event("ended")).by, "remote");
+        await alice.event("incoming");
+      }
+      await alice.do("answer");
+      await alice.event("confirmed");
+      await alice.hears(PHONE_TONE);
+      await bob.hears(BROWSER_TONE);
+      bob.command("hangup");
+      await alice.event("ended");
+    });
+
+    test("a browser that stays away loses its call after the window", async () => {
+      const { client: alice, wire } = await wired(library, "alice");
+      const phone = await it.sipp("uac_call_until_bye", "bob", { echo: true, keys: { target: "alice" } });
+      await alice.event("incoming");
+      await alice.do("answer");
+      await alice.hears(BROWSER_TONE);
+      const start = Date.now();
+      wire.takeDown();
+      await phone.done();
+      const took = (Date.now() - start) / 1000;
+      assert.ok(took >= WINDOW - 0.5, `${took} s`);
+      assert.deepEqual(await asked(phone), ["BYE"]);
+      const [record] = it.gateway.records();
+      assert.deepEqual([record.ended_by, record.cause], ["back", "signaling_lost"]);
+      // Who comes later still is told.
+      wire.restore();
+      await alice.event("ended");
+    });
+  });
+}
+
+test("a JsSIP caller that loses its WebSocket while it rings has left the call", async () => {
+  const { client: alice, wire } = await wired("jssip", "alice");
+  const bob = await it.phone("bob");
+  await alice.do("dial", "bob");
+  await bob.event("CALL_INCOMING");
+  wire.cut();
+  await alice.event("failed");
+  await bob.event("CALL_CLOSED");
+});
+
+test("a SIP.js caller that loses its WebSocket while it rings gets its answer after it", async () => {
+  const { client: alice, wire } = await wired("sipjs", "alice");
+  const bob = await it.phone("bob");
+  await alice.do("dial", "bob");
+  await bob.event("CALL_INCOMING");
+  await reconnect(alice, wire);
+  bob.command("accept");
+  await alice.event("confirmed");
+  await alice.hears(PHONE_TONE);
+  await bob.hears(BROWSER_TONE);
+  await alice.do("hangUp");
+  await bob.event("CALL_CLOSED");
+});
