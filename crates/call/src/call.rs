@@ -373,6 +373,7 @@ impl Call {
             LegEvent::ReofferFailed(_) => self.reoffer_failed(id),
             LegEvent::Dtmf(digit, duration) => self.digit_signaled(id, digit, duration),
             LegEvent::Transfer(target) => self.transfer_requested(id, target),
+            LegEvent::Moved => self.moved(id),
             LegEvent::MediaGrace(grace) => self.grant_grace(id, grace),
         }
     }

@@ -192,6 +192,8 @@ pub enum LegEvent {
     ReofferFailed(ReofferFailure),
     Dtmf(Digit, Duration),
     Transfer(TransferTarget),
+    /// The leg's party is at another address now: its media path must be found anew.
+    Moved,
     /// The leg's party may come back after its media was lost: wait this long.
     MediaGrace(Duration),
     /// Last event of a leg, exactly once, whoever ended it.
@@ -282,6 +284,10 @@ pub enum MediaRequest {
     },
     /// Forgets our offer that the peer refused; what was agreed before stands.
     Rollback {
+        leg: LegId,
+    },
+    /// Has the next offer to this leg look for its media path anew.
+    RestartIce {
         leg: LegId,
     },
     /// Joins two legs, replacing whatever either was joined with.

@@ -50,16 +50,50 @@ pub enum Playback {
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
 pub enum Command {
-    Open { leg: LegId, profile: Profile },
-    Describe { leg: LegId, kind: SdpKind, peer: Option<LegId> },
-    Accept { leg: LegId, kind: SdpKind, description: Session },
-    Rollback { leg: LegId },
-    Candidate { leg: LegId, candidate: Candidate },
-    EndOfCandidates { leg: LegId },
-    Bridge { a: LegId, b: LegId },
-    Play { leg: LegId, playback: Playback },
-    SendDtmf { leg: LegId, digit: char, duration: Duration },
-    Close { leg: LegId },
+    Open {
+        leg: LegId,
+        profile: Profile,
+    },
+    Describe {
+        leg: LegId,
+        kind: SdpKind,
+        peer: Option<LegId>,
+    },
+    Accept {
+        leg: LegId,
+        kind: SdpKind,
+        description: Session,
+    },
+    Rollback {
+        leg: LegId,
+    },
+    /// Has the next offer to this leg begin ICE again.
+    RestartIce {
+        leg: LegId,
+    },
+    Candidate {
+        leg: LegId,
+        candidate: Candidate,
+    },
+    EndOfCandidates {
+        leg: LegId,
+    },
+    Bridge {
+        a: LegId,
+        b: LegId,
+    },
+    Play {
+        leg: LegId,
+        playback: Playback,
+    },
+    SendDtmf {
+        leg: LegId,
+        digit: char,
+        duration: Duration,
+    },
+    Close {
+        leg: LegId,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -57,6 +57,8 @@ pub struct Negotiator {
     version: u64,
     /// The last description of ours, as sent: the version counts its changes.
     sent: Option<Session>,
+    /// The next offer of ours begins ICE again.
+    restarts_ice: bool,
     agreed: Agreed,
     exchange: Exchange,
 }
@@ -141,6 +143,7 @@ impl Negotiator {
             origin_id: rng.next_u64() >> 2,
             version: 0,
             sent: None,
+            restarts_ice: false,
             agreed,
             exchange: Exchange::Settled { answered: None },
             rng,
@@ -327,6 +330,9 @@ impl Negotiator {
             self.rollback();
         }
         let before = self.agreed.clone();
+        if std::mem::take(&mut self.restarts_ice) {
+            self.agreed.ice = IceCredentials::generate(&mut self.rng);
+        }
         let security = self.agreed.security;
         let others = if self.is_webrtc() { BROWSER_ORDER } else { PHONE_ORDER };
         let mut audio = Media::new("audio", security.protocol());
@@ -426,6 +432,12 @@ impl Negotiator {
         self.sent = Some(session.clone());
         self.agreed.local = Some(session.clone());
         session
+    }
+
+    /// Has the next offer of ours begin ICE again (RFC 8839 §4.4.1.1.1): the browser then looks for
+    /// its way to us anew.
+    pub fn restart_ice(&mut self) {
+        self.restarts_ice = self.is_webrtc() && self.agreed.remote.is_some();
     }
 
     /// Forgets the exchange that is open, whoever offered: what was agreed before stands.

@@ -225,6 +225,11 @@ impl Shard {
                     state.negotiator.rollback();
                 }
             }
+            Command::RestartIce { leg } => {
+                if let Some(state) = self.legs.get_mut(&leg) {
+                    state.negotiator.restart_ice();
+                }
+            }
             Command::Candidate { leg, candidate } => self.add_candidate(now, leg, &candidate),
             Command::EndOfCandidates { .. } => {}
             Command::Bridge { a, b } => self.bridge(now, a, b),

@@ -73,6 +73,7 @@ impl DirectMedia {
             // Who hears whom is between the parties. What we would have to say in the media
             // cannot be said: digits go by signalling, because no leg takes them otherwise.
             MediaRequest::Rollback { .. }
+            | MediaRequest::RestartIce { .. }
             | MediaRequest::Bridge { .. }
             | MediaRequest::Play { .. }
             | MediaRequest::SendDtmf { .. } => {}

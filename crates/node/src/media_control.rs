@@ -16,6 +16,7 @@ pub(crate) fn command(request: MediaRequest) -> Command {
         MediaRequest::Accept { leg, kind, description } => {
             Command::Accept { leg, kind: kind_of(kind), description }
         }
+        MediaRequest::RestartIce { leg } => Command::RestartIce { leg },
         MediaRequest::Rollback { leg } => Command::Rollback { leg },
         MediaRequest::Candidate { leg, candidate } => {
             let call::Candidate { text, mid, ufrag } = candidate;

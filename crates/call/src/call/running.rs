@@ -52,6 +52,14 @@ impl Call {
         self.ask(far, Step::DescribeFarReoffer { origin }, request);
     }
 
+    /// A browser offers again by itself when its address changes; who does not gets our offer.
+    pub(super) fn moved(&mut self, leg: LegId) {
+        if self.may_reoffer(leg) && self.peer_of(leg).is_some() {
+            self.media(MediaRequest::RestartIce { leg });
+            self.describe_far_reoffer(leg, None);
+        }
+    }
+
     pub(super) fn send_reoffer(&mut self, far: LegId, origin: Option<LegId>, description: Session) {
         if self.reoffer.is_some_and(|r| r.far == far && r.origin == origin) {
             self.command(far, LegCommand::Reoffer(description));

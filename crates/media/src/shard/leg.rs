@@ -181,6 +181,9 @@ impl Shard {
                     let accepted = outcome.is_ok();
                     self.event(event);
                     if accepted {
+                        if kind == SdpKind::Answer {
+                            self.name_browser(now, id);
+                        }
                         self.apply(now, id);
                     }
                 }
@@ -210,10 +213,9 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         match leg.negotiator.describe(kind, view.as_ref(), &end) {
             Ok(description) => {
-                if leg.negotiator.is_webrtc() {
-                    let ufrag = leg.negotiator.ice_credentials().ufrag.clone();
-                    self.by_ufrag.insert(ufrag, id);
-                    self.start_browser(now, id);
+                // A restart that we offer counts from the answer on: it may be refused.
+                if kind == SdpKind::Answer || leg.browser.is_none() {
+                    self.name_browser(now, id);
                 }
                 self.event(Event::Described { leg: id, description });
                 if kind == SdpKind::Answer {
@@ -221,6 +223,16 @@ impl Shard {
                 }
             }
             Err(refusal) => self.event(Event::Refused { leg: id, refusal }),
+        }
+    }
+
+    /// The browser's checks name our username fragment: the one of our last description.
+    fn name_browser(&mut self, now: Instant, id: LegId) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        if leg.negotiator.is_webrtc() {
+            let ufrag = leg.negotiator.ice_credentials().ufrag.clone();
+            self.by_ufrag.insert(ufrag, id);
+            self.start_browser(now, id);
         }
     }
 

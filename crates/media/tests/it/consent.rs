@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Loss, SdpKind};
+use crosspoint_media::control::{Command, Loss, SdpKind};
 
 use crate::browser::birthplace;
 use crate::world::{BROWSER, Datagram, PHONE, Setup, World};
@@ -194,4 +194,39 @@ fn a_browser_that_was_lost_comes_back_with_an_ice_restart() {
         assert_eq!(world.losses(BROWSER).len(), 1);
         world.close();
     }
+}
+
+/// A page that does not know that it should: we begin ICE again, and it answers from where it is.
+#[test]
+fn our_offer_makes_a_browser_begin_again() {
+    for ice_lite in [true, false] {
+        let mut world = call(ice_lite);
+        world.browser().move_behind(elsewhere());
+        world.command(Command::RestartIce { leg: BROWSER });
+        let offer = world.describe(BROWSER, SdpKind::Offer, Some(PHONE));
+        let answer = world.browser().answer(&offer);
+        world.accept(BROWSER, SdpKind::Answer, &answer);
+        let (heard, moved) = (world.browser().heard.len(), world.now);
+        world.run_until("the browser hears again", |w| w.browser().heard.len() > heard + 10);
+        let gap = world.now - moved;
+        assert!(gap < Duration::from_secs(2), "lite {ice_lite}: silent for {gap:?}");
+        world.run(Duration::from_secs(30));
+        assert!(world.losses(BROWSER).is_empty());
+        world.close();
+    }
+}
+
+/// It may refuse: then nothing has changed.
+#[test]
+fn an_offer_that_is_refused_leaves_the_path_as_it_was() {
+    let mut world = call(true);
+    world.command(Command::RestartIce { leg: BROWSER });
+    world.describe(BROWSER, SdpKind::Offer, Some(PHONE));
+    world.run(Duration::from_secs(5));
+    world.command(Command::Rollback { leg: BROWSER });
+    let heard = world.browser().heard.len();
+    world.run(Duration::from_secs(60));
+    assert!(world.browser().heard.len() >= heard + 2900);
+    assert!(world.losses(BROWSER).is_empty());
+    world.close();
 }
