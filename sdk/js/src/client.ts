@@ -131,7 +131,8 @@ export class Client extends Emitter<ClientEvents> {
     if (this.#state !== "idle") throw new CrosspointError("invalid-state", `the client is ${this.#state}`);
     this.#enter("connecting");
     await this.#recall();
-    this.#stopWatching = this.#platform.onNetworkChange(() => this.#networkChange());
+    const stops = [this.#platform.onNetworkChange(() => this.#networkChange()), this.#platform.onWake(() => this.#link.wake())];
+    this.#stopWatching = () => stops.forEach((stop) => stop());
     return new Promise((resolve, reject) => {
       this.#connecting = { resolve, reject };
       this.#link.open();

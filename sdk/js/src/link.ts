@@ -69,6 +69,13 @@ export class Link {
     this.#state.stop = this.#platform.after(PROBE_PATIENCE, () => this.#lost());
   }
 
+  /** Time may have stood still: looks after the socket now. */
+  wake(): void {
+    this.#attempt = 0;
+    if (this.#state.name === "waiting") this.open();
+    else this.probe();
+  }
+
   /** Leaves the socket for a new one: the network under it is another. */
   renew(): void {
     switch (this.#state.name) {

@@ -31,6 +31,8 @@ export interface Platform {
   microphone(constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack>;
   /** The device has a network again, or another one. */
   onNetworkChange(listener: () => void): Unsubscribe;
+  /** The page is looked at again; a phone may have let it sleep. */
+  onWake(listener: () => void): Unsubscribe;
   /** Takes a name for this page alone, for as long as the page lives; false when another page has it. */
   claim(name: string): Promise<boolean>;
   storage: Storage | undefined;
@@ -59,6 +61,11 @@ export function browser(): Platform {
     },
     claim,
     onNetworkChange,
+    onWake(listener) {
+      const wake = () => document.hidden || listener();
+      document.addEventListener("visibilitychange", wake);
+      return () => document.removeEventListener("visibilitychange", wake);
+    },
     storage: typeof sessionStorage === "undefined" ? undefined : sessionStorage,
   };
 }

@@ -210,6 +210,7 @@ export class FakePage {
   readonly held: string[] = [];
   microphoneFails = false;
   networkChanged: () => void = () => {};
+  wakes: () => void = () => {};
   readonly platform: Platform;
 
   constructor(readonly storage = new FakeStorage(), clock = new Clock()) {
@@ -243,6 +244,10 @@ export class FakePage {
       },
       onNetworkChange: (listener) => {
         this.networkChanged = listener;
+        return () => {};
+      },
+      onWake: (listener) => {
+        this.wakes = listener;
         return () => {};
       },
       storage,

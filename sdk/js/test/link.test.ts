@@ -72,6 +72,18 @@ test("a network that comes back is used at once", async () => {
   assert.equal(page.sockets.length, before + 1);
 });
 
+test("a page that wakes up asks whether its socket still lives", async () => {
+  const page = new FakePage();
+  await page.connected();
+  page.wakes();
+  assert.equal(page.words().at(-1), "session.open");
+  await page.clock.pass(5_000);
+  assert.equal(page.sockets.length, 2, "it did not");
+  page.socket.drop();
+  page.wakes();
+  assert.equal(page.sockets.length, 3, "at once");
+});
+
 test("another network replaces a socket that still seems open", async () => {
   const page = new FakePage();
   await page.connected();
