@@ -18,6 +18,7 @@ mod outbound;
 mod registration;
 mod reliable;
 mod reoffers;
+mod replaces;
 mod session;
 mod status;
 mod transfer;
@@ -513,9 +514,9 @@ fn host_text(address: IpAddr) -> String {
 
 const ALLOW: &str =
     "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER";
-const SUPPORTED: &str = "100rel, timer, outbound, path, trickle-ice, norefersub";
+const SUPPORTED: &str = "100rel, timer, outbound, path, replaces, trickle-ice, norefersub";
 /// Extensions a request may require of us.
-const KNOWN_EXTENSIONS: [&str; 6] =
-    ["100rel", "timer", "outbound", "path", "trickle-ice", "norefersub"];
+const KNOWN_EXTENSIONS: [&str; 7] =
+    ["100rel", "timer", "outbound", "path", "replaces", "trickle-ice", "norefersub"];
 /// Base of retransmissions (RFC 3261 T1).
 const T1: Duration = Duration::from_millis(500);

@@ -30,6 +30,10 @@ impl Device {
         }
     }
 
+    pub(super) fn user(&self) -> &Arc<str> {
+        &self.user
+    }
+
     /// One that names no instance.
     fn at(user: Arc<str>, contact: &Uri, flow: &Flow) -> Self {
         // The name in a browser's Contact is drawn at random. Phones call themselves by their

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crosspoint_base::{Flow, Private};
 use crosspoint_call::{
-    Cause, Identity, IncomingOffer, LegEvent, MediaPath, Profile, Scope, SrtpPolicy,
+    Cause, Identity, IncomingOffer, LegEvent, MediaPath, Profile, Replaces, Scope, SrtpPolicy,
 };
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
@@ -14,7 +14,7 @@ use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 use super::auth::Sender;
 use super::away::forgets_transactions;
 use super::body::{Described, SDP, description, media_types, takes_descriptions};
-use super::leg::{Incoming, Leg, MergeKey, Phase};
+use super::leg::{Incoming, Leg, MergeKey, Peer, Phase};
 use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
 
 impl SipUa {
@@ -135,6 +135,10 @@ impl SipUa {
             self.refuse(now, key, request, StatusCode::SERVICE_UNAVAILABLE);
             return;
         }
+        let replaced = self.replaced(&sender, request);
+        let Ok(replaced) = replaced.map_err(|status| self.refuse(now, key, request, status)) else {
+            return;
+        };
         let Ok(described) = self.offered(now, key, request) else { return };
         let to = match &sender {
             // Its Contact is a name that nobody dials.
@@ -156,28 +160,22 @@ impl SipUa {
             self.refuse(now, key, request, StatusCode::BAD_REQUEST);
             return;
         };
-        let late_offer = described.is_none();
         let dialog_key = (dialog.call_id.clone(), dialog.local_tag().clone());
-        let mut leg = Leg::new(
-            Phase::Incoming(Box::new(Incoming {
-                key,
-                request: request.clone(),
-                local_tag,
-                late_offer,
-                reliable: None,
-                next_rseq: 1 + self.rng.below(1 << 16),
-                answer_acknowledged: false,
-                queued: Default::default(),
-            })),
-            flow,
-            dialog_key.clone(),
-        );
-        leg.peer.allows_update = request.headers.allows(&Method::UPDATE);
-        leg.peer.trickles = request.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
-        let agent = request.headers.first(&HeaderName::USER_AGENT);
-        leg.peer.forgets_transactions = agent.is_some_and(|agent| forgets_transactions(agent));
+        let incoming = Incoming {
+            key,
+            request: request.clone(),
+            local_tag,
+            late_offer: described.is_none(),
+            reliable: None,
+            next_rseq: 1 + self.rng.below(1 << 16),
+            answer_acknowledged: false,
+            queued: Default::default(),
+        };
+        let mut leg = Leg::new(Phase::Incoming(Box::new(incoming)), flow, dialog_key.clone());
+        leg.peer = peer_of(request);
         let mut offer = incoming_offer(request, &flow, to, described, leg.peer.trickles);
         leg.account = account;
+        offer.replaces = replaced.map(Replaces::Leg);
         match &sender {
             Sender::User(user) => offer.from.user = Some(user.clone()),
             Sender::Trunk(index) => {
@@ -252,6 +250,18 @@ fn merge_key(request: &Request) -> Option<MergeKey> {
     let headers = &request.headers;
     let tag = headers.from()?.tag().unwrap_or_default();
     Some((headers.call_id()?.clone(), tag, headers.cseq()?.number))
+}
+
+/// What the caller says of itself.
+fn peer_of(request: &Request) -> Peer {
+    let headers = &request.headers;
+    let agent = headers.first(&HeaderName::USER_AGENT);
+    Peer {
+        allows_update: headers.allows(&Method::UPDATE),
+        trickles: headers.has_option(&HeaderName::SUPPORTED, "trickle-ice"),
+        plain_digits: false,
+        forgets_transactions: agent.is_some_and(|agent| forgets_transactions(agent)),
+    }
 }
 
 /// What the call hears of a new INVITE.

@@ -14,6 +14,7 @@ mod phones;
 mod refusals;
 mod registration;
 mod reliable;
+mod replacing;
 mod resume;
 mod rtcengine;
 mod session_timer;

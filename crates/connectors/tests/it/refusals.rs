@@ -29,7 +29,8 @@ fn options_tell_what_we_can_in_and_out_of_calls() {
     let outside = desk.next();
     let check = |response: &crate::harness::Sent| {
         response.is("200").has("Allow", ALLOW).has("Accept", "application/sdp");
-        response.has("Supported", "100rel, timer, outbound, path, trickle-ice, norefersub");
+        response
+            .has("Supported", "100rel, timer, outbound, path, replaces, trickle-ice, norefersub");
     };
     check(&outside);
     assert!(!outside.tag("To").is_empty());
