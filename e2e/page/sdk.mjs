@@ -1,5 +1,5 @@
 // A test client on our own SDK.
-import { Client } from "../../sdk/js/src/index.ts";
+import { Client, preflight } from "../../sdk/js/src/index.ts";
 import { events, heard, inboundCodec, listen, note, take } from "./ear.mjs";
 
 let client;
@@ -85,11 +85,25 @@ window.client = {
   hold: () => call.hold(),
   unhold: () => call.unhold(),
   mute: () => call.mute(),
+  unmute: () => call.unmute(),
   digit: (key) => call.sendDtmf(key),
   // A transfer that works ends this call; one that fails is told of by its event.
   refer: (target) => void call.transfer(target).catch((error) => note("transfer-failed", error.message)),
   pull: (gcid) => void client.account(window.network ?? "sip").pull(gcid),
   codec: () => inboundCodec(call.connection),
   quality: () => call.quality ?? null,
+  preflight: () => preflight(client, { account: window.network ?? "sip" }),
+  /** What the far side hears from now on. */
+  async play(frequency) {
+    const context = new AudioContext();
+    const tone = new OscillatorNode(context, { frequency });
+    const out = new MediaStreamAudioDestinationNode(context);
+    tone.connect(out);
+    tone.start();
+    await call.replaceTrack(out.stream.getAudioTracks()[0]);
+  },
+  /** Which ICE session the call is in: an ICE restart begins another. */
+  ice: () => /a=ice-ufrag:(\S+)/.exec(call.connection.localDescription.sdp)[1],
+  held: () => ({ held: call.held, muted: call.muted }),
   stop: () => client.disconnect(),
 };
