@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use crosspoint_base::{ConnectionId, Flow, LegId};
-use crosspoint_call::Cause;
+use crosspoint_call::{Cause, LegEvent};
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::registrar::Binding;
@@ -161,11 +161,25 @@ impl SipUa {
             } else if let Some(leg) = self.legs.get_mut(&id)
                 && is_alike(&leg.flow, &binding.flow)
             {
+                let before = leg.flow.remote.ip();
                 match binding.flow.connection {
                     Some(_) => self.heard_at(now, id, binding.flow),
                     None => leg.follow(binding.flow),
                 }
+                if before != binding.flow.remote.ip() {
+                    self.address_changed(id);
+                }
             }
+        }
+    }
+
+    /// A browser is in another network: its media path has to be found anew.
+    fn address_changed(&mut self, id: LegId) {
+        if let Some(leg) = self.legs.get(&id)
+            && leg.flow.transport.is_websocket()
+            && matches!(leg.phase, Phase::Confirmed)
+        {
+            self.tell(id, LegEvent::Moved);
         }
     }
 

@@ -431,6 +431,35 @@ fn the_answer_to_its_reinvite_reaches_it_over_the_new_connection() {
     assert_eq!(desk.next().is("200").flow, browser(2));
 }
 
+/// From another network it comes back without its old media path: the call has it offered anew.
+#[test]
+fn a_browser_from_another_network_is_offered_a_new_media_path() {
+    let (mut desk, mut web) = (Desk::new(), sipjs());
+    let (leg, _) = up(&mut desk, &mut web);
+    desk.close(1);
+    back(&mut desk, &mut web, 2);
+    desk.quiet();
+    for notices in [true, false] {
+        let number = if notices { 3 } else { 4 };
+        let away =
+            Flow { remote: phone(&format!("192.0.2.{number}9:4000")).remote, ..browser(number) };
+        if notices {
+            desk.close(2);
+        }
+        web.flow = away;
+        web.sign_in(&mut desk, OUTBOUND).is("200");
+        assert!(matches!(desk.event(), (id, LegEvent::Moved) if id == leg));
+        desk.quiet();
+        desk.command(leg, LegCommand::Reoffer(sdp(OURS)));
+        let reinvite = desk.next();
+        assert_eq!(reinvite.is("INVITE").flow, away);
+        desk.hear(&away, &reply(&reinvite, "200 OK", "", CONTACT, OFFER));
+        desk.next().is("ACK");
+        desk.event();
+        desk.pass(secs(40));
+    }
+}
+
 /// Another user with the same instance, or another device of the same user, moves nothing.
 #[test]
 fn nobody_elses_sign_in_moves_a_call() {
