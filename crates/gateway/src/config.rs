@@ -25,6 +25,7 @@ use toml::de::DeTable;
 pub use error::{ConfigError, Problem};
 pub use login::Login;
 use reader::{Document, Section};
+pub(crate) use sections::is_host;
 
 /// Everything an operator may choose.
 #[derive(Debug)]

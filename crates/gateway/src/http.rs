@@ -4,6 +4,7 @@
 //! the time for a TLS handshake, for a request's head, and for a whole connection that does not
 //! become a WebSocket. Connections over the bound are closed at once; those that are in stay in.
 
+mod api;
 mod site;
 mod upgrade;
 
@@ -27,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use upgrade::Upgraded;
 
 use crate::config::Origins;
+use crate::provisioning::Provisioning;
 
 /// What the pages show and where their WebSockets go.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -67,9 +69,10 @@ impl HttpServer {
         origins: Origins,
         admission: Admission,
         backend: Arc<dyn Backend>,
+        provisioning: Arc<Provisioning>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, tls, site: site::router(origins, backend), admission })
+        Ok(Self { listener, tls, site: site::router(origins, backend, provisioning), admission })
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -13,5 +13,6 @@ mod log;
 mod metrics;
 mod passwords;
 mod plan;
+mod provisioning;
 mod run;
 mod tls;

@@ -13,6 +13,8 @@ use crosspoint_media::shard;
 use crosspoint_net::{AppCounters, MediaReport, TransportCounters};
 use crosspoint_state::WriterCounters;
 
+use crate::provisioning;
+
 pub(crate) use page::Page;
 use page::{counter, gauge};
 
@@ -140,6 +142,17 @@ pub(crate) fn apps(page: &mut Page, counters: &AppCounters) {
         (["malformed"], counters.malformed),
     ];
     page.family(&is, ["kind"], faults);
+}
+
+pub(crate) fn sessions(page: &mut Page, live: u64, counters: &provisioning::Counters) {
+    page.value(&gauge("crosspoint_rtc_sessions", "Sessions whose tokens are good."), live);
+    let is = counter("crosspoint_rtc_lookups_total", "Tokens that were looked up.");
+    let outcomes = provisioning::LOOKUPS.into_iter().map(|outcome| [outcome]);
+    page.family(&is, ["outcome"], outcomes.zip(counters.lookups));
+    let is = counter("crosspoint_api_wrong_passwords_total", "Wrong passwords over HTTP.");
+    page.value(&is, counters.wrong_passwords);
+    let is = counter("crosspoint_api_limited_total", "Attempts refused after too many wrong ones.");
+    page.value(&is, counters.limited);
 }
 
 /// Wherever they happened: each cost a call, a packet or a connection.

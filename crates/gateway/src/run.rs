@@ -7,6 +7,7 @@ mod driver;
 mod overrides;
 mod pages;
 mod records;
+mod sessions;
 mod signaling;
 mod signals;
 mod users;
@@ -32,24 +33,26 @@ use crate::config::{Config, Ice};
 use crate::home::Home;
 use crate::http::HttpServer;
 use crate::metrics::EndedCalls;
+use crate::provisioning::{Provisioning, Settings};
 use crate::{addresses, certificate, log, passwords, plan, tls};
 use announcement::Open;
 use clock::Clock;
 use driver::{Driver, Wish};
 pub(crate) use overrides::Overrides;
 use pages::Pages;
+use sessions::Tokens;
 use signals::Signals;
 
 /// Runs until told to stop.
 pub(crate) fn run(overrides: Overrides, mut home: Home, output: &Output) -> Result<(), Failure> {
     overrides.apply(&mut home.config);
     log::start(&home.config.log);
-    let prepared = Prepared::new(home)?;
+    let (prepared, revoked) = Prepared::new(home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("the runtime's threads".to_owned(), error))?;
-    let outcome = runtime.block_on(serve(prepared, output));
+    let outcome = runtime.block_on(serve(prepared, revoked, output));
     // Whatever still waits for a slow peer is not waited for.
     runtime.shutdown_background();
     outcome
@@ -60,6 +63,7 @@ struct Prepared {
     home: Home,
     store: Arc<SqliteStore>,
     writer: Writer,
+    provisioning: Arc<Provisioning>,
     users: Vec<User>,
     first_users: Vec<(User, Secret<String>)>,
     https: Arc<ServerConfig>,
@@ -67,8 +71,12 @@ struct Prepared {
     addresses: Vec<IpAddr>,
 }
 
+/// Sessions that are gone or grant less.
+type Revoked = mpsc::Receiver<Vec<Arc<str>>>;
+
 impl Prepared {
-    fn new(home: Home) -> Result<Self, Failure> {
+    /// With what provisioning will tell of sessions that are no more.
+    fn new(mut home: Home) -> Result<(Self, Revoked), Failure> {
         let store = Arc::new(home.store()?);
         let realm = &home.config.general.realm;
         let first_users = passwords::create_first_users(&*store, realm, unix_now())?;
@@ -82,7 +90,22 @@ impl Prepared {
             [] => addresses::of_this_host(),
             configured => configured.to_vec(),
         };
-        Ok(Self { home, store, writer, users, first_users, https, sip_tls, addresses })
+        let login = home.config.rtcengine.provisioning.take();
+        let settings = Settings::new(&home.config, login, &addresses);
+        let (revoked_in, revoked) = mpsc::channel(WAITING_REVOCATIONS);
+        let provisioning = Provisioning::new(store.clone(), settings, revoked_in);
+        let prepared = Self {
+            home,
+            store,
+            writer,
+            provisioning,
+            users,
+            first_users,
+            https,
+            sip_tls,
+            addresses,
+        };
+        Ok((prepared, revoked))
     }
 
     fn media_config(&self) -> MediaPoolConfig {
@@ -113,7 +136,7 @@ impl Prepared {
     }
 }
 
-async fn serve(prepared: Prepared, output: &Output) -> Result<(), Failure> {
+async fn serve(prepared: Prepared, revoked: Revoked, output: &Output) -> Result<(), Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::failed("signals".to_owned(), error))?;
     let config = &prepared.home.config;
@@ -124,7 +147,9 @@ async fn serve(prepared: Prepared, output: &Output) -> Result<(), Failure> {
         Arc::new(Pages::new(config, &signaling, prepared.writer.handle(), admission.clone()));
     let tls = config.http.tls.then(|| TlsAcceptor::from(prepared.https.clone()));
     let origins = config.http.allowed_origins.clone();
-    let http = HttpServer::bind(config.http.listen, tls, origins, admission, pages)
+    let provisioning = prepared.provisioning.clone();
+    let listen = config.http.listen;
+    let http = HttpServer::bind(listen, tls, origins, admission, pages, provisioning.clone())
         .await
         .map_err(|error| unbound("http.listen", config.http.listen, &error))?;
     let address =
@@ -134,6 +159,8 @@ async fn serve(prepared: Prepared, output: &Output) -> Result<(), Failure> {
     open.extend(signaling.open());
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(http.serve(stopping.clone()));
+    tokio::spawn(sessions::revoke(revoked, signaling.wishes.clone()));
+    tokio::spawn(sessions::keep_clean(provisioning, stopping.clone()));
     signaling.follow_users(&prepared, stopping);
     announcement::ready(&open, &prepared.first_users, output);
 
@@ -157,6 +184,7 @@ struct Signaling {
     transport: SipTransport,
     media: MediaPool,
     apps: AppSockets,
+    provisioning: Arc<Provisioning>,
     wishes: mpsc::Sender<Wish>,
 }
 
@@ -204,7 +232,7 @@ impl Signaling {
             app_arrivals,
             answers,
             asked,
-            grants: Arc::new(driver::NoGrants),
+            grants: Arc::new(Tokens(prepared.provisioning.clone())),
             names: Arc::new(Resolver::from_system(rng.fork())),
             writer: prepared.writer.handle(),
             clock,
@@ -216,7 +244,8 @@ impl Signaling {
             is_stopping: false,
         };
         tokio::spawn(driver.run());
-        Ok(Self { transport, media, apps, wishes })
+        let provisioning = prepared.provisioning.clone();
+        Ok(Self { transport, media, apps, provisioning, wishes })
     }
 
     fn open(&self) -> Vec<Open> {
@@ -238,12 +267,16 @@ impl Signaling {
     fn follow_users(&self, prepared: &Prepared, stopping: watch::Receiver<bool>) {
         let realm = prepared.home.config.general.realm.clone();
         let fixed = plan::plan(&prepared.home.config, &[]);
-        let wishes = self.wishes.clone();
+        let (wishes, provisioning) = (self.wishes.clone(), self.provisioning.clone());
         let changed = move |users: &[User]| {
             let known = signaling::credentials(users, &realm);
             let plan = plan::with_users(fixed.clone(), users);
-            let wishes = wishes.clone();
-            tokio::spawn(async move { wishes.send(Wish::Users(known, plan)).await });
+            let (wishes, provisioning) = (wishes.clone(), provisioning.clone());
+            tokio::spawn(async move {
+                // It fails only when the node is gone.
+                let _ = wishes.send(Wish::Users(known, plan)).await;
+                provisioning.clean().await;
+            });
         };
         let store: Arc<dyn Store> = prepared.store.clone();
         tokio::spawn(users::watch(store, prepared.users.clone(), stopping, changed));
@@ -276,5 +309,7 @@ fn unbound(key: &str, address: impl std::fmt::Display, error: &std::io::Error) -
 
 /// Room for records of calls and registrations while the disk is slow.
 const WAITING_WRITES: usize = 8192;
+/// Room for news of sessions that have ended.
+const WAITING_REVOCATIONS: usize = 64;
 /// Room for messages while the node is busy with others.
 const WAITING_MESSAGES: usize = 8192;

@@ -80,8 +80,9 @@ impl Drop for Permit {
     }
 }
 
-/// One subscriber has a whole /64 of IPv6 addresses.
-fn source_of(address: IpAddr) -> IpAddr {
+/// Whom an address counts for: one subscriber has a whole /64 of IPv6 addresses.
+#[must_use]
+pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

@@ -16,7 +16,7 @@ mod socket;
 use std::io;
 use std::time::Duration;
 
-pub use admission::{Admission, Permit};
+pub use admission::{Admission, Permit, source_of};
 pub use app_sockets::{AppArrival, AppCounters, AppSocketConfig, AppSockets, AppText};
 pub use dns::{ResolveError, Resolver};
 pub use media_pool::{MediaError, MediaPool, MediaPoolConfig, MediaReport};

@@ -130,7 +130,7 @@ fn clash(a: &Listener, b: &Listener) -> bool {
 }
 
 /// A DNS name or an IP address.
-pub(super) fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     if text.parse::<IpAddr>().is_ok() {
         return true;
     }

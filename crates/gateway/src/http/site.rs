@@ -10,9 +10,11 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use hyper::upgrade::OnUpgrade;
 
+use super::api::Api;
 use super::upgrade::{self, Purpose};
 use super::{Arrival, Backend};
 use crate::config::Origins;
+use crate::provisioning::Provisioning;
 
 #[derive(Clone)]
 struct Site {
@@ -27,7 +29,12 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-pub(super) fn router(origins: Origins, backend: Arc<dyn Backend>) -> Router {
+pub(super) fn router(
+    origins: Origins,
+    backend: Arc<dyn Backend>,
+    provisioning: Arc<Provisioning>,
+) -> Router {
+    let origins = Arc::new(origins);
     let mut router = Router::new()
         .route("/ws", get(sip_socket))
         .route("/rtc/api", get(app_socket))
@@ -39,8 +46,9 @@ pub(super) fn router(origins: Origins, backend: Arc<dyn Backend>) -> Router {
         router = router.route(asset.path, get(move || async move { asset.response() }));
     }
     router
+        .with_state(Site { origins: origins.clone(), backend })
+        .merge(Api::new(origins, provisioning).router())
         .layer(middleware::map_response(with_security_headers))
-        .with_state(Site { origins: Arc::new(origins), backend })
 }
 
 async fn sip_socket(site: State<Site>, arrival: Extension<Arrival>, request: Request) -> Response {

@@ -31,15 +31,6 @@ pub(super) trait Grants: Send + Sync {
     fn look_up(&self, lookup: Lookup) -> Asking<'_>;
 }
 
-/// No token is worth anything.
-pub(super) struct NoGrants;
-
-impl Grants for NoGrants {
-    fn look_up(&self, _: Lookup) -> Asking<'_> {
-        Box::pin(std::future::ready(Err(Denial::InvalidToken)))
-    }
-}
-
 /// What the rest of the gateway wants of the node.
 pub(super) enum Wish {
     /// Who may sign in, and who means whom.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crosspoint_base::Transport;
@@ -15,12 +16,14 @@ use super::driver::Wish;
 use crate::config::Config;
 use crate::http::{Backend, Upgraded};
 use crate::metrics::{self, Page};
+use crate::provisioning::Provisioning;
 
 /// The gateway as seen over HTTP.
 pub(super) struct Pages {
     transport: SipTransport,
     media: MediaPool,
     apps: AppSockets,
+    provisioning: Arc<Provisioning>,
     wishes: mpsc::Sender<Wish>,
     writer: WriterHandle,
     admission: Admission,
@@ -47,6 +50,7 @@ impl Pages {
             transport: signaling.transport.clone(),
             media: signaling.media.clone(),
             apps: signaling.apps.clone(),
+            provisioning: signaling.provisioning.clone(),
             wishes: signaling.wishes.clone(),
             writer,
             admission,
@@ -83,6 +87,8 @@ impl Backend for Pages {
             metrics::defects(&mut page, defects);
             metrics::transport(&mut page, &transport);
             metrics::apps(&mut page, &apps);
+            let live = self.provisioning.live_sessions().await;
+            metrics::sessions(&mut page, live, &self.provisioning.counters());
             metrics::media(&mut page, &media);
             metrics::connections(&mut page, self.admission.open(), self.admission.refused());
             metrics::store(&mut page, self.writer.counters());

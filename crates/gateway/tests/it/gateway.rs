@@ -19,8 +19,20 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts with loopback listeners on free ports; `config` is added to that.
     pub(crate) fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_with(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// The same in a folder that has what `config` needs.
+    pub(crate) fn start_with(folder: TempDir, config: &str) -> Self {
         std::fs::write(folder.path().join("crosspoint.toml"), format!("{CONFIG}{config}")).unwrap();
+        Self::start_in(folder)
+    }
+
+    /// Stops it and starts it again with one more line in `[http]`.
+    pub(crate) fn restart(self, http: &str) -> Self {
+        let (_, folder) = self.stop();
+        let config = CONFIG.replace("tls = false", &format!("tls = false\n{http}"));
+        std::fs::write(folder.path().join("crosspoint.toml"), config).unwrap();
         Self::start_in(folder)
     }
 

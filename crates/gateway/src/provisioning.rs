@@ -1,0 +1,164 @@
+//! Who may use apps: signing in, sessions and their tokens, and what operators provision.
+//!
+//! Everything that asks the store runs where blocking is allowed, a few at a time. Who may do what
+//! is decided here and nowhere else: the login of provisioning may do everything, an owner sees
+//! what is its own and makes and ends sessions, and a user of ours has only its own sessions.
+
+mod counters;
+mod fresh;
+mod guard;
+mod lookup;
+mod objects;
+mod refusal;
+mod secrets;
+mod service;
+mod sessions;
+mod sign_in;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crosspoint_state::Store;
+use tokio::sync::{Semaphore, mpsc};
+
+pub(crate) use counters::{Counters, LOOKUPS};
+pub(crate) use refusal::Refusal;
+pub(crate) use sessions::{APP_NAME, SIP_TAG};
+pub(crate) use sign_in::{Principal, SignedIn};
+
+use crate::cli::unix_now;
+use crate::config::{Config, Login};
+use fresh::FreshTokens;
+use guard::Guard;
+
+/// One for the process; handles are shared.
+pub(crate) struct Provisioning {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    guard: Mutex<Guard>,
+    fresh: Mutex<FreshTokens>,
+    counters: Mutex<Counters>,
+    /// Told of sessions that are gone or grant less.
+    revoked: mpsc::Sender<Vec<Arc<str>>>,
+    requests: Semaphore,
+    lookups: Semaphore,
+    slow: Semaphore,
+    waiting_for_slow: Semaphore,
+}
+
+/// What the configuration says.
+pub(crate) struct Settings {
+    realm: String,
+    /// The domain of our users' identifiers.
+    domain: String,
+    /// Hosts that mean us.
+    ours: Vec<String>,
+    login: Option<Login>,
+    token_lifetime: Duration,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config, login: Option<Login>, addresses: &[IpAddr]) -> Self {
+        let advertised = addresses.first().copied().unwrap_or(config.media.listen);
+        let domain = match (config.general.domains.first(), advertised) {
+            (Some(domain), _) => domain.clone(),
+            (None, IpAddr::V4(address)) => address.to_string(),
+            (None, IpAddr::V6(address)) => format!("[{address}]"),
+        };
+        let mut ours = config.general.domains.clone();
+        ours.extend(addresses.iter().map(IpAddr::to_string));
+        ours.push("localhost".to_owned());
+        Self {
+            realm: config.general.realm.clone(),
+            domain,
+            ours,
+            login,
+            token_lifetime: config.rtcengine.token_lifetime,
+        }
+    }
+}
+
+impl Provisioning {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        revoked: mpsc::Sender<Vec<Arc<str>>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            settings,
+            guard: Mutex::default(),
+            fresh: Mutex::default(),
+            counters: Mutex::default(),
+            revoked,
+            requests: Semaphore::new(AT_ONCE),
+            lookups: Semaphore::new(AT_ONCE),
+            slow: Semaphore::new(1),
+            waiting_for_slow: Semaphore::new(WAITING_FOR_SLOW),
+        })
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.count().clone()
+    }
+
+    /// Sessions whose tokens are good.
+    pub(crate) async fn live_sessions(self: &Arc<Self>) -> u64 {
+        self.blocking(|this| Ok(this.store.count_sessions(unix_now())?)).await.unwrap_or(0)
+    }
+
+    /// Forgets sessions that expired a while ago, and ends those that lost their user.
+    pub(crate) async fn clean(self: &Arc<Self>) {
+        let until = unix_now() - REMEMBERED_AFTER_EXPIRY;
+        match self.blocking(move |this| Ok(this.store.clean_sessions(until)?)).await {
+            Ok(ended) => self.revoke(ended).await,
+            Err(_) => tracing::error!("expired sessions cannot be cleaned up"),
+        }
+    }
+
+    async fn revoke(&self, sessions: Vec<String>) {
+        if sessions.is_empty() {
+            return;
+        }
+        {
+            let mut fresh = self.fresh();
+            sessions.iter().for_each(|id| fresh.forget(id));
+        }
+        // It fails only when the node is gone, and the sessions with it.
+        let _ = self.revoked.send(sessions.into_iter().map(Arc::from).collect()).await;
+    }
+
+    /// Runs what waits for the store.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _place = self.requests.acquire().await;
+        let this = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&this)).await;
+        done.unwrap_or_else(|error| {
+            tracing::error!(%error, "a request has failed");
+            Err(Refusal::Internal)
+        })
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, FreshTokens> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests, and lookups, that ask the store at the same time.
+const AT_ONCE: usize = 8;
+/// Passwords of owners that wait for being checked; checking one is slow on purpose.
+const WAITING_FOR_SLOW: usize = 32;
+/// For how many seconds an expired token is told from one that never was.
+const REMEMBERED_AFTER_EXPIRY: i64 = 3600;

@@ -1,0 +1,66 @@
+//! Why a request was not done.
+
+use std::time::Duration;
+
+use crosspoint_state::StoreError;
+
+use super::secrets::NoRandomness;
+use super::service::Unusable;
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refusal {
+    /// No name and password, or wrong ones.
+    Unauthorized,
+    /// Too many wrong passwords, or too much to do: again after this time.
+    TooMany(Duration),
+    /// Provisioning has no login.
+    Closed,
+    /// Not for who asks.
+    Forbidden(&'static str),
+    NotFound,
+    /// A member that is missing or wrong.
+    Invalid {
+        member: &'static str,
+        why: String,
+    },
+    /// Something else is in the way.
+    Conflict(String),
+    /// Something is full.
+    Full(String),
+    Internal,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // Found out only when something named in a request is not there.
+            StoreError::NoSuchObject { kind, .. } => {
+                let why = format!("there is no such {kind}");
+                Self::Invalid { member: kind.as_str(), why }
+            }
+            StoreError::OtherOwner(what) => {
+                let why = format!("the {what} belongs to another owner");
+                Self::Invalid { member: what, why }
+            }
+            StoreError::Exists(_) => Self::Conflict(error.to_string()),
+            StoreError::TooMany { .. } => Self::Full(error.to_string()),
+            error => {
+                tracing::error!(%error, "the store has failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<Unusable> for Refusal {
+    fn from(Unusable { member, why }: Unusable) -> Self {
+        Self::Invalid { member, why }
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        tracing::error!(%error, "the system gives no random numbers");
+        Self::Internal
+    }
+}

@@ -1,0 +1,99 @@
+//! Sessions that users of ours make by signing in.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crosspoint_base::Secret;
+use crosspoint_state::{ClientSession, Kind, Object, Part, Source, TokenHash, Within};
+
+use super::{Provisioning, Refusal, secrets};
+use crate::cli::unix_now;
+
+impl Provisioning {
+    pub(crate) async fn create_own(
+        self: &Arc<Self>,
+        user: String,
+    ) -> Result<(ClientSession, Secret<String>), Refusal> {
+        self.blocking(move |this| {
+            let (session, token) = this.new_session(Source::User(user))?;
+            this.store.insert_object(&Object::Session(session.clone()))?;
+            this.fresh().add(Instant::now(), &session.id, token.clone());
+            Ok((session, token))
+        })
+        .await
+    }
+
+    pub(crate) async fn own(
+        self: &Arc<Self>,
+        user: String,
+        id: String,
+    ) -> Result<ClientSession, Refusal> {
+        self.blocking(move |this| this.own_now(&user, &id)).await
+    }
+
+    pub(crate) async fn list_own(
+        self: &Arc<Self>,
+        user: String,
+        part: Part,
+    ) -> Result<(Vec<ClientSession>, u64), Refusal> {
+        self.blocking(move |this| {
+            let (found, total) = this.store.objects(Kind::Session, Within::User(&user), part)?;
+            let session = |object| if let Object::Session(s) = object { Some(s) } else { None };
+            Ok((found.into_iter().filter_map(session).collect(), total))
+        })
+        .await
+    }
+
+    pub(crate) async fn remove_own(
+        self: &Arc<Self>,
+        user: String,
+        id: String,
+    ) -> Result<(), Refusal> {
+        let gone = self.blocking(move |this| {
+            this.own_now(&user, &id)?;
+            Ok(this.store.remove_object(Kind::Session, &id)?)
+        });
+        self.revoke(gone.await?).await;
+        Ok(())
+    }
+
+    /// The token of a session made in the last minutes.
+    pub(crate) fn fresh_token(&self, session: &str) -> Option<Secret<String>> {
+        self.fresh().of(Instant::now(), session)
+    }
+
+    pub(super) fn new_session(
+        &self,
+        source: Source,
+    ) -> Result<(ClientSession, Secret<String>), Refusal> {
+        let token = secrets::token()?;
+        let created = unix_now();
+        let lifetime = i64::try_from(self.settings.token_lifetime.as_secs()).unwrap_or(i64::MAX);
+        let session = ClientSession {
+            id: secrets::id()?,
+            token: TokenHash::of(&token),
+            source,
+            created,
+            expires: created.saturating_add(lifetime),
+        };
+        Ok((session, token))
+    }
+
+    /// A session of this user. Those of others are as if they were not there.
+    fn own_now(&self, user: &str, id: &str) -> Result<ClientSession, Refusal> {
+        match self.store.object(Kind::Session, id)? {
+            Some(Object::Session(session))
+                if session.source.user() == Some(user) && session.expires > unix_now() =>
+            {
+                Ok(session)
+            }
+            _ => Err(Refusal::NotFound),
+        }
+    }
+}
+
+/// The tags of the networks that every user of ours is on.
+pub(crate) const SIP_TAG: &str = "sip";
+pub(super) const WEBRTC_TAG: &str = "webrtc";
+/// The app that users' own sessions are for: the web phone, or what speaks as it does.
+pub(crate) const APP_NAME: &str = "crosspoint";
