@@ -204,6 +204,16 @@ test("a duplicated tab leaves the call alone", async () => {
   await bob.event("ended");
 });
 
+test("a tab that is closed without a call rings no more", async () => {
+  const alice = await it.browser("sdk", "alice");
+  const bob = await it.browser("sdk", "bob");
+  await bob.tab.close({ runBeforeUnload: true });
+  await until("bob is gone", async () => {
+    await alice.do("dial", "bob");
+    return (await alice.event("failed")).reason === "unavailable";
+  });
+});
+
 test("another sound is heard when the track is replaced", async () => {
   const alice = await it.browser("sdk", "alice");
   const bob = await it.browser("sdk", "bob");

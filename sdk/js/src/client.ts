@@ -131,7 +131,13 @@ export class Client extends Emitter<ClientEvents> {
     if (this.#state !== "idle") throw new CrosspointError("invalid-state", `the client is ${this.#state}`);
     this.#enter("connecting");
     await this.#recall();
-    const stops = [this.#platform.onNetworkChange(() => this.#networkChange()), this.#platform.onWake(() => this.#link.wake())];
+    const stops = [
+      this.#platform.onNetworkChange(() => this.#networkChange()),
+      this.#platform.onWake(() => this.#link.wake()),
+      // A tab that closes looks like one that reloads. Without calls there is nothing to come back to, and a phone that
+      // is gone shall not seem to ring.
+      this.#platform.onLeave(() => this.#calls.size === 0 && this.#endings.size === 0 && this.#link.farewell()),
+    ];
     this.#stopWatching = () => stops.forEach((stop) => stop());
     return new Promise((resolve, reject) => {
       this.#connecting = { resolve, reject };

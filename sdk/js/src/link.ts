@@ -95,6 +95,12 @@ export class Link {
     }
   }
 
+  /** The page goes: nobody need wait for it. */
+  farewell(): void {
+    if (this.#state.name === "open") this.send("session.close", "", {});
+    this.#leave();
+  }
+
   /** Ends the session, if there is a socket to say so, and the link. */
   close(): void {
     this.send("session.close", "", {});

@@ -33,6 +33,8 @@ export interface Platform {
   onNetworkChange(listener: () => void): Unsubscribe;
   /** The page is looked at again; a phone may have let it sleep. */
   onWake(listener: () => void): Unsubscribe;
+  /** The document goes, by a reload or for good. */
+  onLeave(listener: () => void): Unsubscribe;
   /** Takes a name for this page alone, for as long as the page lives; false when another page has it. */
   claim(name: string): Promise<boolean>;
   storage: Storage | undefined;
@@ -65,6 +67,11 @@ export function browser(): Platform {
       const wake = () => document.hidden || listener();
       document.addEventListener("visibilitychange", wake);
       return () => document.removeEventListener("visibilitychange", wake);
+    },
+    onLeave(listener) {
+      const leave = (event: PageTransitionEvent) => event.persisted || listener();
+      addEventListener("pagehide", leave);
+      return () => removeEventListener("pagehide", leave);
     },
     storage: typeof sessionStorage === "undefined" ? undefined : sessionStorage,
   };

@@ -211,6 +211,7 @@ export class FakePage {
   microphoneFails = false;
   networkChanged: () => void = () => {};
   wakes: () => void = () => {};
+  leaves: () => void = () => {};
   readonly platform: Platform;
 
   constructor(readonly storage = new FakeStorage(), clock = new Clock()) {
@@ -248,6 +249,10 @@ export class FakePage {
       },
       onWake: (listener) => {
         this.wakes = listener;
+        return () => {};
+      },
+      onLeave: (listener) => {
+        this.leaves = listener;
         return () => {};
       },
       storage,
@@ -303,6 +308,7 @@ export class FakePage {
 
   /** The document goes, as at a reload; gives a page on the same storage. */
   reload(): FakePage {
+    this.leaves();
     for (const name of this.held.splice(0)) locks.delete(name);
     for (const socket of this.sockets) socket.onmessage = socket.onclose = null;
     return new FakePage(this.storage.copy(), this.clock);

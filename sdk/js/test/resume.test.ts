@@ -208,6 +208,17 @@ test("a call that rings over a reload can still be taken", async () => {
   assert.equal(fresh.connection.remoteDescription?.sdp, ANSWER);
 });
 
+test("a page without calls says goodbye, and one with calls does not", async () => {
+  const idle = new FakePage();
+  await idle.connected();
+  const fresh = idle.reload();
+  assert.equal(idle.words().at(-1), "session.close");
+  assert.ok(Client.restore({ platform: fresh.platform }), "it may come back all the same");
+  const { page } = await active();
+  page.reload();
+  assert.ok(!page.words().includes("session.close"));
+});
+
 test("a call that ended during the reload is gone", async () => {
   const { page } = await active();
   const fresh = page.reload();
