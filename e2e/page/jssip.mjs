@@ -45,6 +45,8 @@ window.client = {
       uri: `sip:${user}@${domain}`,
       password,
       register_expires: 120,
+      connection_recovery_min_interval: 1,
+      connection_recovery_max_interval: 2,
     });
     agent.on("registered", () => note("registered"));
     agent.on("registrationFailed", (e) => note("registration-failed", e.response?.status_code ?? e.cause));

@@ -46,7 +46,7 @@ for (const library of ["jssip", "sipjs"]) {
         wire.from = from;
         await reconnect(alice, wire);
         // Its own tone comes back: sound goes out and in.
-        await alice.hears(BROWSER_TONE, { seconds: 2 });
+        await alice.hears(BROWSER_TONE);
       }
       assert.equal((await alice.state()).up, true);
       await alice.do("hangUp");
