@@ -56,6 +56,8 @@ pub struct RtcEngineConfig {
     pub max_clients_per_session: usize,
     pub max_accounts: usize,
     pub max_calls_per_client: usize,
+    /// Clients that have one user, name or account connected; the oldest gives way to a newer.
+    pub max_devices: usize,
     /// Addresses in one `call.start`.
     pub max_forks: usize,
     /// Messages kept for a client that may resume, and their bytes.
@@ -78,6 +80,7 @@ impl RtcEngineConfig {
             max_clients_per_session: 64,
             max_accounts: 64,
             max_calls_per_client: 32,
+            max_devices: 32,
             max_forks: 8,
             max_waiting: 512,
             max_waiting_bytes: 1024 * 1024,

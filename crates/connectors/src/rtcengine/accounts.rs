@@ -128,6 +128,7 @@ impl RtcEngine {
             self.retry_registration(binding);
             return;
         }
+        self.make_room(known);
         self.next_binding += 1;
         let binding = MAKER.binding(self.next_binding);
         if let Some(account) = self.account(key, &known.name) {
@@ -148,6 +149,32 @@ impl RtcEngine {
             Service::Unauthorized | Service::NotAvailable { .. } => {}
         }
         self.bindings.insert(binding, bound);
+    }
+
+    /// One more may be connected: who is away gives way first, then who has been there longest.
+    fn make_room(&mut self, known: &Known) {
+        let others = match &known.grant.service {
+            Service::Local { user } => self.users.get(user),
+            Service::Apps { network, name, .. } => {
+                self.members.get(network).and_then(|names| names.get(name.as_str()))
+            }
+            Service::Remote(_) => {
+                let id = self.registration_of.get(&known.grant.id);
+                id.and_then(|id| self.registrations.get(id)).map(|r| &r.bindings)
+            }
+            Service::Unauthorized | Service::NotAvailable { .. } => None,
+        };
+        let Some(others) = others.filter(|o| o.len() >= self.config.max_devices) else { return };
+        let is_away = |binding: &&BindingId| {
+            let client = self.bindings.get(binding).and_then(|b| self.clients.get(&b.client));
+            client.is_some_and(|client| client.socket.is_none())
+        };
+        let Some(binding) = others.iter().find(is_away).or(others.first()).copied() else { return };
+        let Some(bound) = self.bindings.get(&binding) else { return };
+        let (key, known) = (bound.client, bound.known.clone());
+        self.unbind(binding);
+        let state = ("disconnected", "replaced");
+        self.send_account_state(key, &known.target, &known.name, state);
     }
 
     /// Takes an account off. Calls that it has go on.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::calls::{Phase, description};
 use super::candidates::Heard;
 use super::message::Message;
-use super::{CallKey, RtcEngine, Timer};
+use super::{CallKey, ClientKey, RtcEngine, Timer};
 
 /// Whose turn it is to change the media of a call.
 #[derive(Debug, Default)]
@@ -210,6 +210,18 @@ impl RtcEngine {
         let delay =
             if call.is_outgoing { self.rng.below(2000) } else { 2100 + self.rng.below(1900) };
         self.timers.set(Timer::Retry(key), now + Duration::from_millis(delay.into()));
+    }
+
+    /// The client has another socket. Many forget a change that the old one carried, so ours
+    /// begins again.
+    pub(super) fn begin_changes_again(&mut self, now: Instant, client: ClientKey) {
+        let Some(client) = self.clients.get(&client) else { return };
+        for key in client.calls.values().copied().collect::<Vec<_>>() {
+            let turn = self.calls.get(&key).map(|call| call.change.turn);
+            if matches!(turn, Some(Turn::OurLock | Turn::OurOffer)) {
+                self.give_way(now, key);
+            }
+        }
     }
 
     pub(super) fn retry_due(&mut self, now: Instant, key: CallKey) {

@@ -148,6 +148,7 @@ impl RtcEngine {
             self.repeat_user_calls(key);
         }
         self.expect_acks_again(now, key);
+        self.begin_changes_again(now, key);
     }
 
     pub(super) fn send_validated(&mut self, key: ClientKey, resumed: bool) {

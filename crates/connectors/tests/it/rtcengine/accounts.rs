@@ -164,6 +164,31 @@ fn an_account_may_be_named_by_its_target_or_its_id() {
     gate.leaves_nothing(&[&app]);
 }
 
+#[test]
+fn only_so_many_devices_of_one_user_are_connected() {
+    let mut gate = Gate::with(|config| config.max_devices = 2);
+    let (one, two) = (gate.page(1, "alice"), gate.page(2, "alice"));
+    for account in ["sip", "carrier", "web"] {
+        one.connect(&mut gate, account);
+        two.connect(&mut gate, account);
+    }
+    // Who is away gives way first, then who was there first.
+    gate.lose(2);
+    let (three, four) = (gate.page(3, "alice"), gate.page(4, "alice"));
+    for account in ["sip", "carrier", "web"] {
+        three.connect(&mut gate, account);
+        gate.nothing(1);
+        four.connect(&mut gate, account);
+        assert_eq!(one.state(&mut gate, account), said("disconnected", "replaced"));
+    }
+    assert_eq!(gate.engine.devices_of("alice").count(), 2);
+    assert_eq!(gate.engine.members_of("net-1", "alice").count(), 2);
+    assert_eq!(gate.registered.len(), 1);
+    assert_eq!(gate.engine.owners_of(gate.registered[0].0).count(), 2);
+    gate.lose(1);
+    gate.leaves_nothing(&[&three, &four]);
+}
+
 fn call(leg: LegId, is_active: bool) -> UserCall {
     UserCall {
         leg,

@@ -320,6 +320,29 @@ fn a_client_that_never_grants_a_lock_is_given_up() {
 }
 
 #[test]
+fn a_change_that_a_lost_socket_carried_begins_again() {
+    for steps in [vec![], vec![OK]] {
+        let (mut gate, app, leg) = up();
+        gate.command(leg, LegCommand::Reoffer(sdp(OURS)));
+        for step in steps {
+            says(&mut gate, &app, step);
+        }
+        let received = gate.all(1).last().unwrap()["seq"].as_u64().unwrap();
+        gate.lose(1);
+        let (app, body) = app.resume(&mut gate, 1, received);
+        assert_eq!(body["resumed"], true);
+        until_heard(&mut gate, LOCK);
+        says(&mut gate, &app, OK);
+        gate.hears(1, OFFERS);
+        says(&mut gate, &app, ANSWERS);
+        assert!(matches!(gate.event(), (_, LegEvent::Reanswer(_))));
+        gate.pass(secs(60));
+        gate.quiet();
+        over(gate, &app, leg);
+    }
+}
+
+#[test]
 fn a_call_that_ends_takes_its_changes_with_it() {
     for steps in [vec![LOCK], vec![LOCK, OFFERS]] {
         let (mut gate, app, leg) = up();

@@ -84,11 +84,12 @@ fn a_called_browser_trickles_too() {
     let app = gate.app(1, "alice");
     let (_, start) = gate.ringing(&app);
     let id = start["id"].as_str().unwrap();
-    app.in_call(&mut gate, "call.accept", id, json!({ "sdp": OFFER, "trickle": true }));
+    let accept = json!({ "sdp": with(&[SECOND]), "trickle": true });
+    app.in_call(&mut gate, "call.accept", id, accept);
     assert!(matches!(gate.event(), (_, LegEvent::Answer(_))));
     trickle(&app, &mut gate, id, json!(CANDIDATE));
     assert_eq!(candidate(&mut gate).text, CANDIDATE);
-    app.in_call(&mut gate, "call.fullsdp", id, json!({ "sdp": with(&[CANDIDATE]) }));
+    app.in_call(&mut gate, "call.fullsdp", id, json!({ "sdp": with(&[CANDIDATE, SECOND]) }));
     assert!(matches!(gate.event(), (_, LegEvent::EndOfCandidates)));
     gate.quiet();
     app.say(&mut gate, "session.close", "", json!({}));
