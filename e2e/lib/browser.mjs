@@ -144,7 +144,7 @@ async function serve(folder) {
     const name = request.url.slice(1).split("?")[0];
     if (LIBRARIES.some((library) => name === `${library}.html`)) {
       response.setHeader("content-type", "text/html");
-      response.end(`<!doctype html><title>${name}</title><audio id="remote" autoplay></audio>
+      response.end(`<!doctype html><title>${name}</title>
         <script type="module" src="/${name.replace("html", "js")}"></script>`);
     } else if (LIBRARIES.some((library) => name === `${library}.js`)) {
       response.setHeader("content-type", "text/javascript");

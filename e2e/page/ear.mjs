@@ -12,12 +12,14 @@ export function take(name) {
   return at < 0 ? null : events.splice(at, 1)[0].detail;
 }
 
+let player = null;
 let analyser = null;
 let context = null;
 
 /** Listens to a remote stream. Chromium feeds Web Audio only while an element plays it too. */
 export function listen(stream) {
-  document.getElementById("remote").srcObject = stream;
+  player ??= Object.assign(new Audio(), { autoplay: true });
+  player.srcObject = stream;
   context ??= new AudioContext();
   analyser = context.createAnalyser();
   analyser.fftSize = 8192;
