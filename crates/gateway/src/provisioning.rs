@@ -52,8 +52,9 @@ pub(crate) struct Settings {
     realm: String,
     /// The domain of our users' identifiers.
     domain: String,
-    /// Hosts that mean us.
+    /// Hosts that mean us, at the ports where we hear SIP.
     ours: Vec<String>,
+    ports: Vec<u16>,
     login: Option<Login>,
     token_lifetime: Duration,
 }
@@ -73,9 +74,16 @@ impl Settings {
             realm: config.general.realm.clone(),
             domain,
             ours,
+            ports: config.listeners.iter().map(|listener| listener.address.port()).collect(),
             login,
             token_lifetime: config.rtcengine.token_lifetime,
         }
+    }
+
+    /// Whether a SIP server is ourselves. At another port of our host it is somebody else.
+    fn is_ours(&self, host: &str, port: Option<u16>) -> bool {
+        let hears = port.is_none_or(|port| self.ports.contains(&port));
+        hears && self.ours.iter().any(|ours| ours == host)
     }
 }
 

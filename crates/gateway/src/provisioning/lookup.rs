@@ -94,7 +94,7 @@ impl Provisioning {
                 Service::Apps { network, name, path }
             }
             Ok(Setup::Sip(sip)) => {
-                let is_ours = |host: &str| self.settings.ours.iter().any(|o| o == host);
+                let is_ours = |host: &str, port| self.settings.is_ours(host, port);
                 match sip.account(&account.identifier, &account.access_token, is_ours) {
                     Ok(SipAccount::Elsewhere(remote)) => Service::Remote(remote),
                     Ok(SipAccount::Ours(name)) => self.local(&name, account),

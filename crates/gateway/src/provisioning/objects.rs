@@ -142,7 +142,7 @@ impl Provisioning {
         let config = fields.config()?;
         let merged = service::merged(&network.config, &config)?;
         if let Setup::Sip(sip) = service::setup(&network.connector, &merged)? {
-            sip.account(&identifier, &access_token, |_| false)?;
+            sip.account(&identifier, &access_token, |_, _| false)?;
         }
         Ok(Account {
             id: secrets::id()?,

@@ -148,11 +148,11 @@ impl SipSetup {
         self,
         identifier: &str,
         password: &Secret<String>,
-        is_ours: impl Fn(&str) -> bool,
+        is_ours: impl Fn(&str, Option<u16>) -> bool,
     ) -> Result<SipAccount, Unusable> {
         let (user, domain) = user_and_domain(identifier)?;
         let registrar = match self.registrar {
-            Some(registrar) if !is_ours(&registrar.host) => registrar,
+            Some(registrar) if !is_ours(&registrar.host, registrar.port) => registrar,
             _ => return Ok(SipAccount::Ours(user)),
         };
         let domain = domain.unwrap_or_else(|| registrar.host.clone());
@@ -221,7 +221,10 @@ mod tests {
 
     fn account(config: &str, identifier: &str) -> Result<SipAccount, Unusable> {
         let Setup::Sip(setup) = read(SIP, config, "")? else { panic!("{config}") };
-        setup.account(identifier, &Secret::new("pw".to_owned()), |host| host == "gw.example")
+        let is_ours = |host: &str, port: Option<u16>| {
+            host == "gw.example" && port.is_none_or(|port| port == 5060)
+        };
+        setup.account(identifier, &Secret::new("pw".to_owned()), is_ours)
     }
 
     fn remote(config: &str, identifier: &str) -> RemoteAccount {
@@ -259,6 +262,9 @@ mod tests {
         assert_eq!(account(r#"{"xms":false}"#, "alice"), ours);
         assert_eq!(account(r#"{"registrar":"sip:GW.example"}"#, "alice@elsewhere.test"), ours);
         assert_eq!(account("{}", "sip:%61lice@gw"), ours);
+        assert_eq!(account(r#"{"registrar":"sip:gw.example:5060"}"#, "alice"), ours);
+        let beside = remote(r#"{"registrar":"sip:gw.example:5080"}"#, "alice");
+        assert_eq!(beside.port, Some(5080), "another server on our host");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod app_handshake;
+mod app_sessions;
 mod calls;
 mod command_line;
 mod config;
