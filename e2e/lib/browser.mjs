@@ -127,6 +127,12 @@ export class Client {
     return until(`${this.user} hears silence`, async () => (await this.do("heard"))?.level < -80, options);
   }
 
+  /** Signs out first: a page of the SDK that is just gone is waited for. */
+  async leave() {
+    await this.do("stop").catch(() => {});
+    await this.close();
+  }
+
   async close() {
     await this.context.close();
   }

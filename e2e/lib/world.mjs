@@ -48,7 +48,7 @@ export function world(options = {}) {
       await register.done();
     },
     async close() {
-      for (const thing of it.open.splice(0).reverse()) await (thing.close ?? thing.stop).call(thing).catch(() => {});
+      for (const thing of it.open.splice(0).reverse()) await (thing.leave ?? thing.close ?? thing.stop).call(thing).catch(() => {});
     },
   };
   before(async () => {

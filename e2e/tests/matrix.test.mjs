@@ -30,11 +30,24 @@ async function holdAndResume(holder, held) {
   await Promise.all([holder.hears(held), held.hears(holder)]);
 }
 
+/** A test whose failure tells what everybody saw. */
+function story(name, play) {
+  test(name, async () => {
+    try {
+      await play();
+    } catch (error) {
+      const seen = it.open.map((thing) => thing.log && `${thing.user ?? thing.folder}: ${String(thing.log).slice(-1500)}`);
+      error.message += `\n${seen.filter(Boolean).join("\n")}\n${it.gateway.log.slice(-20).join("\n")}`;
+      throw error;
+    }
+  });
+}
+
 for (const from of KINDS) {
   for (const to of KINDS) {
     const name = `${from} calls ${to}`;
 
-    test(`${name}: answered, held, sent digits, ended by the caller`, async () => {
+    story(`${name}: answered, held, sent digits, ended by the caller`, async () => {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(alice, bob);
@@ -44,7 +57,7 @@ for (const from of KINDS) {
       await bob.ended();
     });
 
-    test(`${name}: held and sent digits by the called side, which ends it`, async () => {
+    story(`${name}: held and sent digits by the called side, which ends it`, async () => {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(bob, alice);
@@ -54,7 +67,7 @@ for (const from of KINDS) {
       await alice.ended();
     });
 
-    test(`${name}: rejected, then cancelled`, async () => {
+    story(`${name}: rejected, then cancelled`, async () => {
       const [alice, bob] = await pair(from, to);
       await alice.dial("bob");
       await bob.rings();
@@ -67,7 +80,7 @@ for (const from of KINDS) {
       await bob.failed();
     });
 
-    test(`${name}: transferred by the called side and by the caller`, async () => {
+    story(`${name}: transferred by the called side and by the caller`, async () => {
       const [alice, bob] = await pair(from, to);
       const carol = await party(it, KINDS[(KINDS.indexOf(to) + 1) % KINDS.length], "carol");
       await talk(alice, bob);
