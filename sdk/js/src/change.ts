@@ -43,6 +43,7 @@ export class Change {
   #wanted: Waiter[] = [];
   #offered: Waiter[] = [];
   #tries = 0;
+  #refusals = 0;
   #suspended = false;
 
   /** `caller`: whether this side placed the call. It waits longer after a collision. */
@@ -141,7 +142,7 @@ export class Change {
         this.#retry();
         break;
       case "offering":
-        this.#refuse(new CrosspointError("change-refused", "the far side refused the change"));
+        this.#refused();
         break;
       case "granted":
       case "answering":
@@ -179,6 +180,7 @@ export class Change {
     }
     if (turn !== this.#turn) return;
     this.#tries = 0;
+    this.#refusals = 0;
     this.#enter("idle");
     for (const waiter of this.#offered.splice(0)) waiter.resolve();
     this.#next();
@@ -214,7 +216,20 @@ export class Change {
     }
   }
 
+  /** It may be in the middle of a change of its own, so one refusal is not the last word. */
+  #refused(): void {
+    this.#refusals += 1;
+    if (this.#refusals >= REFUSALS_MAX) {
+      this.#refuse(new CrosspointError("change-refused", "the far side refused the change"));
+      return;
+    }
+    void this.#host.rollback().catch(() => {});
+    this.#wanted.unshift(...this.#offered.splice(0));
+    this.#retry();
+  }
+
   #refuse(error: Error): void {
+    this.#refusals = 0;
     void this.#host.rollback().catch(() => {});
     this.#enter("idle");
     for (const waiter of this.#offered.splice(0)) waiter.reject(error);
@@ -259,6 +274,8 @@ function asError(error: unknown): Error {
 const LOCK_MS = 10_000;
 /** How often a lock is asked for before the change fails. */
 const TRIES_MAX = 6;
+/** How often an offer is refused before the change fails. */
+const REFUSALS_MAX = 3;
 /** After a collision: the least wait, and what chance adds to it. */
 const CALLER_RETRY = [2_100, 1_900] as const;
 const CALLED_RETRY = [0, 2_000] as const;

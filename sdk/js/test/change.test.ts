@@ -102,16 +102,20 @@ test("a lock that is refused again and again fails", async () => {
   assert.equal(side.said.filter((s) => s === "lock").length, 6);
 });
 
-test("an offer that is refused is taken back, and the next wish goes on", async () => {
+test("an offer that is refused is taken back and made again, but not for ever", async () => {
   const clock = new Clock();
   const side = new Side(clock, true);
   const refused = assert.rejects(side.change.request(), (error: CrosspointError) => error.code === "change-refused");
-  side.change.handle("lock.ok", {});
-  const next = side.change.request();
-  await settle();
-  side.change.handle("lock.reset", {});
+  for (let i = 1; i <= 3; i++) {
+    side.change.handle("lock.ok", {});
+    await settle();
+    side.change.handle("lock.reset", {});
+    assert.equal(side.rollbacks, i);
+    await clock.pass(4_000);
+  }
   await refused;
-  assert.equal(side.rollbacks, 1);
+  assert.equal(side.offers, 3);
+  const next = side.change.request();
   side.change.handle("lock.ok", {});
   await settle();
   side.change.handle("answer", { sdp: "late" });
