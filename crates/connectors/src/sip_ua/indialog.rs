@@ -38,6 +38,11 @@ impl SipUa {
             return;
         }
         self.heard_at(now, id, flow);
+        if !self.legs.contains_key(&id) {
+            // By another connection it told that it had left the call.
+            self.request_while_closing(now, key, id, request);
+            return;
+        }
         if !self.requirements_met(now, key, request) {
         } else if request.method == Method::BYE {
             self.bye_arrived(now, key, id, &tag, request);

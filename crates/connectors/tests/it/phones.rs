@@ -50,6 +50,11 @@ impl Phone {
         Self { contact, ..Self::new(user, flow) }
     }
 
+    pub(crate) fn with_agent(mut self, agent: &'static str) -> Self {
+        self.agent = agent;
+        self
+    }
+
     /// A REGISTER with these headers besides; with credentials once it was challenged.
     pub(crate) fn register(&mut self, extra: &str) -> String {
         self.cseq += 1;

@@ -19,9 +19,7 @@ fn sipjs() -> Phone {
 
 /// One that drops them.
 fn jssip() -> Phone {
-    let mut web = sipjs();
-    web.agent = "JsSIP 3.13.8";
-    web
+    sipjs().with_agent("JsSIP 3.13.8")
 }
 
 /// Comes back over another connection.

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crosspoint_base::{LegId, Rng, Secret};
-use crosspoint_call::{Cause, Digit, LegCommand, LegEvent, TransferProgress};
+use crosspoint_base::{Flow, LegId, RegistrationId, Rng, Secret};
+use crosspoint_call::{Cause, Digit, LegCommand, LegEvent, Reach, TransferProgress};
+use crosspoint_connectors::sip_ua::{RegistrationConfig, RegistrationState};
 use crosspoint_sip::digest::Credentials;
 
-use crate::harness::{Desk, HOLD, OFFER, OURS, Peer, Sent, millis, reply, sdp, secs, trunk};
+use crate::harness::{
+    Desk, HOLD, OFFER, OURS, Peer, Sent, browser, millis, reply, sdp, secs, trunk,
+};
+use crate::phones::Phone;
 
 struct Storm {
     desk: Desk,
@@ -19,6 +23,9 @@ struct Storm {
     invites: Vec<(String, Peer)>,
     peers: Vec<Peer>,
     calls: u32,
+    /// Browsers of both libraries, and the last connection of any.
+    webs: [Phone; 2],
+    connections: u64,
 }
 
 fn one<'t, T: ?Sized>(rng: &mut Rng, of: &[&'t T]) -> &'t T {
@@ -54,6 +61,11 @@ impl Storm {
             invites: vec![],
             peers: vec![],
             calls: 0,
+            webs: [
+                Phone::browser("alice", browser(1)),
+                Phone::browser("bob", browser(2)).with_agent("JsSIP 3.13.8"),
+            ],
+            connections: 2,
         }
     }
 
@@ -85,13 +97,18 @@ impl Storm {
     }
 
     fn step(&mut self) {
-        match self.rng.below(12) {
+        match self.rng.below(18) {
             0 => self.call_in(),
             1 => self.call_out(),
             2..=4 => self.command(),
             5..=6 => self.peer_asks(),
             7..=9 => self.peer_answers(),
             10 => self.peer_gives_up(),
+            11 => self.web_signs_in(),
+            12 => self.web_is_called(),
+            13 => self.web_calls(),
+            14 | 15 => self.connection_breaks(),
+            16 => self.account_changes(),
             _ => {
                 let time = one(&mut self.rng, &[&1_u64, &10, &600, &5000, &40_000]);
                 self.desk.pass(millis(*time));
@@ -116,6 +133,81 @@ impl Storm {
         self.live.insert(leg);
         self.peers.push(Peer::called_by(&invite, "a"));
         self.requests.push(invite);
+    }
+
+    /// A browser signs in, over a connection of its own or the one it has.
+    fn web_signs_in(&mut self) {
+        let is_new = self.rng.below(3) > 0;
+        let web = &mut self.webs[self.rng.below(2) as usize];
+        if is_new {
+            self.connections += 1;
+            web.flow = browser(self.connections);
+        }
+        let extra = one(&mut self.rng, &["Expires: 600", "Expires: 600", "Expires: 0"]);
+        web.sign_in(&mut self.desk, extra);
+    }
+
+    fn web_is_called(&mut self) {
+        let web = &self.webs[self.rng.below(2) as usize];
+        let binding = self.desk.ua.bindings_of(web.user).next();
+        if let Some((binding, _)) = binding {
+            let leg = self.desk.try_call(Reach::Binding(binding));
+            self.live.insert(leg);
+        }
+    }
+
+    fn web_calls(&mut self) {
+        self.calls += 1;
+        let web = &mut self.webs[self.rng.below(2) as usize];
+        let mut peer = Peer::caller();
+        peer.flow = web.flow;
+        peer.call_id = format!("web-{}", self.calls);
+        peer.local = format!("<sip:{}@gateway.test>;tag=web{}", web.user, self.calls);
+        peer.contact = format!("<sip:{}-web@k3j2h1.invalid;transport=ws>", web.user);
+        let extra = web.agent_line();
+        let first = peer.invite(&extra, OFFER);
+        self.desk.hear(&peer.flow, &first);
+        let refusal = self.desk.next();
+        if refusal.what() == "407" {
+            web.challenged(&refusal);
+            let value = web.authorization("INVITE", &peer.target);
+            // It was for the call: a REGISTER wants a challenge of its own.
+            web.challenge = None;
+            let invite = peer.invite(&format!("{extra}{value}"), OFFER);
+            self.desk.hear(&peer.flow, &invite);
+            self.invites.push((invite, peer.clone()));
+        }
+        self.peers.push(peer);
+    }
+
+    fn connection_breaks(&mut self) {
+        let recent = self.connections.min(4);
+        let back = self.rng.below(u32::try_from(recent).unwrap());
+        self.desk.close(self.connections - u64::from(back));
+    }
+
+    /// An account elsewhere comes, changes or goes; the trunk is its registrar.
+    fn account_changes(&mut self) {
+        let id = RegistrationId(u64::from(self.rng.below(2)));
+        if self.rng.below(3) == 0 {
+            self.desk.unregister(id);
+            return;
+        }
+        let config = RegistrationConfig {
+            user: "carol".to_owned(),
+            domain: "carrier.test".to_owned(),
+            flow: trunk(),
+            auth_user: None,
+            password: Secret::new("secret".to_owned()),
+            expires: secs(600),
+        };
+        self.desk.register(id, config);
+    }
+
+    /// Where a peer that was at `flow` speaks from.
+    fn from(&mut self, flow: Flow) -> Flow {
+        let is_web = flow.connection.is_some();
+        if is_web && self.rng.below(2) == 0 { browser(self.connections) } else { flow }
     }
 
     fn command(&mut self) {
@@ -157,7 +249,9 @@ impl Storm {
             _ if self.rng.below(8) == 0 => peer.numbered(method, 1, extra, body),
             _ => peer.request(method, extra, body),
         };
-        self.desk.hear(&trunk(), &text);
+        let flow = peer.flow;
+        let flow = self.from(flow);
+        self.desk.hear(&flow, &text);
     }
 
     fn peer_answers(&mut self) {
@@ -195,16 +289,18 @@ impl Storm {
             ],
         );
         let (tag, body) = (one(&mut self.rng, &["a", "a", "b"]), one(&mut self.rng, &BODIES));
-        self.desk.hear(&trunk(), &reply(&request, status, tag, extra, body));
+        let flow = self.from(request.flow);
+        self.desk.hear(&flow, &reply(&request, status, tag, extra, body));
     }
 
     fn peer_gives_up(&mut self) {
         let Some(count) = u32::try_from(self.invites.len()).ok().filter(|c| *c > 0) else {
             return;
         };
-        let (invite, peer) = &self.invites[self.rng.below(count) as usize];
+        let (invite, peer) = self.invites[self.rng.below(count) as usize].clone();
         let method = one(&mut self.rng, &["CANCEL", "ACK"]);
-        self.desk.hear(&trunk(), &Peer::in_transaction(invite, method, &peer.remote));
+        let flow = self.from(peer.flow);
+        self.desk.hear(&flow, &Peer::in_transaction(&invite, method, &peer.remote));
     }
 
     /// Ends what lives, and lets all waiting times pass.
@@ -212,9 +308,15 @@ impl Storm {
         for leg in self.live.clone() {
             self.desk.command(leg, LegCommand::End(Cause::Normal));
         }
+        for id in 0..2 {
+            self.desk.unregister(RegistrationId(id));
+        }
         self.watch();
         self.desk.pass(secs(600));
         self.watch();
+        let last = self.desk.registrations.iter().rev();
+        let mut last = last.filter(|(id, _)| id.0 == 0).map(|(_, state)| *state);
+        assert_eq!(last.next(), Some(RegistrationState::Ended), "the account");
         assert_eq!(self.live.len(), 0, "live legs");
         assert!(self.desk.ua.is_idle(), "something is left of a call");
     }
