@@ -347,11 +347,8 @@ fn grant(token: &str, now: Instant) -> Result<Grant, Denial> {
         password: Secret::new("secret".to_owned()),
         expires: Duration::from_secs(600),
     };
-    let network = Service::Apps {
-        network: "net".into(),
-        name: user.to_owned(),
-        path: MediaPath::Direct,
-    };
+    let network =
+        Service::Apps { network: "net".into(), name: user.to_owned(), path: MediaPath::Direct };
     let accounts = [
         account("sip", Service::Local { user: user.into() }),
         account("carrier", Service::Remote(Box::new(remote))),
