@@ -413,7 +413,7 @@ impl Call {
             MediaNotice::Dtmf { leg, digit, duration, relayed } => {
                 self.digit_heard(leg, digit, duration, relayed);
             }
-            MediaNotice::Lost { leg } => self.media_lost(now, leg),
+            MediaNotice::Lost { leg, by_peer } => self.media_lost(now, leg, by_peer),
             MediaNotice::PlaybackEnded { leg } => {
                 if self.is_live(leg) {
                     self.end_all(now, crate::Party::Gateway, Cause::Normal);

@@ -349,6 +349,8 @@ pub enum MediaNotice {
     /// Media is gone: consent expired or nothing was received for the configured time.
     Lost {
         leg: LegId,
+        /// The peer closed it in so many words, so it has probably hung up.
+        by_peer: bool,
     },
     /// The announcement is over.
     PlaybackEnded {

@@ -68,7 +68,9 @@ pub(crate) fn notice(event: Event) -> Option<MediaNotice> {
         Event::Dtmf { leg, digit, duration, relayed } => {
             MediaNotice::Dtmf { leg, digit: call::Digit::new(digit)?, duration, relayed }
         }
-        Event::Lost { leg, .. } => MediaNotice::Lost { leg },
+        Event::Lost { leg, loss } => {
+            MediaNotice::Lost { leg, by_peer: loss == media::Loss::PeerClosed }
+        }
         Event::PlaybackEnded { leg } => MediaNotice::PlaybackEnded { leg },
         Event::Closed { .. } => return None,
     })

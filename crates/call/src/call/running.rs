@@ -132,14 +132,16 @@ impl Call {
         }
     }
 
-    pub(super) fn media_lost(&mut self, now: Instant, leg: LegId) {
+    pub(super) fn media_lost(&mut self, now: Instant, leg: LegId, by_peer: bool) {
         if !self.is_live(leg) {
             return;
         }
         // A wrong certificate, say: it was never there to be lost.
         let is_new = |l: &Leg| l.profile == Profile::WebRtc && !l.connected;
         let failed = self.legs.get(&leg).is_some_and(is_new);
-        let grace = self.legs.get(&leg).and_then(|l| l.grace).filter(|_| !failed);
+        // Its signalling comes another way, later perhaps, and knows better why.
+        let hang_up = by_peer.then_some(HANG_UP);
+        let grace = self.legs.get(&leg).and_then(|l| l.grace).or(hang_up).filter(|_| !failed);
         match grace {
             Some(grace) => self.timers.set(Timer::Grace(leg), now + grace),
             None => {
@@ -149,3 +151,6 @@ impl Call {
         }
     }
 }
+
+/// For signalling to follow media that the peer has closed.
+const HANG_UP: Duration = Duration::from_secs(3);

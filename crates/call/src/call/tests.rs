@@ -339,7 +339,7 @@ fn the_record_names_the_trunk_that_a_call_left_over() {
 #[test]
 fn lost_media_ends_the_call_by_our_hand() {
     let mut story = Story::answered();
-    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: false }));
     assert_eq!(story.ended(), Some((Party::Gateway, Cause::MediaLost)));
     assert_eq!(story.heard(B), ["End media_lost"]);
 }
@@ -349,7 +349,7 @@ fn lost_media_ends_the_call_by_our_hand() {
 fn media_that_is_lost_before_it_came_up_has_failed() {
     let mut story = Story::begin().forked(&[B]);
     story.leg(B, LegEvent::Answer(Some(description())));
-    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: false }));
     assert_eq!(story.ended(), Some((Party::Gateway, Cause::MediaFailed)));
 }
 
@@ -530,7 +530,7 @@ fn a_leg_that_is_over_cannot_be_replaced() {
 fn lost_media_is_given_its_grace() {
     let mut story = Story::answered();
     story.leg(A, LegEvent::MediaGrace(Duration::from_secs(30)));
-    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: false }));
     assert!(story.record.is_none());
     story.now += Duration::from_secs(20);
     story.input(Input::Media(MediaNotice::Connected { leg: A }));
@@ -538,9 +538,27 @@ fn lost_media_is_given_its_grace() {
     story.input(Input::Timeout);
     assert!(story.record.is_none());
 
-    story.input(Input::Media(MediaNotice::Lost { leg: A }));
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: false }));
     story.now += Duration::from_secs(30);
     story.input(Input::Timeout);
     let record = story.record.expect("the call is over");
+    assert_eq!(record.ended, Ended { by: Party::Gateway, cause: Cause::MediaLost });
+}
+
+/// A browser that hangs up closes its media first, and says so on another way.
+#[test]
+fn closed_media_waits_for_the_hang_up_that_explains_it() {
+    let mut story = Story::answered();
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: true }));
+    assert!(story.record.is_none());
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    let record = story.record.expect("the call is over");
+    assert_eq!(record.ended, Ended { by: Party::Front, cause: Cause::Normal });
+
+    let mut story = Story::answered();
+    story.input(Input::Media(MediaNotice::Lost { leg: A, by_peer: true }));
+    story.now += Duration::from_secs(3);
+    story.input(Input::Timeout);
+    let record = story.record.expect("nobody explained it");
     assert_eq!(record.ended, Ended { by: Party::Gateway, cause: Cause::MediaLost });
 }
