@@ -41,14 +41,15 @@ pub(super) async fn serve(
     };
     open.ended();
     let limit = open.config().write;
-    match ending {
-        Ending::Gone => {}
-        Ending::Answered => leave(socket, None, limit).await,
+    let frame = match ending {
+        Ending::Gone => return,
+        Ending::Answered => None,
         Ending::Close(Closing { code, reason }) => {
-            let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) };
-            leave(socket, Some(frame), limit).await;
+            Some(CloseFrame { code: code.into(), reason: Utf8Bytes::from_static(reason) })
         }
-    }
+    };
+    // Boxed: what is needed once at the end takes no room while the socket is idle.
+    Box::pin(leave(socket, frame, limit)).await;
 }
 
 async fn converse(
