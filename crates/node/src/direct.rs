@@ -21,7 +21,7 @@ pub(crate) struct DirectMedia {
 /// What this media control has to say.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Notice(LegId, MediaNotice),
+    Notice(LegId, Box<MediaNotice>),
     /// The leg was closed: nothing of it is left.
     Closed(LegId),
 }
@@ -136,7 +136,7 @@ impl DirectMedia {
     }
 
     fn notice(&mut self, leg: LegId, notice: MediaNotice) {
-        self.outputs.push_back(Output::Notice(leg, notice));
+        self.outputs.push_back(Output::Notice(leg, Box::new(notice)));
     }
 }
 
@@ -179,23 +179,7 @@ mod tests {
             let mut said = Vec::new();
             while let Some(output) = self.0.poll_output() {
                 said.push(match output {
-                    Output::Notice(leg, MediaNotice::Described { description, .. }) => {
-                        let port = description.to_string();
-                        let port = port.split("m=audio ").nth(1).and_then(|m| m.split(' ').next());
-                        format!("{leg} described {}", port.unwrap_or("nothing"))
-                    }
-                    Output::Notice(leg, MediaNotice::Candidate { candidate, .. }) => {
-                        format!("{leg} {}", candidate.text)
-                    }
-                    Output::Notice(leg, MediaNotice::Refused { .. }) => format!("{leg} refused"),
-                    Output::Notice(leg, MediaNotice::EndOfCandidates { .. }) => {
-                        format!("{leg} complete")
-                    }
-                    Output::Notice(leg, MediaNotice::Accepted { .. }) => format!("{leg} accepted"),
-                    Output::Notice(leg, MediaNotice::Connected { .. }) => {
-                        format!("{leg} connected")
-                    }
-                    Output::Notice(leg, _) => format!("{leg} something else"),
+                    Output::Notice(leg, notice) => format!("{leg} {}", word(*notice)),
                     Output::Closed(leg) => format!("{leg} closed"),
                 });
             }
@@ -208,6 +192,24 @@ mod tests {
 
         fn describe(&mut self, leg: LegId, kind: SdpKind, peer: LegId) -> Vec<String> {
             self.ask(MediaRequest::Describe { leg, kind, peer: Some(peer) })
+        }
+    }
+
+    fn word(notice: MediaNotice) -> String {
+        match notice {
+            MediaNotice::Described { description, .. } => {
+                let text = description.to_string();
+                let port = text.split("m=audio ").nth(1).and_then(|m| m.split(' ').next());
+                format!("described {}", port.unwrap_or("nothing"))
+            }
+            MediaNotice::Candidate { candidate, .. } => candidate.text,
+            MediaNotice::Refused { .. } => "refused".to_owned(),
+            MediaNotice::EndOfCandidates { .. } => "complete".to_owned(),
+            MediaNotice::Accepted { .. } => "accepted".to_owned(),
+            MediaNotice::Connected { .. } => "connected".to_owned(),
+            MediaNotice::Dtmf { .. }
+            | MediaNotice::Lost { .. }
+            | MediaNotice::PlaybackEnded { .. } => "something else".to_owned(),
         }
     }
 

@@ -111,7 +111,7 @@ impl Node {
             was_busy = true;
             match output {
                 direct::Output::Notice(leg, notice) => {
-                    self.switchboard.handle_leg(now, leg, CallInput::Media(notice));
+                    self.switchboard.handle_leg(now, leg, CallInput::Media(*notice));
                 }
                 direct::Output::Closed(leg) => self.media_closed(leg, LegStats::default()),
             }
