@@ -92,7 +92,7 @@ impl Page {
     }
 
     /// Takes the call that comes, with this browser.
-    fn take_call(
+    pub(crate) fn take_call(
         &mut self,
         identity: &Identity,
         number: u32,
@@ -113,6 +113,15 @@ impl Page {
         self.send(String::from_utf8_lossy(&bytes).into_owned())?;
         self.request(&Method::ACK)?;
         Ok(())
+    }
+}
+
+impl Page {
+    /// Waits until the other side hung up.
+    pub(crate) fn await_end(&mut self) -> Outcome<()> {
+        let bye = self.request(&Method::BYE)?;
+        let bytes = Response::for_request(&bye, StatusCode::OK).print();
+        self.send(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -206,7 +215,7 @@ impl Trunk {
         let invite = self.request(number, "INVITE", &target, &format!("<{target}>"), &offer)?;
         self.socket.send_to(invite.as_bytes(), self.gateway)?;
         page.take_call(identity, number, browser)?;
-        let answer = self.answer()?;
+        let answer = self.answer(number, "INVITE")?;
         phone.accept(&answer.body)?;
         let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
         let contact = answer.headers.contacts().next().ok_or("no Contact")?;
@@ -214,6 +223,34 @@ impl Trunk {
         let to = String::from_utf8_lossy(&to).into_owned();
         let ack = self.request(number, "ACK", &target, &to, "")?;
         self.socket.send_to(ack.as_bytes(), self.gateway)?;
+        Ok(())
+    }
+
+    /// Calls a user, has the call taken, and hangs up.
+    pub(crate) fn call(
+        &self,
+        number: u32,
+        user: &str,
+        phone: &Phone,
+        take: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<()> {
+        let target = format!("sip:{user}@{}", self.gateway);
+        let to = format!("<{target}>");
+        let invite = self.request(number, "INVITE", &target, &to, &phone.describe()?)?;
+        self.socket.send_to(invite.as_bytes(), self.gateway)?;
+        take()?;
+        let answer = self.answer(number, "INVITE")?;
+        let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
+        let to = String::from_utf8_lossy(&to).into_owned();
+        let contact = answer.headers.contacts().next().ok_or("no Contact")?;
+        let target = String::from_utf8_lossy(contact.uri.as_bytes()).into_owned();
+        for method in ["ACK", "BYE"] {
+            let text = self.request(number, method, &target, &to, "")?;
+            // RFC 3261 §12.2.1.1: a BYE follows in the dialog's order.
+            let text = text.replace("CSeq: 1 BYE", "CSeq: 2 BYE");
+            self.socket.send_to(text.as_bytes(), self.gateway)?;
+        }
+        self.answer(number, "BYE")?;
         Ok(())
     }
 
@@ -237,11 +274,18 @@ impl Trunk {
         ))
     }
 
-    fn answer(&self) -> Outcome<Response> {
+    fn answer(&self, number: u32, method: &str) -> Outcome<Response> {
+        let call_id = format!("t{number}@{}", self.socket.local_addr()?);
+        let is_it = |response: &Response| {
+            let cseq = response.headers.cseq();
+            response.headers.call_id().is_some_and(|id| *id == *call_id.as_bytes())
+                && cseq.is_some_and(|cseq| cseq.method.as_str() == method)
+        };
         let mut buffer = vec![0; 65_536];
         loop {
             let len = self.socket.recv(&mut buffer)?;
             match Message::parse(Bytes::copy_from_slice(&buffer[..len])) {
+                Ok(Message::Response(response)) if !is_it(&response) => {}
                 Ok(Message::Response(response)) if response.status.is_success() => {
                     return Ok(response);
                 }
