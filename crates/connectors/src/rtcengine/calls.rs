@@ -25,12 +25,10 @@ pub(super) struct ClientCall {
     pub(super) gcid: Gcid,
     /// More than one while a fork is not answered.
     pub(super) legs: Vec<(LegId, Arc<Known>)>,
-    /// The client called.
+    /// The `call.start` was the client's.
     pub(super) is_outgoing: bool,
     pub(super) phase: Phase,
-    pub(super) peer: Identity,
-    /// Unix seconds of the start.
-    pub(super) since: i64,
+    pub(super) story: Story,
     /// Of the client's `call.start`.
     pub(super) fingerprint: u64,
     pub(super) has_early_media: bool,
@@ -42,6 +40,16 @@ pub(super) struct ClientCall {
     pub(super) change: Change,
     /// Our `call.start` until it is answered, or our `call.accept` until it is acknowledged.
     pub(super) unanswered: Option<Private<Box<Value>>>,
+}
+
+/// What a list of calls says of one: a leg that takes another's place inherits it.
+#[derive(Debug, Clone)]
+pub(super) struct Story {
+    pub(super) peer: Identity,
+    /// Its user called.
+    pub(super) is_outgoing: bool,
+    /// Unix seconds of the start.
+    pub(super) since: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crosspoint_sdp::Session;
 use serde_json::{Value, json};
 
 use super::accounts::Known;
-use super::calls::{ClientCall, Phase};
+use super::calls::{ClientCall, Phase, Story};
 use super::candidates::{Heard, printed};
 use super::change::Change;
 use super::grant::Service;
@@ -98,8 +98,7 @@ impl RtcEngine {
             legs: vec![(leg, known)],
             is_outgoing: false,
             phase: Phase::Starting,
-            peer: offer.from,
-            since: self.unix(now),
+            story: Story { peer: offer.from, is_outgoing: false, since: self.unix(now) },
             fingerprint: 0,
             has_early_media: false,
             awaits_ack: false,

@@ -171,14 +171,15 @@ impl RtcEngine {
         let calls = client.calls.values().filter_map(|call| self.calls.get(call));
         let calls: Vec<Value> = calls
             .map(|call| {
+                let peer = |k: &Arc<Known>| address::peer(k, &call.story.peer, &self.config.domain);
                 json!({
                     "id": &*call.id,
                     "gcid": call.gcid.as_str(),
                     "account": call.known().map(|k| k.name.as_str()),
-                    "direction": if call.is_outgoing { "outgoing" } else { "incoming" },
+                    "direction": if call.story.is_outgoing { "outgoing" } else { "incoming" },
                     "state": call.phase.word(),
-                    "peer": call.known().map(|k| address::peer(k, &call.peer, &self.config.domain)),
-                    "since": call.since,
+                    "peer": call.known().map(peer),
+                    "since": call.story.since,
                 })
             })
             .collect();

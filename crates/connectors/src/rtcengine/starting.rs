@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::accounts::Known;
 use super::address::{dialled, own_identity};
-use super::calls::{ClientCall, Phase, description};
+use super::calls::{ClientCall, Phase, Story, description};
 use super::candidates::Heard;
 use super::change::Change;
 use super::grant::Service;
@@ -161,6 +161,25 @@ impl RtcEngine {
         }
     }
 
+    /// What is known of the call whose leg is replaced.
+    fn story(&self, ways: &[Way], replaces: Option<&Replaces>) -> Option<Story> {
+        match replaces? {
+            Replaces::Leg(leg) => Some(self.calls.get(self.legs.get(leg)?)?.story.clone()),
+            Replaces::Own(gcid) => {
+                let Service::Local { user } = &ways.first()?.known.grant.service else {
+                    return None;
+                };
+                let call = self.user_calls.get(&**user)?.iter().find(|c| c.gcid == *gcid)?;
+                Some(Story {
+                    peer: call.peer.clone(),
+                    is_outgoing: call.is_outgoing,
+                    since: call.since_unix,
+                })
+            }
+            Replaces::OwnLatest => None,
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "what was checked one by one, used once")]
     fn begin_call(
         &mut self,
@@ -174,6 +193,11 @@ impl RtcEngine {
     ) {
         let key = self.next_call_key();
         let trickle = start.message.flag("trickle");
+        let story = self.story(&ways, replaces.as_ref()).unwrap_or_else(|| Story {
+            peer: Identity { address: to.clone(), display_name: None, user: None },
+            is_outgoing: true,
+            since: self.unix(now),
+        });
         let mut offers: Vec<(LegId, IncomingOffer)> = vec![];
         let mut legs = vec![];
         for way in ways {
@@ -203,8 +227,7 @@ impl RtcEngine {
             legs,
             is_outgoing: true,
             phase: Phase::Starting,
-            peer: Identity { address: to, display_name: None, user: None },
-            since: self.unix(now),
+            story,
             fingerprint: start.fingerprint,
             has_early_media: false,
             awaits_ack: false,

@@ -1,11 +1,12 @@
 //! Taking a running call over: after a reload, or from another device.
 
-use crosspoint_call::{Cause, LegCommand, Replaces};
-use crosspoint_connectors::rtcengine::RemoteState;
+use crosspoint_base::{Gcid, Private};
+use crosspoint_call::{Cause, Identity, LegCommand, Replaces};
+use crosspoint_connectors::rtcengine::{DeviceKind, RemoteState, UserCall};
 use serde_json::json;
 
-use super::app::{CARRIER, Gate, OURS, WEB, reason};
-use crate::harness::sdp;
+use super::app::{CARRIER, EPOCH, Gate, OURS, WEB, reason};
+use crate::harness::{sdp, secs};
 
 #[test]
 fn a_page_takes_its_own_call_back() {
@@ -29,6 +30,47 @@ fn a_page_takes_its_own_call_back() {
     app.in_call(&mut gate, "call.end", "id-2", json!({}));
     gate.ended(new, Cause::Normal);
     gate.leaves_nothing(&[&app]);
+}
+
+#[test]
+fn who_takes_a_call_over_knows_whom_it_is_with() {
+    let mut gate = Gate::new();
+    let app = gate.app(1, "alice");
+    let (leg, _) = gate.incoming_up(&app);
+    gate.pass(secs(100));
+    app.start(&mut gate, "id-2", json!({ "gcid": "gcid-in", "replace": true, "target": "" }));
+    let (new, _) = gate.offered();
+    gate.command(new, LegCommand::Answer(sdp(OURS)));
+    gate.command(leg, LegCommand::End(Cause::Replaced));
+    let (app, body) = app.resume(&mut gate, 2, 99);
+    let expected = json!([{
+        "id": "id-2", "gcid": "gcid-in", "account": "sip", "direction": "incoming",
+        "state": "active", "since": EPOCH,
+        "peer": { "identifier": "sip:carol@gateway.test", "displayName": "Carol" },
+    }]);
+    assert_eq!(body["calls"], expected);
+    // And so does another device of hers.
+    let call = UserCall {
+        leg: new,
+        gcid: Gcid::from_peer("gcid-in").unwrap(),
+        peer: Identity { address: Private("carol".to_owned()), ..Identity::default() },
+        is_outgoing: false,
+        is_active: true,
+        since_unix: EPOCH,
+        device: DeviceKind::App,
+    };
+    gate.engine.handle_user_calls(gate.now, "alice", &[call]);
+    let other = gate.app(3, "alice");
+    other.start(&mut gate, "id-3", json!({ "gcid": "gcid-in", "replace": true, "target": "" }));
+    let (other, body) = other.resume(&mut gate, 4, 99);
+    assert_eq!(body["calls"][0]["peer"]["identifier"], "sip:carol@gateway.test");
+    assert_eq!(body["calls"][0]["direction"], "incoming");
+    assert_eq!(body["calls"][0]["since"], EPOCH);
+    for app in [&app, &other] {
+        app.say(&mut gate, "session.close", "", json!({}));
+    }
+    gate.events();
+    gate.leaves_nothing(&[]);
 }
 
 #[test]
