@@ -43,7 +43,7 @@ export class Bell {
   }
 
   /** Tells of a call in the system's own way when the page is not in sight. */
-  notify(name: string, taken: () => void): void {
+  notify(name: string): void {
     if (!document.hidden || typeof Notification === "undefined" || Notification.permission !== "granted") return;
     this.#notification = new Notification(`${name} is calling`, {
       body: "Crosspoint phone",
@@ -52,7 +52,6 @@ export class Bell {
     });
     this.#notification.onclick = () => {
       window.focus();
-      taken();
       this.#notification?.close();
     };
   }

@@ -259,7 +259,7 @@ export class Phone {
   #rings(call: Call): void {
     const name = this.name(call);
     this.say(`${name} is calling`);
-    this.bell.notify(name, () => {});
+    this.bell.notify(name);
     this.#ring();
   }
 

@@ -1,6 +1,6 @@
 // The calls: the one that has the user's ear large, others small, incoming ones to be answered.
 import type { Call } from "@crosspoint/client";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Phone } from "../phone";
 import { duration, numberOf, stateText } from "../words";
 import { Icon } from "./icons";
@@ -98,6 +98,7 @@ function Digits({ phone, call }: { phone: Phone; call: Call }) {
 function Transfer({ phone, call }: { phone: Phone; call: Call }) {
   const field = useRef<HTMLInputElement>(null);
   const [progress, setProgress] = useState("");
+  useEffect(() => field.current?.focus(), []);
   const send = (event: Event) => {
     event.preventDefault();
     setProgress("Transferring…");
@@ -105,7 +106,7 @@ function Transfer({ phone, call }: { phone: Phone; call: Call }) {
   };
   return (
     <form class="drawer line" onSubmit={send} aria-label="Transfer">
-      <input ref={field} aria-label="Transfer to" placeholder="Transfer to…" list="numbers" autocomplete="off" autocapitalize="none" spellcheck={false} required autofocus />
+      <input ref={field} aria-label="Transfer to" placeholder="Transfer to…" list="numbers" autocomplete="off" autocapitalize="none" spellcheck={false} required />
       <button type="submit" class="primary">Transfer</button>
       <p class="hint" role="status">{progress}</p>
     </form>
