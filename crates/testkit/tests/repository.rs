@@ -108,3 +108,22 @@ fn the_call_crate_names_no_protocol() {
         }
     }
 }
+
+/// The table of permissions is worth what its tests are.
+#[test]
+fn every_test_that_the_permissions_name_exists() {
+    let table = fs::read_to_string(root().join("docs/permissions.md")).expect("the table");
+    let mut files = Vec::new();
+    rust_files(&root().join("crates"), &mut files);
+    let sources: String =
+        files.iter().map(|file| fs::read_to_string(file).expect("source is UTF-8")).collect();
+    // A name of a test is words joined by underscores; paths and headers are not.
+    let is_test = |word: &&str| {
+        word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let named: Vec<&str> = table.split('`').filter(is_test).collect();
+    assert!(named.len() > 20, "the table names its tests");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
