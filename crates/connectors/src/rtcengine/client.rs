@@ -61,13 +61,18 @@ impl Client {
 
     /// A call that ended so lately that its messages may still be under way.
     pub(super) fn past_call(&mut self, now: Instant, id: &str) -> Option<&PastCall> {
-        while self.past.front().is_some_and(|p| p.ended + REMEMBERED <= now) {
-            self.past.pop_front();
-        }
+        self.forget(now);
         self.past.iter().find(|p| *p.id == *id)
     }
 
+    fn forget(&mut self, now: Instant) {
+        while self.past.front().is_some_and(|p| p.ended + REMEMBERED <= now) {
+            self.past.pop_front();
+        }
+    }
+
     pub(super) fn remember(&mut self, now: Instant, id: Box<str>, fingerprint: u64) {
+        self.forget(now);
         if self.past.len() >= MAX_PAST {
             self.past.pop_front();
         }

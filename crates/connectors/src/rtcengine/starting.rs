@@ -30,6 +30,15 @@ struct Start<'m> {
     message: &'m Message,
 }
 
+/// What a `call.start` comes to when nothing is wrong with it.
+struct Beginning {
+    /// Never empty; more than one is a fork.
+    ways: Vec<Way>,
+    description: Session,
+    to: Private<String>,
+    replaces: Option<Replaces>,
+}
+
 /// An account that the call may leave over.
 struct Way {
     known: Arc<Known>,
@@ -113,7 +122,8 @@ impl RtcEngine {
             None if replaces.is_some() => String::new(),
             None => return Err(Cause::InvalidNumber),
         };
-        self.begin_call(now, key, start, ways, &description, Private(to), replaces);
+        let to = Private(to);
+        self.begin_call(now, key, start, Beginning { ways, description, to, replaces });
         Ok(())
     }
 
@@ -180,17 +190,14 @@ impl RtcEngine {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what was checked one by one, used once")]
     fn begin_call(
         &mut self,
         now: Instant,
         client: ClientKey,
         start: &Start<'_>,
-        ways: Vec<Way>,
-        description: &Session,
-        to: Private<String>,
-        replaces: Option<Replaces>,
+        beginning: Beginning,
     ) {
+        let Beginning { ways, description, to, replaces } = beginning;
         let key = self.next_call_key();
         let trickle = start.message.flag("trickle");
         let story = self.story(&ways, replaces.as_ref()).unwrap_or_else(|| Story {
@@ -232,7 +239,7 @@ impl RtcEngine {
             has_early_media: false,
             awaits_ack: false,
             failed: None,
-            heard: Heard::of(description),
+            heard: Heard::of(&description),
             change: Change::default(),
             unanswered: None,
         };
