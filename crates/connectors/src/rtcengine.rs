@@ -60,7 +60,7 @@ pub struct RtcEngineConfig {
     pub max_devices: usize,
     /// Addresses in one `call.start`.
     pub max_forks: usize,
-    /// Messages kept for a client that may resume, and their bytes.
+    /// Messages kept for a client that may resume, and their bytes: a quarter while it is there.
     pub max_waiting: usize,
     pub max_waiting_bytes: usize,
     /// Messages of one socket in a second, and at once.
@@ -83,7 +83,7 @@ impl RtcEngineConfig {
             max_devices: 32,
             max_forks: 8,
             max_waiting: 512,
-            max_waiting_bytes: 1024 * 1024,
+            max_waiting_bytes: 256 * 1024,
             rate: 100,
             burst: 400,
         }

@@ -194,6 +194,30 @@ fn the_bytes_that_wait_have_a_bound_too() {
 }
 
 #[test]
+fn a_client_that_never_acknowledges_costs_little_while_it_is_there() {
+    let mut gate = Gate::with(|config| config.max_waiting_bytes = 8000);
+    let app = gate.app(1, "alice");
+    let leg = gate.outgoing_up(&app, "id-1");
+    let digits = |gate: &mut Gate, count| {
+        for _ in 0..count {
+            let digit = crosspoint_call::Digit::new('1').unwrap();
+            gate.command(leg, LegCommand::Dtmf(digit, secs(1)));
+        }
+    };
+    digits(&mut gate, 40);
+    gate.lose(1);
+    // The latest are there still, and room for what comes now.
+    digits(&mut gate, 20);
+    let (app, body) = app.resume(&mut gate, 2, 40);
+    assert_eq!(body["resumed"], true);
+    assert_eq!(gate.all(2).len(), 23);
+    digits(&mut gate, 40);
+    gate.lose(2);
+    let (_, body) = app.resume(&mut gate, 3, 70);
+    assert_eq!(body["resumed"], false);
+}
+
+#[test]
 fn a_client_without_a_name_is_adopted() {
     let mut gate = Gate::new();
     let app = App { client: None, ..App::new(1, "alice") };
