@@ -8,7 +8,7 @@ mod page;
 
 use crosspoint_base::Transport;
 use crosspoint_call::{Cause, Ended, Party};
-use crosspoint_connectors::sip_ua;
+use crosspoint_connectors::{rtcengine, sip_ua};
 use crosspoint_media::shard;
 use crosspoint_net::{AppCounters, MediaReport, TransportCounters};
 use crosspoint_state::WriterCounters;
@@ -35,6 +35,8 @@ pub(crate) struct Signaling {
     pub(crate) defects: u64,
     pub(crate) is_stopping: bool,
     pub(crate) sip: sip_ua::Counters,
+    pub(crate) app_clients: u64,
+    pub(crate) apps: rtcengine::Counters,
     pub(crate) ended: EndedCalls,
 }
 
@@ -65,6 +67,32 @@ pub(crate) fn signaling(page: &mut Page, now: &Signaling) {
     page.value(&gauge("crosspoint_legs", "Sides of calls."), now.legs);
     page.value(&gauge("crosspoint_bindings", "Devices that are signed in."), now.bindings);
     sip(page, now.transactions, &now.sip);
+    app_clients(page, now.app_clients, &now.apps);
+}
+
+fn app_clients(page: &mut Page, clients: u64, counters: &rtcengine::Counters) {
+    let is = gauge("crosspoint_app_clients", "Apps, those in their resume window included.");
+    page.value(&is, clients);
+    let is = counter("crosspoint_app_clients_total", "What became of apps.");
+    let values = [
+        (["opened"], counters.opened),
+        (["resumed"], counters.resumed),
+        (["expired"], counters.expired),
+    ];
+    page.family(&is, ["event"], values);
+    let is = counter("crosspoint_app_anomalies_total", "What went wrong between apps and us.");
+    let values = [
+        (["denied"], counters.denied),
+        (["bad_message"], counters.bad_messages),
+        (["no_session"], counters.no_session),
+        (["invalid_token"], counters.invalid_token),
+        (["unknown_method"], counters.unknown_method),
+        (["unknown_recipient"], counters.unknown_recipient),
+        (["rate_limited"], counters.rate_limited),
+        (["refused_call"], counters.refused_calls),
+        (["dropped"], counters.dropped),
+    ];
+    page.family(&is, ["kind"], values);
 }
 
 fn sip(page: &mut Page, transactions: u64, counters: &sip_ua::Counters) {

@@ -213,6 +213,8 @@ impl Driver {
             defects: counters.panics,
             is_stopping: self.is_stopping,
             sip: counters.sip,
+            app_clients: counters.app_clients as u64,
+            apps: counters.apps,
             ended: self.ended.clone(),
         }
     }
