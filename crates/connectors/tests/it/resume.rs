@@ -528,7 +528,10 @@ fn what_waits_is_bounded() {
     back(&mut desk, &mut web, 2);
     assert_eq!(desk.all().len(), 33);
     // And so are the calls that nobody could be told of.
-    let mut desk = Desk::with(|config| config.max_legs = 2);
+    let mut desk = Desk::with(|config| {
+        config.max_legs = 2;
+        config.resume_window = secs(250);
+    });
     let mut web = sipjs();
     for number in 1..=5 {
         web.flow = browser(number);

@@ -335,3 +335,96 @@ fn a_closed_connection_fails_what_was_sent_over_it() {
     end.handle_transport_error(now, &over(1));
     assert_eq!(end.transactions(), 0);
 }
+
+/// What an endpoint says until it wants to wait: messages with their flow, and how it ended.
+fn said(end: &mut Endpoint) -> (Vec<(Flow, Bytes)>, u32) {
+    let (mut sent, mut over) = (vec![], 0);
+    loop {
+        match end.poll_output() {
+            Output::Transmit(transmit) => sent.push((transmit.flow, transmit.bytes)),
+            Output::Event(event) => {
+                over += u32::from(matches!(
+                    *event,
+                    Event::TimedOut { .. } | Event::TransportFailed { .. }
+                ));
+            }
+            Output::Timeout(_) => return (sent, over),
+        }
+    }
+}
+
+/// A held request waits without a clock; released, it is the same request with all its time.
+#[test]
+fn a_held_request_goes_out_over_another_flow_as_it_was() {
+    let over = |connection: u64| Flow {
+        transport: Transport::Wss,
+        connection: Some(ConnectionId(connection)),
+        ..flow(1, 2)
+    };
+    for method in [Method::INVITE, Method::OPTIONS] {
+        for was_sent in [true, false] {
+            let mut end = Endpoint::new(EndpointConfig::default(), Rng::from_u64(1));
+            let mut now = some_instant();
+            let request = request(method.clone(), 1);
+            let key = if was_sent {
+                let key = end.send_request(now, over(1), request);
+                assert_eq!(said(&mut end).0.len(), 1);
+                assert_eq!(end.requests_over(ConnectionId(1)), [key]);
+                assert!(end.hold(key));
+                key
+            } else {
+                end.hold_request(now, over(1), request)
+            };
+            assert!(end.requests_over(ConnectionId(1)).is_empty());
+            now += Duration::from_secs(600);
+            end.handle_timeout(now);
+            end.handle_connection_closed(now, ConnectionId(1));
+            assert_eq!(said(&mut end), (vec![], 0));
+            end.release(now, key, over(2));
+            let (sent, _) = said(&mut end);
+            assert!(matches!(&sent[..], [(flow, _)] if *flow == over(2)));
+            assert_eq!(end.requests_over(ConnectionId(2)), [key]);
+            now += Duration::from_secs(31);
+            end.handle_timeout(now);
+            assert_eq!(said(&mut end), (vec![], 0));
+            now += Duration::from_secs(1);
+            end.handle_timeout(now);
+            assert_eq!(said(&mut end).1, 1);
+            assert!(!end.hold(key));
+            assert_eq!(end.transactions(), 0);
+        }
+    }
+}
+
+/// The answers to a peer that is reached another way now are said again there, and only what it
+/// may have missed.
+#[test]
+fn a_redirected_request_is_answered_over_the_other_flow() {
+    let mut end = Endpoint::new(EndpointConfig::default(), Rng::from_u64(1));
+    let now = some_instant();
+    let mut invite = request(Method::INVITE, 1);
+    invite.headers.push(HeaderName::VIA, "SIP/2.0/UDP 127.0.0.1:2;branch=z9hG4bKone");
+    end.handle_message(now, flow(1, 2), Message::Request(invite.clone()));
+    let Output::Event(event) = end.poll_output() else { panic!("no request") };
+    let Event::Request { key, .. } = *event else { panic!("no request") };
+    end.redirect(now, key, flow(1, 3));
+    assert!(said(&mut end).0.is_empty(), "nothing was answered yet");
+    for (status, port) in [(StatusCode::RINGING, 4), (StatusCode::OK, 5)] {
+        end.respond(now, key, &Response::for_request(&invite, status));
+        let (first, _) = said(&mut end);
+        assert_eq!(first.len(), 1);
+        end.redirect(now, key, flow(1, port));
+        assert_eq!(said(&mut end).0, [(flow(1, port), first[0].1.clone())]);
+    }
+    let ack = request(Method::ACK, 1);
+    end.handle_message(now, flow(1, 5), Message::Request(ack_of(ack, &invite)));
+    said(&mut end);
+    end.redirect(now, key, flow(1, 6));
+    assert!(said(&mut end).0.is_empty(), "the answer has arrived");
+}
+
+fn ack_of(mut ack: Request, invite: &Request) -> Request {
+    let via = invite.headers.first(&HeaderName::VIA).unwrap().clone();
+    ack.headers.push(HeaderName::VIA, via);
+    ack
+}
