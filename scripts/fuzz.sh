@@ -48,6 +48,7 @@ dictionary() { # dictionary TARGET
     sip_* | websocket) echo -dict=dictionaries/sip.dict ;;
     sdp | fragment | negotiation) echo -dict=dictionaries/sdp.dict ;;
     config) echo -dict=dictionaries/config.dict ;;
+    rtcengine) echo -dict=dictionaries/rtcengine.dict ;;
   esac
 }
 
