@@ -66,7 +66,7 @@ impl RtcEngine {
             let is_over =
                 matches!(registration.state, RemoteState::Failed(_) | RemoteState::Disconnected);
             if is_over || *registration.remote != *remote {
-                return self.restart(id, remote.clone());
+                return self.restart(id, remote.clone(), binding);
             }
             return id;
         }
@@ -88,15 +88,23 @@ impl RtcEngine {
         id
     }
 
-    /// Signs in anew, for every client that has the account.
-    fn restart(&mut self, id: RegistrationId, remote: RemoteAccount) -> RegistrationId {
+    /// Signs in anew, for every client that has the account. Who asked hears of it otherwise.
+    fn restart(
+        &mut self,
+        id: RegistrationId,
+        remote: RemoteAccount,
+        asked: BindingId,
+    ) -> RegistrationId {
         let Some(old) = self.registrations.remove(&id) else { return id };
         self.outputs.push_back(Output::Unregister(id));
         let bindings = old.bindings.clone();
         let id = self.begin(old.account, Box::new(remote), old.bindings);
         for binding in bindings {
-            if let Some(bound) = self.bindings.get_mut(&binding) {
-                bound.registration = Some(id);
+            let Some(bound) = self.bindings.get_mut(&binding) else { continue };
+            bound.registration = Some(id);
+            let (client, known) = (bound.client, bound.known.clone());
+            if binding != asked {
+                self.tell_account(client, &known);
             }
         }
         id
@@ -111,7 +119,7 @@ impl RtcEngine {
         };
         if matches!(registration.state, RemoteState::Failed(_) | RemoteState::Disconnected) {
             let remote = (*registration.remote).clone();
-            self.restart(id, remote);
+            self.restart(id, remote, binding);
         }
     }
 

@@ -75,6 +75,7 @@ fn an_account_elsewhere_tells_every_change_of_its_sign_in() {
     }
     // What failed for good is tried anew when it is asked for.
     assert_eq!(app.connect(&mut gate, "carrier"), said("connecting", ""));
+    gate.nothing(1);
     assert_eq!((gate.registered.len(), gate.unregistered.as_slice()), (2, &[id][..]));
     let (second, _) = gate.registered[1];
     // The old one has nothing to say any more.
@@ -128,6 +129,7 @@ fn a_new_password_signs_in_anew() {
     assert_eq!((gate.registered.len(), gate.unregistered.as_slice()), (2, &[first][..]));
     let second = gate.registered[1].0;
     assert_eq!(gate.engine.owners_of(second).count(), 2);
+    assert_eq!(one.state(&mut gate, "carrier"), said("connecting", ""));
     gate.registration(second, RemoteState::Connected);
     assert_eq!(one.state(&mut gate, "carrier"), said("connected", ""));
     assert_eq!(two.state(&mut gate, "carrier"), said("connected", ""));
