@@ -1,6 +1,6 @@
 // A test client on our own SDK.
 import { Client, preflight } from "../../sdk/js/src/index.ts";
-import { events, heard, inboundCodec, listen, note, sendMediaTo, take } from "./ear.mjs";
+import { events, heard, inboundCodec, listen, note, take } from "./ear.mjs";
 
 let client;
 let call;
