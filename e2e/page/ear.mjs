@@ -98,3 +98,26 @@ export async function inboundCodec(connection) {
   }
   return null;
 }
+
+/** Sends this page's packets to a relay that stands for the gateway, and tells the gateway of no other way to it. */
+export function sendMediaTo(port) {
+  const page = RTCPeerConnection.prototype;
+  const set = page.setRemoteDescription;
+  page.setRemoteDescription = function ({ type, sdp }) {
+    return set.call(this, { type, sdp: sdp?.replace(/^(a=candidate:\S+ \d \S+ \d+ \S+) \d+/gm, `$1 ${port}`) });
+  };
+  const local = Object.getOwnPropertyDescriptor(page, "localDescription").get;
+  Object.defineProperty(page, "localDescription", {
+    get() {
+      const description = local.call(this);
+      return description && { type: description.type, sdp: description.sdp.replace(/^a=candidate:.*\r\n/gm, "") };
+    },
+  });
+  const candidates = Object.getOwnPropertyDescriptor(page, "onicecandidate");
+  Object.defineProperty(page, "onicecandidate", {
+    ...candidates,
+    set(handler) {
+      candidates.set.call(this, (event) => event.candidate === null && handler(event));
+    },
+  });
+}

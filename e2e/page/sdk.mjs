@@ -1,6 +1,6 @@
 // A test client on our own SDK.
 import { Client, preflight } from "../../sdk/js/src/index.ts";
-import { events, heard, inboundCodec, listen, note, take } from "./ear.mjs";
+import { events, heard, inboundCodec, listen, note, sendMediaTo, take } from "./ear.mjs";
 
 let client;
 let call;
@@ -63,7 +63,8 @@ window.client = {
     calls: client?.calls.map((c) => ({ state: c.state, gcid: c.gcid, direction: c.direction })) ?? [],
     elsewhere: client?.account(window.network ?? "sip")?.calls ?? [],
   }),
-  async start({ url, user, password, network, token }) {
+  async start({ url, user, password, network, token, mediaPort }) {
+    if (mediaPort) sendMediaTo(mediaPort);
     window.network = network;
     if (network) sessionStorage.setItem("network", network);
     // Who provisions sessions hands the page a token instead of a password.

@@ -1,6 +1,7 @@
 // Calls of the SDK over a reload, a lost socket and another network; and what the SDK measures.
 import assert from "node:assert/strict";
 import { afterEach, describe, test } from "node:test";
+import { Air } from "../lib/air.mjs";
 import { until } from "../lib/wait.mjs";
 import { Wire } from "../lib/wire.mjs";
 import { BROWSER_TONE, world } from "../lib/world.mjs";
@@ -182,6 +183,43 @@ test("another network: a new socket, an ICE restart, and the sound goes on", asy
   await until("ICE began anew", async () => (await alice.do("ice")) !== before);
   await bothHear(alice, bob);
   await noticedNothing(bob);
+  await alice.do("hangUp");
+  await bob.event("ended");
+});
+
+/** A call whose sound takes a way of the test's own. */
+async function onAir() {
+  const air = it.keep(await Air.start(it.gateway.port("media")));
+  const alice = await it.browser("sdk", "alice", { mediaPort: air.port });
+  const bob = await it.browser("sdk", "bob");
+  await talk(alice, bob, "bob");
+  return { alice, bob, air };
+}
+
+test("sound that is interrupted is brought back by an ICE restart when packets pass again", async (t) => {
+  const { alice, bob, air } = await onAir();
+  const before = await alice.do("ice");
+  air.isSilent = true;
+  await alice.event("call-reconnecting", { seconds: 30 });
+  await until("the page has begun ICE anew", async () => (await alice.do("ice")) !== before);
+  const begun = Date.now();
+  air.isSilent = false;
+  await alice.event("call-reconnected", { seconds: 30 });
+  t.diagnostic(`sound back ${Date.now() - begun} ms after packets passed again`);
+  await bothHear(alice, bob);
+  await noticedNothing(bob);
+  await alice.do("hangUp");
+  await bob.event("ended");
+});
+
+test("packets that come from another address are the same call's", async () => {
+  const { alice, bob, air } = await onAir();
+  await air.move("127.0.0.2");
+  await alice.tab.evaluate(() => dispatchEvent(new Event("online")));
+  await alice.event("reconnected");
+  await bob.do("play", 700);
+  await alice.do("play", 800);
+  await Promise.all([alice.hears(700), bob.hears(800)]);
   await alice.do("hangUp");
   await bob.event("ended");
 });
