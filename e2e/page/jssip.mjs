@@ -32,6 +32,9 @@ function changed(start) {
   });
 }
 
+/** Which ICE session the call is in: a restart begins another. */
+const iceOf = (connection) => /a=ice-ufrag:(\S+)/.exec(connection.localDescription.sdp)[1];
+
 window.client = {
   events,
   take,
@@ -68,5 +71,6 @@ window.client = {
   refer: (target) => call.refer(target, {}),
   iceRestart: () => call.renegotiate({ rtcOfferConstraints: { iceRestart: true } }),
   codec: () => inboundCodec(call.connection),
+  ice: () => iceOf(call.connection),
   stop: () => agent.stop(),
 };

@@ -40,6 +40,9 @@ function changed(sessionDescriptionHandlerModifiers) {
   });
 }
 
+/** Which ICE session the call is in: a restart begins another. */
+const iceOf = (connection) => /a=ice-ufrag:(\S+)/.exec(connection.localDescription.sdp)[1];
+
 window.client = {
   events,
   take,
@@ -105,5 +108,6 @@ window.client = {
     }),
   refer: (target) => call.refer(UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`)),
   codec: () => inboundCodec(call.sessionDescriptionHandler.peerConnection),
+  ice: () => iceOf(call.sessionDescriptionHandler.peerConnection),
   stop: () => agent.stop(),
 };

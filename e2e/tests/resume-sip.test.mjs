@@ -41,13 +41,15 @@ for (const library of ["jssip", "sipjs"]) {
       await alice.event("incoming");
       await alice.do("answer");
       await alice.hears(BROWSER_TONE);
-      // The second time it comes from another address.
-      for (const from of ["127.0.0.1", "127.0.0.2"]) {
-        wire.from = from;
-        await reconnect(alice, wire);
-        // Its own tone comes back: sound goes out and in.
-        await alice.hears(BROWSER_TONE);
-      }
+      await reconnect(alice, wire);
+      // Its own tone comes back: sound goes out and in.
+      await alice.hears(BROWSER_TONE);
+      // From another address: the media path is looked for anew.
+      const ice = await alice.do("ice");
+      wire.from = "127.0.0.2";
+      await reconnect(alice, wire);
+      await until("ICE begins again", async () => (await alice.do("ice")) !== ice);
+      await alice.hears(BROWSER_TONE);
       assert.equal((await alice.state()).up, true);
       await alice.do("hangUp");
       await phone.done();
