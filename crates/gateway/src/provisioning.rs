@@ -9,6 +9,7 @@ mod fresh;
 mod guard;
 mod lookup;
 mod objects;
+mod recent;
 mod refusal;
 mod secrets;
 mod service;
@@ -17,7 +18,7 @@ mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crosspoint_state::Store;
 use tokio::sync::{Semaphore, mpsc};
@@ -31,6 +32,7 @@ use crate::cli::unix_now;
 use crate::config::{Config, Login};
 use fresh::FreshTokens;
 use guard::Guard;
+use recent::Recent;
 
 /// One for the process; handles are shared.
 pub(crate) struct Provisioning {
@@ -38,6 +40,7 @@ pub(crate) struct Provisioning {
     settings: Settings,
     guard: Mutex<Guard>,
     fresh: Mutex<FreshTokens>,
+    recent: Mutex<Recent>,
     counters: Mutex<Counters>,
     /// Told of sessions that are gone or grant less.
     revoked: mpsc::Sender<Vec<Arc<str>>>,
@@ -98,6 +101,7 @@ impl Provisioning {
             settings,
             guard: Mutex::default(),
             fresh: Mutex::default(),
+            recent: Mutex::default(),
             counters: Mutex::default(),
             revoked,
             requests: Semaphore::new(AT_ONCE),
@@ -133,8 +137,17 @@ impl Provisioning {
             let mut fresh = self.fresh();
             sessions.iter().for_each(|id| fresh.forget(id));
         }
+        let sessions: Vec<Arc<str>> = sessions.into_iter().map(Arc::from).collect();
+        let crossing = self.recent().end(Instant::now(), &sessions);
         // It fails only when the node is gone, and the sessions with it.
-        let _ = self.revoked.send(sessions.into_iter().map(Arc::from).collect()).await;
+        let _ = self.revoked.send(sessions).await;
+        if !crossing.is_empty() {
+            let revoked = self.revoked.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(recent::DELIVERY).await;
+                let _ = revoked.send(crossing).await;
+            });
+        }
     }
 
     /// Runs what waits for the store.
@@ -157,6 +170,10 @@ impl Provisioning {
 
     fn fresh(&self) -> MutexGuard<'_, FreshTokens> {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self) -> MutexGuard<'_, Counters> {

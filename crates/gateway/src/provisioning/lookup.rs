@@ -25,6 +25,7 @@ impl Provisioning {
     }
 
     fn look_up_now(&self, lookup: &Lookup) -> Result<Grant, Denial> {
+        let began = Instant::now();
         let found = self.store.session_of_token(&TokenHash::of(&lookup.token));
         let Some(found) = found.map_err(internal)? else { return Err(Denial::InvalidToken) };
         let FullSession { session, app, accounts } = found;
@@ -41,7 +42,11 @@ impl Provisioning {
                 .map(|(account, network)| (account.id.clone(), self.granted(account, network)))
                 .collect(),
         };
-        Ok(Grant { session: session.id.into(), expires, accounts })
+        let session = Arc::from(session.id);
+        if !self.recent().grant(began, Instant::now(), &session) {
+            return Err(Denial::InvalidToken);
+        }
+        Ok(Grant { session, expires, accounts })
     }
 
     /// What a user of ours has without anything being provisioned.

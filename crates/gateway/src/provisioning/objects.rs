@@ -123,7 +123,8 @@ impl Provisioning {
             Some(owner) => owner.to_owned(),
             None => {
                 let found = self.store.object(Kind::Session, &session)?;
-                let found = found.ok_or_else(|| invalid("session", "there is no such session"))?;
+                let found =
+                    found.ok_or_else(|| invalid("session", "the owner has no such session"))?;
                 let owner = found.owner().map(str::to_owned);
                 owner.ok_or_else(|| invalid("session", "is a user's own, who has its accounts"))?
             }
@@ -134,8 +135,7 @@ impl Provisioning {
             Object::Network(network) if network.tag == tag => Some(network),
             _ => None,
         });
-        let network =
-            network.ok_or_else(|| invalid("network", "the owner has no network with this tag"))?;
+        let network = network.ok_or_else(|| invalid("network", "the owner has no such network"))?;
         let identifier = fields.text("identifier", 1..=MAX_TEXT)?.to_owned();
         let token = fields.optional("accessToken", 0..=MAX_TEXT)?.unwrap_or_default();
         let access_token = Secret::new(token.to_owned());

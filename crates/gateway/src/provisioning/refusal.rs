@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosspoint_state::StoreError;
+use crosspoint_state::{Kind, StoreError};
 
 use super::secrets::NoRandomness;
 use super::service::Unusable;
@@ -30,18 +30,22 @@ pub(crate) enum Refusal {
     Internal,
 }
 
+impl Refusal {
+    fn missing(member: &'static str) -> Self {
+        Self::Invalid { member, why: format!("the owner has no such {member}") }
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            // Found out only when something named in a request is not there.
-            StoreError::NoSuchObject { kind, .. } => {
-                let why = format!("there is no such {kind}");
-                Self::Invalid { member: kind.as_str(), why }
+            // Found out only when something named in a request is not there. What belongs to
+            // somebody else is as if it were not.
+            StoreError::NoSuchObject { kind: Kind::Owner, .. } => {
+                Self::Invalid { member: "owner", why: "there is no such user".to_owned() }
             }
-            StoreError::OtherOwner(what) => {
-                let why = format!("the {what} belongs to another owner");
-                Self::Invalid { member: what, why }
-            }
+            StoreError::NoSuchObject { kind, .. } => Self::missing(kind.as_str()),
+            StoreError::OtherOwner(what) => Self::missing(what),
             StoreError::Exists(_) => Self::Conflict(error.to_string()),
             StoreError::TooMany { .. } => Self::Full(error.to_string()),
             error => {

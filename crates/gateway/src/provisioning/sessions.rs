@@ -37,9 +37,17 @@ impl Provisioning {
         part: Part,
     ) -> Result<(Vec<ClientSession>, u64), Refusal> {
         self.blocking(move |this| {
-            let (found, total) = this.store.objects(Kind::Session, Within::User(&user), part)?;
-            let session = |object| if let Object::Session(s) = object { Some(s) } else { None };
-            Ok((found.into_iter().filter_map(session).collect(), total))
+            let (all, _) = this.store.objects(Kind::Session, Within::User(&user), Part::ALL)?;
+            let now = unix_now();
+            let mut live: Vec<ClientSession> = all
+                .into_iter()
+                .filter_map(|object| if let Object::Session(s) = object { Some(s) } else { None })
+                .filter(|session| session.expires > now)
+                .collect();
+            let total = live.len() as u64;
+            live.drain(..live.len().min(part.offset as usize));
+            live.truncate(part.limit as usize);
+            Ok((live, total))
         })
         .await
     }

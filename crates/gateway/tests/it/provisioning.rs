@@ -126,13 +126,13 @@ fn what_cannot_be_used_is_told_with_its_member() {
         body
     };
     refuse("accounts", account(&[("session", json!("none"))]), 422, "no such session");
-    refuse("accounts", account(&[("network", json!("none"))]), 422, "network with this tag");
+    refuse("accounts", account(&[("network", json!("none"))]), 422, "no such network");
     refuse("accounts", account(&[("identifier", json!(""))]), 422, "identifier");
     refuse("accounts", account(&[("identifier", json!("a\u{0}b"))]), 422, "control");
     refuse("accounts", account(&[("accessToken", json!(["x"]))]), 422, "accessToken");
     refuse("accounts", account(&[("config", json!("{\"media\":1}"))]), 422, "media");
     let other = Set::make(&gateway, "bob@example.test");
-    refuse("accounts", account(&[("session", json!(other.session))]), 422, "another owner");
+    refuse("accounts", account(&[("session", json!(other.session))]), 422, "no such session");
     let own = call(&gateway, &user(&gateway, "alice"), "POST /api/rtcsessions", &json!({})).json();
     let on_own = json!({ "session": own["id"], "network": "friends", "identifier": "x" });
     refuse("accounts", on_own, 422, "user's own");
