@@ -152,6 +152,19 @@ impl Dialog {
         }
     }
 
+    /// The peer closed the connection. Where it can be reached at the address that it names,
+    /// another one is made to there (RFC 3261 §18.1.1). Says whether it can.
+    pub fn lose_connection(&mut self) -> bool {
+        let route = self.route_set.first().and_then(NameAddr::parse).map(|r| r.uri);
+        let hop = route.as_ref().unwrap_or(&self.remote_target);
+        let there = address_of(hop, self.flow.transport);
+        let there = there.filter(|there| there.ip() == self.flow.remote.ip());
+        if let Some(remote) = there {
+            self.flow = Flow { connection: None, remote, ..self.flow };
+        }
+        there.is_some()
+    }
+
     /// A target refresh by the peer's response (RFC 3261 §12.2.1.2).
     pub fn take_response(&mut self, response: &Response, method: &Method) {
         self.refresh_target(&response.headers, method);

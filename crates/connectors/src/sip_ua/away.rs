@@ -74,8 +74,22 @@ impl SipUa {
             self.hang_up(now, id, Cause::SignalingLost);
             return;
         }
+        let is_browser = leg.flow.transport.is_websocket();
+        // A phone may close what is idle: it is not gone before it fails to take a request.
+        if !is_browser && leg.dialog.as_mut().is_some_and(Dialog::lose_connection) {
+            return;
+        }
         leg.away.get_or_insert_default();
-        self.timers.set((id, Timer::Away), now + self.config.resume_window);
+        if is_browser {
+            self.start_window(now, id);
+        }
+    }
+
+    /// From now on its device has this long to come back.
+    pub(super) fn start_window(&mut self, now: Instant, id: LegId) {
+        if !self.timers.is_set(&(id, Timer::Away)) {
+            self.timers.set((id, Timer::Away), now + self.config.resume_window);
+        }
     }
 
     /// A request of a leg whose connection is gone.
@@ -87,9 +101,10 @@ impl SipUa {
         if let Some(held) = &mut leg.away {
             if self.endpoint.hold(key) {
                 held.push(key);
+                self.start_window(now, id);
             }
-        } else if leg.attached.is_some() {
-            // It came another way already.
+        } else if leg.attached.is_some() || leg.flow_of_requests().connection.is_none() {
+            // It came another way already, or another connection leads to it.
             let flow = leg.flow_of_requests();
             self.endpoint.release(now, key, flow);
         } else {

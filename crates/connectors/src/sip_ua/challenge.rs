@@ -82,6 +82,7 @@ impl SipUa {
             Some(Leg { away: Some(held), .. }) => {
                 let key = self.endpoint.hold_request(now, flow, request);
                 held.push(key);
+                self.start_window(now, id);
                 key
             }
             leg => {

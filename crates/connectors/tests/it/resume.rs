@@ -514,6 +514,43 @@ fn a_phone_that_reconnects_keeps_its_call() {
     assert_eq!(desk.next().is("BYE").flow, over(2));
 }
 
+/// A phone may close a connection that is idle. One that can be reached where it says it is gets
+/// another, one behind a NAT is waited for once there is something to tell it.
+#[test]
+fn a_phone_may_close_its_idle_connection() {
+    let over = |connection| Flow {
+        transport: Transport::Tcp,
+        connection: Some(ConnectionId(connection)),
+        ..phone("203.0.113.5:40000")
+    };
+    for (contact, is_reachable) in
+        [("203.0.113.5:5070", true), ("10.0.0.7:5070", false), ("phone.invalid", false)]
+    {
+        let (mut desk, mut desk_phone) = (Desk::new(), Phone::new("alice", over(1)));
+        desk_phone.sign_in(&mut desk, "").is("200");
+        let (leg, invite) = call(&mut desk);
+        let contact = format!("Contact: <sip:alice@{contact};transport=tcp>");
+        desk.hear(&over(1), &reply(&invite, "200 OK", "callee", &contact, OFFER));
+        desk.next().is("ACK");
+        desk.event();
+        desk.close(1);
+        desk.pass(secs(600));
+        desk.quiet();
+        desk.command(leg, digit());
+        if is_reachable {
+            let info = desk.next();
+            let there = Flow { connection: None, ..phone("203.0.113.5:5070") };
+            assert_eq!(info.is("INFO").flow, Flow { transport: Transport::Tcp, ..there });
+            // What fails there ends the call.
+            desk.unreachable(&info.flow);
+        } else {
+            desk.nothing();
+            desk.pass(secs(30));
+        }
+        desk.ended(leg, Cause::SignalingLost);
+    }
+}
+
 /// What waits for one device is bounded.
 #[test]
 fn what_waits_is_bounded() {
