@@ -10,6 +10,8 @@ export type Stage = "restoring" | "signed-out" | "signing-in" | "signed-in";
 const READINGS_MAX = 60;
 /** Between two readings, in ms: the chart moves while one looks. */
 const READING_INTERVAL = 1_000;
+/** When a gateway that was away is asked again, in ms. */
+const TRY_AGAIN = 2_000;
 /** The audio account of a session; others are for browser-to-browser calls. */
 const NETWORK = "sip";
 /** The number that gives back what it hears. */
@@ -114,6 +116,11 @@ export class Phone {
       if (client !== this.#client) return;
       this.#client = undefined;
       this.offline = false;
+      if (error?.code === "unreachable" && this.stage === "restoring") {
+        this.tell(errorText(error));
+        setTimeout(() => void this.restore(), TRY_AGAIN);
+        return;
+      }
       if (error) this.tell(errorText(error));
       this.#enter("signed-out");
     });
@@ -125,6 +132,7 @@ export class Phone {
       // Told by `closed`.
       return;
     }
+    this.tell("");
     this.#online(true);
     this.account?.on("state", (state, reason) => {
       if (state === "failed") this.tell(reason === "unauthorized" ? "Wrong user or password." : "Calls are not possible now.");

@@ -126,6 +126,9 @@ export class Client extends Emitter<ClientEvents> {
    * Opens the session. Once this has resolved, the client stays connected on its own: a lost socket comes back, and
    * what was missed is caught up with. In a page that was reloaded, {@link Client.calls} then holds the calls of
    * before, on their way back.
+   *
+   * Rejects with `unreachable` when the gateway does not answer at first; {@link Client.restore} gives a client to try
+   * again with. Any other error means that the session is over.
    */
   async connect(): Promise<void> {
     if (this.#state !== "idle") throw new CrosspointError("invalid-state", `the client is ${this.#state}`);
@@ -316,10 +319,8 @@ export class Client extends Emitter<ClientEvents> {
   #reconnecting(attempt: number, delay: number): void {
     for (const call of this.calls) call.linkLost();
     if (this.#connecting && attempt >= FIRST_ATTEMPTS) {
-      const { reject } = this.#connecting;
-      this.#connecting = undefined;
+      this.#closed(new CrosspointError("unreachable", `${this.#options.url} does not answer`));
       this.#link.close();
-      reject(new CrosspointError("unreachable", `${this.#options.url} does not answer`));
       return;
     }
     if (!this.#connecting) this.#enter("reconnecting");
@@ -334,7 +335,8 @@ export class Client extends Emitter<ClientEvents> {
   #closed(error: CrosspointError | undefined): void {
     if (this.#state === "closed") return;
     this.#stopWatching();
-    forget(this.#storage);
+    // A gateway that is only away for a moment still knows us afterwards.
+    if (error?.code !== "unreachable") forget(this.#storage);
     this.#enter("closed");
     for (const call of this.calls) call.abandon();
     this.#connecting?.reject(error ?? new CrosspointError("closed", "the client was closed"));

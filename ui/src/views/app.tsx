@@ -33,7 +33,7 @@ export function App({ phone }: { phone: Phone }) {
     <>
       <p class="unseen" role="status" aria-live="assertive">{phone.announcement}</p>
       {phone.stage === "signed-in" && <SignedIn phone={phone} />}
-      {phone.stage === "restoring" && <main class="gate"><p class="hint" role="status">One moment…</p></main>}
+      {phone.stage === "restoring" && <main class="gate"><p class="hint" role="status">{phone.notice || "One moment…"}</p></main>}
       {(phone.stage === "signed-out" || phone.stage === "signing-in") && <SignIn phone={phone} />}
       <datalist id="numbers">
         {phone.book.contacts.map((contact) => (

@@ -27,9 +27,9 @@ export function Settings({ phone }: { phone: Phone }) {
         <button type="button" onClick={() => void phone.askForNames()}>Show all devices</button>
       )}
       <h2>Look</h2>
-      <div class="segments" role="radiogroup" aria-label="Look">
+      <div class="segments" role="group" aria-label="Look">
         {(["auto", "light", "dark"] as const).map((name) => (
-          <button key={name} type="button" role="radio" aria-checked={phone.book.settings.theme === name} onClick={() => theme(name)}>
+          <button key={name} type="button" aria-pressed={phone.book.settings.theme === name} onClick={() => theme(name)}>
             <Icon name={name} /> {{ auto: "System", light: "Light", dark: "Dark" }[name]}
           </button>
         ))}
