@@ -271,3 +271,114 @@ const MAX_ID: usize = 64;
 const MAX_TAG: usize = 64;
 const MAX_TEXT: usize = 256;
 const MAX_CONFIG: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use crosspoint_base::Rng;
+    use crosspoint_state::{MemoryStore, Provisioning as _};
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::provisioning::Settings;
+
+    const KINDS: [Kind; 5] = [Kind::Owner, Kind::App, Kind::Network, Kind::Session, Kind::Account];
+
+    fn provisioning(store: Arc<MemoryStore>) -> Arc<Provisioning> {
+        let config = Config::parse("", Path::new("crosspoint.toml")).unwrap();
+        let settings = Settings::new(&config, None, &[]);
+        Provisioning::new(store, settings, tokio::sync::mpsc::channel(1).0)
+    }
+
+    fn any(rng: &mut Rng, known: &[String]) -> Value {
+        match rng.below(12) {
+            0 => Value::Null,
+            1 => json!(rng.next_u64()),
+            2 => json!(-1.5e300),
+            3 => json!([["x"]]),
+            4 => json!({ "media": "direct", "registrar": "sip:pbx.example", "expires": 60 }),
+            5 => json!("{\"registrar\":\"sip:[::1]:5070;transport=tls\",\"authUser\":\"\"}"),
+            6 => json!("\u{202e}\u{0}\n' OR 1=1 --"),
+            7 => json!("x".repeat(rng.below(5000) as usize)),
+            8 => json!(["sip-connector", "webrtc", "conference"][rng.below(3) as usize]),
+            9 => json!(["a@b.example", "sip:é@[::1]", "h:1", "http://x"][rng.below(4) as usize]),
+            _ => {
+                let index = rng.below(u32::try_from(known.len()).unwrap()) as usize;
+                json!(known[index])
+            }
+        }
+    }
+
+    /// Whatever a portal sends makes an object or is refused; nothing belongs to nobody after it.
+    #[test]
+    fn any_members_are_refused_or_make_something_whole() {
+        let mut rng = Rng::from_u64(11);
+        let store = Arc::new(MemoryStore::new());
+        let this = provisioning(store.clone());
+        let mut known = vec!["tag".to_owned()];
+        for n in 0..2 {
+            let owner = Owner {
+                id: format!("owner{n}"),
+                email: format!("{n}@x.example"),
+                password: Secret::new(String::new()),
+                created: 1,
+            };
+            known.push(owner.id.clone());
+            store.insert_object(&Object::Owner(owner)).unwrap();
+        }
+        let members = [
+            "email",
+            "name",
+            "domain",
+            "owner",
+            "tag",
+            "connector",
+            "config",
+            "app",
+            "session",
+            "network",
+            "identifier",
+            "accessToken",
+        ];
+        let mut made = [0; 5];
+        for _ in 0..20_000 {
+            let kind = KINDS[rng.below(5) as usize];
+            let fields = members.iter().map(|member| {
+                let usual = match *member {
+                    "owner" => json!(format!("owner{}", rng.below(2))),
+                    "domain" => json!("x.example"),
+                    "connector" => json!("webrtc"),
+                    "config" => json!({}),
+                    "tag" | "network" => json!("tag"),
+                    "name" | "identifier" => json!("ann"),
+                    _ => any(&mut rng, &known),
+                };
+                let value = if rng.below(4) == 0 { any(&mut rng, &known) } else { usual };
+                ((*member).to_owned(), value)
+            });
+            let fields = Fields(fields.collect());
+            let who = match rng.below(4) {
+                0 => Principal::Owner(known[1].clone()),
+                _ => Principal::Operator,
+            };
+            if let Ok((object, token)) = this.create_now(&who, kind, &fields) {
+                assert_eq!(object.kind(), kind);
+                assert_eq!(token.is_some(), kind == Kind::Session);
+                let may = who == Principal::Operator || kind == Kind::Session;
+                assert!(may, "an owner made {object:?}");
+                known.push(object.id().to_owned());
+                made[KINDS.iter().position(|k| *k == kind).unwrap()] += 1;
+            }
+        }
+        assert!(made[1..].iter().all(|count| *count > 0), "{made:?}");
+        for kind in KINDS {
+            for object in store.objects(kind, Within::Everything, Part::ALL).unwrap().0 {
+                let owner = object.owner().unwrap();
+                assert!(store.object(Kind::Owner, owner).unwrap().is_some(), "{object:?}");
+            }
+        }
+    }
+}

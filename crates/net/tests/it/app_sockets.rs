@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crosspoint_base::ConnectionId;
+use crosspoint_base::{ConnectionId, Rng};
 use crosspoint_net::{AppArrival, AppSocketConfig, AppSockets};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -366,6 +366,46 @@ async fn texts_that_wait_for_the_node_are_bounded_by_their_bytes() {
     for writer in writers {
         writer.await.unwrap().unwrap();
     }
+}
+
+/// Any bytes, some of them in frames: each socket ends when its peer is gone, and none panics.
+#[tokio::test]
+async fn rubbish_ends_its_own_socket_and_nothing_else() {
+    let mut rng = Rng::from_u64(7);
+    let mut apps = Apps::with(AppSocketConfig::default(), 64);
+    for _ in 0..3000 {
+        let mut io = apps.adopt();
+        let connection = apps.opened().await;
+        let mut sent = Vec::new();
+        for _ in 0..=rng.below(3) {
+            let length = rng.below(200) as usize;
+            if rng.below(3) > 0 {
+                let first = rng.next_u32().to_le_bytes()[0];
+                let codes = [0x81, 0x81, 0x81, 0x01, 0x80, 0x82, 0x88, 0x89, 0x8a, first];
+                sent.extend([codes[rng.below(10) as usize], 0x80 | (length as u8).min(125)]);
+                sent.extend([0; 4]);
+            }
+            let mut bytes = vec![0; length.min(125)];
+            if rng.below(2) == 0 {
+                rng.fill(&mut bytes);
+            }
+            sent.extend(bytes);
+        }
+        io.write_all(&sent).await.unwrap();
+        io.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        io.read_to_end(&mut answer).await.unwrap();
+        loop {
+            match apps.next().await {
+                AppArrival::Text { connection: of, .. } => assert_eq!(of, connection),
+                AppArrival::Closed(of) => break assert_eq!(of, connection),
+                other @ AppArrival::Opened { .. } => panic!("{other:?}"),
+            }
+        }
+    }
+    let counters = apps.sockets.counters();
+    assert_eq!((counters.open, counters.opened, counters.panics), (0, 3000, 0));
+    assert!(counters.malformed > 1000 && counters.received > 100, "{counters:?}");
 }
 
 #[tokio::test]
