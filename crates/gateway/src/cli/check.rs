@@ -19,6 +19,7 @@ pub(super) fn run(home: &Home, output: &Output) -> Result<(), Failure> {
         "data": home.data,
         "listeners": config.listeners.len(),
         "trunks": config.trunks.len(),
+        "provisioning": config.rtcengine.provisioning.is_some(),
     });
     output.result(&value, &text);
     Ok(())

@@ -48,6 +48,8 @@ impl Provisioning {
             self.judge(&attempt, false)?;
             return Err(Refusal::Unauthorized);
         }
+        // Who guesses gets no place in the queue either.
+        self.may_try(&attempt)?;
         let busy = |_| Refusal::TooMany(Duration::from_secs(1));
         let _waiting = self.waiting_for_slow.try_acquire().map_err(busy)?;
         // One at a time: so no more passwords are tried than may be wrong.
@@ -67,6 +69,8 @@ impl Provisioning {
     /// Signs in one of our users, by name or alias; gives the name.
     pub(crate) async fn sign_in_user(self: &Arc<Self>, who: SignedIn) -> Result<String, Refusal> {
         let SignedIn { from, name, password } = who;
+        // Who guesses costs no look into the store.
+        self.may_try(&Attempt::at_a_secret(from))?;
         self.blocking(move |this| {
             let user = this.store.user(&name)?;
             let is_right = user.as_ref().is_some_and(|user| this.is_password_of(user, &password));

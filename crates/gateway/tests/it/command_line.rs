@@ -87,7 +87,14 @@ fn check_names_file_line_key_and_remedy() {
     assert!(text.starts_with("crosspoint.toml:2:10: http.listen: "), "{text}");
 
     std::fs::write(at.join("crosspoint.toml"), "").unwrap();
-    assert_eq!(crosspoint(at, &["check"], "").0, 0);
+    let (code, value) = crosspoint(at, &["check"], "");
+    assert_eq!((code, &value["provisioning"]), (0, &Value::Bool(false)));
+    let login = "[rtcengine]\nprovisioning_user = \"portal\"\nprovisioning_password_file = \"p\"";
+    std::fs::write(at.join("crosspoint.toml"), login).unwrap();
+    std::fs::write(at.join("p"), "a long enough password\n").unwrap();
+    let (code, value) = crosspoint(at, &["check"], "");
+    assert_eq!((code, &value["provisioning"]), (0, &Value::Bool(true)));
+    assert!(!value.to_string().contains("long enough"));
 }
 
 #[test]
