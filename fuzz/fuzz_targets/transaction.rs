@@ -51,7 +51,7 @@ impl World {
     }
 
     fn step(&mut self, what: u8, a: u8, b: u8) {
-        match what % 8 {
+        match what % 11 {
             0 | 1 => self.peer_asks(a, b),
             2 => self.peer_answers(a, b),
             3 => self.user_answers(a, b),
@@ -65,7 +65,9 @@ impl World {
                 let _ = key.map(|key| self.endpoint.cancel(self.now, key, None));
             }
             6 => self.pass(Duration::from_millis(u64::from(a) * u64::from(b))),
-            _ if a & 1 == 0 => self.endpoint.handle_transport_error(self.now, &flow(b)),
+            7 => self.peer_is_away(a, b),
+            8 => self.peer_is_back(a, b),
+            9 => self.endpoint.handle_transport_error(self.now, &flow(b)),
             _ => {
                 let connection = ConnectionId(u64::from(b & 3));
                 self.endpoint.handle_connection_closed(self.now, connection);
@@ -97,6 +99,31 @@ impl World {
             self.unanswered.remove(&key);
         }
         self.endpoint.respond(self.now, key, &response);
+    }
+
+    /// A request is held, one on its way or a new one.
+    fn peer_is_away(&mut self, a: u8, b: u8) {
+        if b & 0x80 == 0 {
+            let key = self.clients.get(usize::from(a)).copied();
+            let _ = key.map(|key| self.endpoint.hold(key));
+        } else {
+            let request = request(method(a), b, "ours");
+            let key = self.endpoint.hold_request(self.now, flow(b), request);
+            self.clients.push(key);
+        }
+    }
+
+    /// What is held goes out over another flow, and so does what was answered.
+    fn peer_is_back(&mut self, a: u8, b: u8) {
+        let key = self.clients.get(usize::from(a)).copied();
+        match (key, b & 0x40 == 0) {
+            (Some(key), true) => self.endpoint.release(self.now, key, flow(b)),
+            (Some(key), false) => self.endpoint.release_cancelled(self.now, key, flow(b), None),
+            (None, _) => {}
+        }
+        if let Some(key) = self.unanswered.keys().nth(usize::from(a)) {
+            self.endpoint.redirect(self.now, *key, flow(b));
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -157,6 +184,11 @@ impl World {
         while let Some((key, request)) = self.unanswered.pop_first() {
             let response = Response::for_request(&request, StatusCode::BUSY_HERE);
             self.endpoint.respond(self.now, key, &response);
+            self.drain();
+        }
+        // Who held a request lets go of it.
+        for key in std::mem::take(&mut self.clients) {
+            self.endpoint.fail(self.now, key);
             self.drain();
         }
         for _ in 0..4 {

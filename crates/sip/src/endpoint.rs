@@ -245,10 +245,10 @@ impl Endpoint {
     }
 
     /// Keeps a request whose connection is gone for another one: no time runs for it. Says
-    /// whether it still waits for its answer.
+    /// whether it does: not one that is answered or given up.
     pub fn hold(&mut self, key: ClientKey) -> bool {
         let Some(client) = self.clients.get_mut(&key) else { return false };
-        if !client.machine.is_pending() {
+        if !client.machine.is_pending() || client.is_cancelled || client.cancel.is_some() {
             return false;
         }
         let old = client.flow.connection;
