@@ -19,6 +19,8 @@ const PER_USER: u32 = 20;
 const TALKERS: u32 = 100;
 const QUESTIONS: u32 = 300;
 const CALLS: u32 = 500;
+/// Called in turns, since each may say only so much in a second.
+const CALLED: u32 = 20;
 const ROUNDS: usize = 3;
 
 pub(crate) fn run() -> Outcome<()> {
@@ -72,24 +74,33 @@ fn calls() -> Outcome<(f64, f64)> {
     let config = format!(
         "[[trunk]]\nname = \"phones\"\nhost = \"127.0.0.1\"\nport = {port}\ntransport = \"udp\"\n"
     );
-    let gateway = Gateway::start(&config, 2)?;
+    let gateway = Gateway::start(&config, 2 * CALLED)?;
     let dialer = Dialer::new(&gateway)?;
     let trunk = Trunk::open(&gateway, port)?;
     let identity = Identity::new()?;
-    let mut app = App::open(&dialer, &gateway, "user0")?;
-    let stream = dialer.dial(&gateway, "wss")?;
-    let mut page = Page::open(Box::new(stream), "user1", 1)?;
-    let mut number = 0;
+    let (mut apps, mut pages) = (Vec::new(), Vec::new());
+    for number in 0..CALLED {
+        apps.push(App::open(&dialer, &gateway, &format!("user{number}"))?);
+        let stream = dialer.dial(&gateway, "wss")?;
+        pages.push(Page::open(Box::new(stream), &format!("user{}", CALLED + number), number)?);
+    }
+    let mut call = 0;
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS {
         let of_app = load(&gateway.server, &identity, |browser, phone| {
-            number += 1;
-            trunk.call(number, "user0", phone, || app.take_call(&identity, browser))?;
+            call += 1;
+            let number = call % CALLED;
+            let app = &mut apps[number as usize];
+            let user = format!("user{number}");
+            trunk.call(call, &user, phone, || app.take_call(&identity, browser))?;
             app.await_end()
         })?;
         let of_page = load(&gateway.server, &identity, |browser, phone| {
-            number += 1;
-            trunk.call(number, "user1", phone, || page.take_call(&identity, number, browser))?;
+            call += 1;
+            let number = call % CALLED;
+            let page = &mut pages[number as usize];
+            let user = format!("user{}", CALLED + number);
+            trunk.call(call, &user, phone, || page.take_call(&identity, call, browser))?;
             page.await_end()
         })?;
         // The first round pays for what all share.
