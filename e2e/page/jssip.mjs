@@ -40,7 +40,7 @@ window.client = {
   take,
   heard,
   state: () => ({ registered: agent?.isRegistered() ?? false, up: call?.isEstablished() ?? false }),
-  start({ url, user, password, domain, codecs, digits }) {
+  start({ url, user, password, domain, codecs, digits, agentName }) {
     if (codecs) restrictCodecs(codecs);
     if (digits) watchDigits();
     agent = new JsSIP.UA({
@@ -48,6 +48,7 @@ window.client = {
       uri: `sip:${user}@${domain}`,
       password,
       register_expires: 120,
+      user_agent: agentName,
       connection_recovery_min_interval: 1,
       connection_recovery_max_interval: 2,
     });

@@ -15,8 +15,8 @@ afterEach(async () => {
 
 /** A browser behind a wire of its own. */
 async function wired(library, user, options = {}) {
-  const wire = it.keep(await Wire.start({ port: it.gateway.port("https"), ...options }));
-  const client = await it.browser(library, user, { url: wire.url() });
+  const wire = it.keep(await Wire.start({ port: it.gateway.port("https") }));
+  const client = await it.browser(library, user, { url: wire.url(), ...options });
   return { client, wire };
 }
 
@@ -147,6 +147,21 @@ for (const library of ["jssip", "sipjs"]) {
     });
   });
 }
+
+test("a call that rings at a JsSIP that goes by another name can be answered after a reconnect", async () => {
+  const { client: alice, wire } = await wired("jssip", "alice", { agentName: "Some Phone 1.0" });
+  const bob = await it.phone("bob");
+  bob.dial("alice");
+  await alice.event("incoming");
+  await reconnect(alice, wire);
+  await alice.event("incoming");
+  assert.equal((await alice.event("ended")).by, "remote");
+  await alice.do("answer");
+  await alice.event("confirmed");
+  await alice.hears(PHONE_TONE);
+  bob.command("hangup");
+  await alice.event("ended");
+});
 
 test("a JsSIP caller that loses its WebSocket while it rings has left the call", async () => {
   const { client: alice, wire } = await wired("jssip", "alice");

@@ -10,6 +10,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, LegId};
 use crosspoint_call::{Cause, LegEvent};
 use crosspoint_sip::dialog::Dialog;
@@ -252,7 +253,20 @@ impl SipUa {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let flow = leg.flow;
         let Phase::Calling(calling) = &mut leg.phase else { return };
+        calling.repeated = flow.transport.is_websocket();
         if leg.peer.forgets_transactions {
+            let early = std::mem::take(&mut calling.early);
+            let dialogs = early.into_values().map(|early| early.dialog);
+            self.end_branches(now, dialogs.collect(), flow, Cause::SignalingLost);
+        }
+    }
+
+    /// A browser that answers a repeat of its INVITE with another tag has forgotten the first,
+    /// whatever it calls itself: what rings there twice is ended once.
+    pub(super) fn rings_anew(&mut self, now: Instant, id: LegId, flow: Flow, tag: &Bytes) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Phase::Calling(calling) = &mut leg.phase else { return };
+        if calling.repeated && !tag.is_empty() && !calling.early.contains_key(tag) {
             let early = std::mem::take(&mut calling.early);
             let dialogs = early.into_values().map(|early| early.dialog);
             self.end_branches(now, dialogs.collect(), flow, Cause::SignalingLost);

@@ -115,6 +115,7 @@ impl SipUa {
                 early: BTreeMap::new(),
                 media: None,
                 rang: false,
+                repeated: false,
                 challenges: 0,
                 raises: 0,
             })),

@@ -100,6 +100,8 @@ pub(super) struct Calling {
     pub(super) early: BTreeMap<Bytes, Early>,
     pub(super) media: Option<EarlyMedia>,
     pub(super) rang: bool,
+    /// It was sent again to a browser that came back.
+    pub(super) repeated: bool,
     /// How often it was challenged.
     pub(super) challenges: u32,
     /// How often the session interval was raised to what the peer insists on (RFC 4028 §7.3).

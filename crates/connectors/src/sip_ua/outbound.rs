@@ -146,9 +146,10 @@ impl SipUa {
     fn provisional(&mut self, now: Instant, id: LegId, flow: Flow, response: &Response) {
         let account = self.legs.get(&id).and_then(|leg| leg.account);
         let flow = self.lasting_flow(account, flow);
+        let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
+        self.rings_anew(now, id, flow, &tag);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
-        let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
         if !tag.is_empty()
             && !calling.early.contains_key(&tag)
             && calling.early.len() < MAX_BRANCHES

@@ -316,6 +316,27 @@ fn ringing_begins_anew_where_the_transaction_is_lost() {
     assert_eq!(bye.is("BYE").tag("To"), "second");
 }
 
+/// A library that forgot its transaction and goes by another name shows itself by another tag.
+#[test]
+fn what_rings_twice_is_ended_once() {
+    let (mut desk, mut web) = (Desk::new(), sipjs());
+    web.sign_in(&mut desk, OUTBOUND).is("200");
+    let (_, invite) = call(&mut desk);
+    desk.hear(&browser(1), &reply(&invite, "180 Ringing", "first", CONTACT, ""));
+    desk.event();
+    desk.close(1);
+    back(&mut desk, &mut web, 2);
+    let again = desk.next();
+    desk.hear(&browser(2), &reply(&again, "180 Ringing", "second", CONTACT, ""));
+    let bye = desk.next();
+    assert_eq!((bye.is("BYE").flow, bye.tag("To")), (browser(2), "first".to_owned()));
+    desk.hear(&browser(2), &reply(&again, "180 Ringing", "second", CONTACT, ""));
+    desk.nothing();
+    desk.hear(&browser(2), &reply(&again, "200 OK", "second", CONTACT, OFFER));
+    desk.next().is("ACK");
+    assert!(matches!(desk.event(), (_, LegEvent::Answer(Some(_)))));
+}
+
 /// The caller gave up, or waited in vain: the browser that comes back stops ringing.
 #[test]
 fn a_call_given_up_meanwhile_stops_ringing_when_the_browser_is_back() {
