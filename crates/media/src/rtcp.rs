@@ -5,7 +5,8 @@
 pub struct ReportBlock {
     pub ssrc: u32,
     pub fraction_lost: u8,
-    pub total_lost: u32,
+    /// Below zero when packets came twice; 24 bits on the wire.
+    pub total_lost: i32,
     pub highest_seq: u32,
     pub jitter: u32,
     pub last_sr: u32,
@@ -83,7 +84,8 @@ fn blocks(bytes: &[u8], count: usize) -> impl Iterator<Item = ReportBlock> + '_ 
     bytes.chunks_exact(24).take(count).map(|b| ReportBlock {
         ssrc: word(b, 0),
         fraction_lost: b[4],
-        total_lost: word(b, 4) & 0x00ff_ffff,
+        // The shift back carries the sign of the 24 bits.
+        total_lost: (word(b, 4) << 8) as i32 >> 8,
         highest_seq: word(b, 8),
         jitter: word(b, 12),
         last_sr: word(b, 16),
@@ -112,9 +114,8 @@ pub fn write_report(
     }
     if let Some(block) = block {
         out.extend(block.ssrc.to_be_bytes());
-        out.extend(
-            (u32::from(block.fraction_lost) << 24 | block.total_lost & 0x00ff_ffff).to_be_bytes(),
-        );
+        let lost = block.total_lost.clamp(-0x80_0000, 0x7f_ffff) as u32 & 0x00ff_ffff;
+        out.extend((u32::from(block.fraction_lost) << 24 | lost).to_be_bytes());
         for value in [block.highest_seq, block.jitter, block.last_sr, block.delay_since_last_sr] {
             out.extend(value.to_be_bytes());
         }
@@ -129,6 +130,12 @@ pub fn write_report(
     out.extend([1, u8::try_from(name.len()).unwrap_or(0)]);
     out.extend(name);
     out.extend(std::iter::repeat_n(0, 1 + padded - item));
+}
+
+/// Writes a BYE to go behind a report: the source is heard no more (RFC 3550 §6.6).
+pub fn write_bye(out: &mut Vec<u8>, ssrc: u32) {
+    out.extend([0x81, 203, 0, 1]);
+    out.extend(ssrc.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -155,6 +162,32 @@ mod tests {
             assert_eq!(read.blocks, [block]);
             assert_eq!(read.sender, sender.map(|i| (9, *i)));
         }
+    }
+
+    #[test]
+    fn lost_packets_have_a_sign_and_stay_in_their_24_bits() {
+        for (told, read) in [
+            (0, 0),
+            (-3, -3),
+            (0x7f_ffff, 0x7f_ffff),
+            (0x80_0000, 0x7f_ffff),
+            (i32::MIN, -0x80_0000),
+        ] {
+            let block = ReportBlock { fraction_lost: 9, total_lost: told, ..Default::default() };
+            let mut out = Vec::new();
+            write_report(&mut out, 9, "abc", None, Some(&block));
+            let block = Compound::parse(&out).blocks[0];
+            assert_eq!((block.fraction_lost, block.total_lost), (9, read));
+        }
+    }
+
+    #[test]
+    fn a_bye_goes_behind_a_report() {
+        let mut out = Vec::new();
+        write_report(&mut out, 9, "abc", None, None);
+        assert!(!Compound::parse(&out).bye);
+        write_bye(&mut out, 9);
+        assert!(Compound::parse(&out).bye);
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Shard {
             Command::SendDtmf { leg, digit, duration } => {
                 self.send_digit(now, leg, digit, duration);
             }
-            Command::Close { leg } => self.close(leg),
+            Command::Close { leg } => self.close(now, leg),
         }
     }
 
@@ -319,7 +319,8 @@ impl Shard {
         self.outputs.push_back(Output::Event(event));
     }
 
-    fn close(&mut self, id: LegId) {
+    fn close(&mut self, now: Instant, id: LegId) {
+        self.send_bye(now, id);
         let Some(leg) = self.legs.remove(&id) else {
             // Refused for want of room: it carried nothing.
             self.event(Event::Closed { leg: id, stats: crate::control::LegStats::default() });

@@ -14,6 +14,7 @@ use super::{Output, Shard, SocketId, Timer};
 use crate::control::{Command, Event, LegStats, Loss, Playback, Profile, Refusal, SdpKind};
 use crate::dtmf::{EventDetector, EventSender};
 use crate::negotiation::{Keys, LocalEnd, Negotiator, StreamConfig, Transport};
+use crate::rtcp::ReportBlock;
 use crate::srtp;
 
 /// One side of a call.
@@ -42,6 +43,10 @@ pub(super) struct Leg {
     pub(super) digits: VecDeque<(char, Duration)>,
     pub(super) is_connected: bool,
     pub(super) is_lost: bool,
+    /// The peer's last word on what we send.
+    pub(super) told_by_peer: Option<ReportBlock>,
+    /// A report was made: we are known as a participant.
+    pub(super) has_reported: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +111,8 @@ impl Leg {
             digits: VecDeque::new(),
             is_connected: false,
             is_lost: false,
+            told_by_peer: None,
+            has_reported: false,
         }
     }
 
@@ -139,6 +146,13 @@ impl Leg {
     pub(super) fn may_send(&self) -> bool {
         self.stream.as_ref().is_some_and(|s| s.direction.sends())
             && (!self.is_secure() || self.crypto.is_some())
+    }
+
+    /// Whether a report could go out now.
+    pub(super) fn can_report(&self) -> bool {
+        self.stream.is_some()
+            && (!self.is_secure() || self.crypto.is_some())
+            && self.report_destination().is_some()
     }
 
     /// How many things this leg keeps.
@@ -298,7 +312,7 @@ impl Shard {
         }
         if is_new {
             self.timers.set((id, Timer::Watch), now + WATCH);
-            self.timers.set((id, Timer::Report), now + super::reports::INTERVAL);
+            self.first_report(now, id);
         }
         self.update_browser(now, id);
         // A codec may have changed on either side of the bridge.

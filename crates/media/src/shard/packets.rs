@@ -26,6 +26,8 @@ pub(super) struct Outgoing {
     last_sent: Option<Instant>,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// Packets sent at the last report and at the one before.
+    reported: [u64; 2],
     pub(super) marker_due: bool,
 }
 
@@ -49,6 +51,7 @@ impl Outgoing {
             last_sent: None,
             packets: 0,
             bytes: 0,
+            reported: [0; 2],
             marker_due: true,
         }
     }
@@ -126,6 +129,19 @@ impl Outgoing {
         (gap.as_millis() * u128::from(clock) / 1000) as u32
     }
 
+    /// Whether a report now is a sender's: something was sent since the report before the last
+    /// (RFC 3550 §6.4).
+    pub(super) fn report_as_sender(&mut self) -> bool {
+        let [last, before] = self.reported;
+        self.reported = [self.packets, last];
+        self.packets > before
+    }
+
+    /// What was sent without headers (RFC 3550 §6.4.1); ours have twelve bytes.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(12 * self.packets)
+    }
+
     pub(super) fn sent(&mut self, now: Instant, bytes: usize) {
         self.last_sent = Some(now);
         self.packets += 1;
@@ -143,11 +159,14 @@ pub(super) struct Receiving {
     pub(super) highest_seq: u64,
     packets_of_source: u64,
     lost_before: u64,
+    /// The number after one that was out of all order (RFC 3550 appendix A.1).
+    unexpected: Option<u16>,
     transit: Option<(Instant, u32)>,
     /// In clock ticks, scaled by 16.
     jitter16: u32,
     clock: u32,
     pub(super) last_packet: Option<Instant>,
+    /// When the last sender report of the source came, and the middle of its NTP time.
     pub(super) last_sr: Option<(Instant, u32)>,
     pub(super) expected_prior: u64,
     pub(super) received_prior: u64,
@@ -155,33 +174,59 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    fn count(&mut self, now: Instant, header: &Header, len: usize, clock: u32) {
+    /// `is_sound` is false for packets whose timestamps do not move with time (RFC 4733): they
+    /// say nothing of jitter.
+    fn count(&mut self, now: Instant, header: &Header, len: usize, clock: u32, is_sound: bool) {
         self.last_packet = Some(now);
         self.packets += 1;
         self.bytes += len as u64;
         if self.ssrc != Some(header.ssrc) {
-            self.lost_before = self.lost();
-            self.ssrc = Some(header.ssrc);
-            self.first_seq = u64::from(header.seq);
-            self.highest_seq = u64::from(header.seq);
-            self.packets_of_source = 0;
-            self.transit = None;
-            (self.expected_prior, self.received_prior) = (0, 0);
+            // A sender's report may be there before its first packet.
+            self.last_sr = self.last_sr.filter(|_| self.ssrc.is_none());
+            self.begin(header);
         }
-        self.packets_of_source += 1;
         let step = header.seq.wrapping_sub(self.highest_seq as u16);
-        if step < 0x8000 {
+        if step <= MAX_DROPOUT {
             self.highest_seq += u64::from(step);
+        } else if step < u16::MAX - MAX_MISORDER {
+            // A stray, unless the next goes on from it: then the peer has begun to count anew.
+            if self.unexpected != Some(header.seq) {
+                self.unexpected = Some(header.seq.wrapping_add(1));
+                return;
+            }
+            self.begin(header);
         }
-        self.clock = clock;
-        if let Some((then, timestamp)) = self.transit {
+        self.unexpected = None;
+        self.packets_of_source += 1;
+        if is_sound {
+            self.measure(now, header.timestamp, clock);
+        }
+    }
+
+    fn begin(&mut self, header: &Header) {
+        self.lost_before = self.lost();
+        self.ssrc = Some(header.ssrc);
+        self.first_seq = u64::from(header.seq);
+        self.highest_seq = u64::from(header.seq);
+        self.packets_of_source = 0;
+        self.transit = None;
+        self.jitter16 = 0;
+        (self.expected_prior, self.received_prior) = (0, 0);
+    }
+
+    fn measure(&mut self, now: Instant, timestamp: u32, clock: u32) {
+        if self.clock != clock {
+            // Another codec: the ticks before were of another length.
+            (self.clock, self.transit, self.jitter16) = (clock, None, 0);
+        }
+        if let Some((then, before)) = self.transit {
             let arrived = now.saturating_duration_since(then).as_micros() as i64;
             let arrived = arrived * i64::from(clock) / 1_000_000;
-            let sent = i64::from(header.timestamp.wrapping_sub(timestamp) as i32);
+            let sent = i64::from(timestamp.wrapping_sub(before) as i32);
             let difference = (arrived - sent).unsigned_abs().min(u64::from(clock)) as u32;
             self.jitter16 = self.jitter16 + difference - ((self.jitter16 + 8) >> 4);
         }
-        self.transit = Some((now, header.timestamp));
+        self.transit = Some((now, timestamp));
     }
 
     pub(super) fn expected(&self) -> u64 {
@@ -192,7 +237,7 @@ impl Receiving {
         self.packets_of_source
     }
 
-    fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.lost_before + self.expected().saturating_sub(self.packets_of_source)
     }
 
@@ -265,7 +310,8 @@ impl Shard {
                 return None;
             }
         };
-        leg.receiving.count(now, &header, len, clock);
+        let is_sound = matches!(kind, Kind::Audio(_));
+        leg.receiving.count(now, &header, len, clock, is_sound);
         if !leg.is_connected {
             leg.is_connected = true;
             self.outputs.push_back(Output::Event(Event::Connected { leg: id }));
