@@ -15,6 +15,7 @@ mod ice_restart;
 mod network;
 mod numbering;
 mod phone;
+mod quality;
 mod reports;
 mod rtp_attacks;
 mod sdes;
