@@ -12,3 +12,4 @@ pub mod rtcp;
 pub mod rtp;
 pub mod shard;
 pub mod srtp;
+pub mod turn;
