@@ -5,6 +5,7 @@
 mod g711;
 
 use std::fmt;
+use std::time::Duration;
 
 use opusic_c::{Application, Channels, SampleRate};
 
@@ -38,6 +39,15 @@ impl Codec {
             Self::Opus => 48_000,
             Self::G722 | Self::Pcmu | Self::Pcma => 8000,
         }
+    }
+
+    /// How long a packet of ours may be when the peer wants `wanted`, in tens of milliseconds:
+    /// Opus has no frames of 30 or 50 ms (RFC 6716 §2.1.4).
+    #[must_use]
+    pub fn packet_time(self, wanted: Duration) -> Duration {
+        let tens = (wanted.as_millis() / 10).clamp(1, 6) as u64;
+        let tens = if self == Self::Opus && tens > 1 { tens / 2 * 2 } else { tens };
+        Duration::from_millis(10 * tens)
     }
 
     /// The payload type of RFC 3551 §6, or the one we offer.
@@ -223,6 +233,12 @@ impl fmt::Debug for Encoder {
     }
 }
 
+/// How many samples last so long.
+#[must_use]
+pub fn samples(rate: u32, length: Duration) -> usize {
+    (u128::from(rate) * length.as_micros() / 1_000_000) as usize
+}
+
 fn opus_rate(rate: u32) -> SampleRate {
     if rate == 16_000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
@@ -289,8 +305,8 @@ const TAPS: [i32; 23] = [
 
 /// 120 ms at 16 kHz: the longest Opus packet.
 const MAX_FRAME: usize = 1920;
-/// Larger than any 20 ms frame of ours.
-const MAX_PAYLOAD: usize = 640;
+/// Larger than any Opus packet of ours, and what fits into a datagram everywhere.
+const MAX_PAYLOAD: usize = 1200;
 
 #[cfg(test)]
 mod tests {

@@ -112,7 +112,7 @@ pub struct EventSender {
     elapsed: u16,
     total: u16,
     ends_left: u8,
-    first: bool,
+    packets: u32,
 }
 
 impl EventSender {
@@ -132,20 +132,26 @@ impl EventSender {
             elapsed: 0,
             total: ticks(duration),
             ends_left: 3,
-            first: true,
+            packets: 0,
         })
     }
 
     /// The next payload and whether it carries the marker; `None` when the digit is over.
     pub fn next_payload(&mut self) -> Option<([u8; 4], bool)> {
-        let marker = std::mem::take(&mut self.first);
         self.elapsed = self.elapsed.saturating_add(self.step).min(self.total);
         let end = self.elapsed == self.total;
         if end {
             self.ends_left = self.ends_left.checked_sub(1)?;
         }
         let payload = EventPayload { event: self.event, end, duration: self.elapsed };
-        Some((payload.encode(), marker))
+        self.packets += 1;
+        Some((payload.encode(), self.packets == 1))
+    }
+
+    /// How many there were so far.
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        self.packets
     }
 }
 

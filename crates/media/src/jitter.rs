@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::codec::{Codec, Decoder};
+use crate::codec::{Codec, Decoder, samples};
 
 /// Packets of one stream on their way to a decoder, and the sound that comes out.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub struct JitterBuffer {
     decoder: Decoder,
     clock_rate: u32,
     rate: u32,
+    /// Samples that are played at a time.
+    frame: usize,
     packets: BTreeMap<u64, Vec<u8>>,
     /// The sequence number to play next; unset while filling up.
     next: Option<u64>,
@@ -43,6 +45,7 @@ impl JitterBuffer {
             decoder: Decoder::new(codec, rate),
             clock_rate: codec.clock_rate(),
             rate,
+            frame: rate as usize / 50,
             packets: BTreeMap::new(),
             next: None,
             highest: None,
@@ -56,10 +59,15 @@ impl JitterBuffer {
         }
     }
 
-    /// Samples in one frame of 20 ms.
+    /// Samples that are played at a time: 20 ms, unless told otherwise.
     #[must_use]
     pub fn frame(&self) -> usize {
-        self.rate as usize / 50
+        self.frame
+    }
+
+    /// Sets how much is played at a time.
+    pub fn set_frame(&mut self, length: Duration) {
+        self.frame = samples(self.rate, length);
     }
 
     pub fn push(&mut self, now: Instant, ssrc: u32, seq: u16, timestamp: u32, payload: &[u8]) {
@@ -119,7 +127,7 @@ impl JitterBuffer {
         self.target = wanted.min(MAX_TARGET);
     }
 
-    /// Fills `out` with the next 20 ms.
+    /// Fills `out` with the next frame.
     pub fn pull(&mut self, out: &mut Vec<i16>) -> Played {
         out.clear();
         let frame = self.frame();

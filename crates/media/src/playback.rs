@@ -1,7 +1,9 @@
 //! Sound of our own making: a tone and an announcement, computed when played.
 
 use std::f64::consts::TAU;
+use std::time::Duration;
 
+use crate::codec::samples;
 use crate::control::Playback;
 
 /// A source of sound at one sample rate.
@@ -9,24 +11,30 @@ use crate::control::Playback;
 pub struct Source {
     kind: Playback,
     rate: u32,
+    /// Samples that are played at a time.
+    frame: u64,
     position: u64,
 }
 
 impl Source {
     #[must_use]
     pub fn new(kind: Playback, rate: u32) -> Self {
-        Self { kind, rate, position: 0 }
+        Self { kind, rate, frame: u64::from(rate / 50), position: 0 }
     }
 
-    /// Fills `out` with 20 ms; `false` when the sound is over.
+    /// Sets how much is played at a time: 20 ms, unless told otherwise.
+    pub fn set_frame(&mut self, length: Duration) {
+        self.frame = samples(self.rate, length) as u64;
+    }
+
+    /// Fills `out` with the next frame; `false` when the sound is over.
     pub fn pull(&mut self, out: &mut Vec<i16>) -> bool {
         out.clear();
-        let frame = u64::from(self.rate / 50);
-        for at in self.position..self.position + frame {
+        for at in self.position..self.position + self.frame {
             let time = at as f64 / f64::from(self.rate);
             out.push((self.value(time) * 32_767.0) as i16);
         }
-        self.position += frame;
+        self.position += self.frame;
         let time = self.position as f64 / f64::from(self.rate);
         self.kind != Playback::Announcement || time < ANNOUNCEMENT_SECONDS
     }

@@ -24,6 +24,8 @@ pub(super) struct Outgoing {
     /// began to count anew.
     unexpected: Option<u16>,
     last_sent: Option<Instant>,
+    /// How long the last packet lasts, if it was our own: the next begins where it ends.
+    span: Option<u32>,
     pub(super) packets: u64,
     pub(super) bytes: u64,
     /// Packets sent at the last report and at the one before.
@@ -49,6 +51,7 @@ impl Outgoing {
             mapped: None,
             unexpected: None,
             last_sent: None,
+            span: None,
             packets: 0,
             bytes: 0,
             reported: [0; 2],
@@ -89,6 +92,7 @@ impl Outgoing {
             }
         });
         self.mapped = Some(mapping);
+        self.span = None;
         self.unexpected = None;
         let seq = header.seq.wrapping_add(mapping.seq_offset);
         let timestamp = header.timestamp.wrapping_add(mapping.timestamp_offset);
@@ -107,13 +111,19 @@ impl Outgoing {
         ahead <= MAX_DROPOUT || ahead >= u16::MAX - MAX_MISORDER
     }
 
-    /// The header for a packet of our own, `ticks` after the last.
+    /// The header for a packet of our own that lasts so many ticks.
     pub(super) fn next(&mut self, pt: u8, ticks: u32) -> Header {
         self.mapped = None;
         self.seq = self.seq.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(ticks);
+        let since = self.span.replace(ticks).unwrap_or(ticks);
+        self.timestamp = self.timestamp.wrapping_add(since);
         let marker = std::mem::take(&mut self.marker_due);
         Header::new(pt, self.seq, self.timestamp, self.ssrc, marker)
+    }
+
+    /// Makes what our last packets said last so long.
+    pub(super) fn lasted(&mut self, ticks: u32) {
+        self.span = Some(ticks);
     }
 
     /// Where the RTP clock is now, also when nothing was sent for a while (RFC 3550 §6.4.1).

@@ -6,7 +6,7 @@ use crosspoint_base::LegId;
 
 use super::leg::Leg;
 use super::{Forward, Shard, Timer};
-use crate::codec::{Codec, Encoder};
+use crate::codec::{Codec, Encoder, samples};
 use crate::control::{Event, Playback};
 use crate::dtmf::{EventSender, HeardDigit};
 use crate::jitter::JitterBuffer;
@@ -80,6 +80,12 @@ impl Leg {
         }
     }
 
+    /// How long our packets to the peer are: as it wants, if the codec can.
+    fn packet_time(&self) -> Duration {
+        let stream = self.stream.as_ref();
+        stream.and_then(|s| Some(s.send?.0.packet_time(s.ptime))).unwrap_or(FRAME)
+    }
+
     /// The event format for a digit: payload type and clock.
     fn event_format(&self) -> Option<(u8, u32)> {
         self.stream.as_ref()?.events.send
@@ -139,6 +145,12 @@ impl Shard {
         }
         self.join(now, a, b);
         self.join(now, b, a);
+        // Who takes the place of another in a running call should be heard at once.
+        let is_running = |id: &LegId| self.legs.get(id).is_some_and(|l| l.quality.is_answered());
+        if [a, b].iter().any(is_running) {
+            self.answered(now, a);
+            self.answered(now, b);
+        }
     }
 
     pub(super) fn play(&mut self, now: Instant, id: LegId, playback: Playback) {
@@ -179,30 +191,35 @@ impl Shard {
         if !is_needed {
             return;
         }
-        self.timers.set((id, Timer::Frame), now + FRAME);
-        if self.digit_frame(now, id) {
-            return;
+        let length = leg.packet_time();
+        let is_digit = self.digit_frame(now, id);
+        if !is_digit {
+            self.sound_frame(now, id, length);
         }
-        self.sound_frame(now, id);
+        self.timers.set((id, Timer::Frame), now + if is_digit { FRAME } else { length });
     }
 
-    fn sound_frame(&mut self, now: Instant, id: LegId) {
+    fn sound_frame(&mut self, now: Instant, id: LegId, length: Duration) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let may_send = leg.may_send();
         let is_up = leg.is_connected || leg.browser.is_none();
         let Some(Feed { kind, encoder, pcm, payload, codec }) = &mut leg.feed else { return };
         let is_over = match kind {
             Kind::Foreign { buffer, .. } => {
+                buffer.set_frame(length);
                 buffer.pull(pcm);
                 false
             }
             // An announcement begins when it can be heard.
             Kind::Own { .. } if !is_up || !may_send => return,
-            Kind::Own { source, .. } => !source.pull(pcm),
+            Kind::Own { source, .. } => {
+                source.set_frame(length);
+                !source.pull(pcm)
+            }
         };
         encoder.encode(pcm, payload);
         let payload = std::mem::take(payload);
-        let ticks = codec.clock_rate() / 50;
+        let ticks = samples(codec.clock_rate(), length) as u32;
         if let Some((_, pt)) = leg.stream.as_ref().and_then(|s| s.send)
             && may_send
             && !payload.is_empty()
@@ -236,22 +253,21 @@ impl Shard {
             leg.sender = None;
             return false;
         };
-        let mut is_first = false;
         if leg.sender.is_none() {
             let Some((digit, duration)) = leg.digits.pop_front() else { return false };
             leg.sender = EventSender::new(digit, duration, clock);
-            is_first = true;
         }
         let Some(sender) = &mut leg.sender else { return false };
         let Some((payload, marker)) = sender.next_payload() else {
+            let packets = sender.packets() + 1;
             leg.sender = None;
+            leg.outgoing.lasted(packets * (clock / 50));
             // The sound after a digit begins a talk spurt of its own (RFC 3551 §4.1).
             leg.outgoing.marker_due = true;
             return true;
         };
         // All packets of one event carry the time of its beginning (RFC 4733 §2.5.1.2).
-        let ticks = if is_first { clock / 50 } else { 0 };
-        let mut header = leg.outgoing.next(pt, ticks);
+        let mut header = leg.outgoing.next(pt, 0);
         header.marker = marker;
         self.send_own(now, id, &header, &payload);
         true

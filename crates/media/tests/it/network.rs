@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crosspoint_base::Rng;
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Event, LegStats, SdpKind};
+use crosspoint_media::control::{Command, Event, LegStats, SdpKind};
 
 use crate::sound::{Voice, assert_continuous, share_of, worst_share_of};
 use crate::story::{BROWSER_TONE, PHONE_TONE};
@@ -170,5 +170,63 @@ fn packets_of_any_length_are_translated() {
             let share = worst_share_of(&heard[100..], Codec::Opus, PHONE_TONE);
             assert!(share > 0.75, "{share:.2} of {milliseconds} ms of {codec}");
         }
+    }
+}
+
+/// What we encode for a phone comes in packets as long as it wants, in time with the clock.
+#[test]
+fn packets_are_as_long_as_the_phone_wants() {
+    for (lines, milliseconds) in [
+        ("a=ptime:10\r\n", 10),
+        ("", 20),
+        ("a=ptime:30\r\n", 30),
+        ("a=ptime:60\r\na=maxptime:40\r\n", 40),
+        ("a=ptime:60\r\n", 60),
+    ] {
+        for codec in [Codec::Pcmu, Codec::G722] {
+            let mut world = call(Codec::Opus);
+            let offer = world.phone().offer().replace("o=- 5 1", "o=- 5 2") + lines;
+            let offer = match codec {
+                Codec::G722 => offer.replace(" 0 101", " 9 101").replace("0 PCMU", "9 G722"),
+                _ => offer,
+            };
+            world.accept(PHONE, SdpKind::Offer, &offer);
+            world.describe(PHONE, SdpKind::Answer, Some(BROWSER));
+            world.run(Duration::from_millis(200));
+            world.phone().heard.clear();
+            world.run(Duration::from_secs(6));
+            let heard = world.phone().heard.clone();
+            assert!(heard.len() >= 5900 / milliseconds, "{} of {codec}", heard.len());
+            assert_continuous(&heard, 8 * milliseconds as u32);
+            assert!(heard.iter().all(|h| h.payload.len() == 8 * milliseconds), "{lines}");
+            let share = worst_share_of(&heard, codec, BROWSER_TONE);
+            assert!(share > 0.75, "{share:.2} of {milliseconds} ms of {codec}");
+        }
+    }
+}
+
+/// A digit in the midst of sound takes as much time as it lasts, whatever the packets.
+#[test]
+fn time_goes_on_while_a_digit_is_sent() {
+    for milliseconds in [10, 20, 60] {
+        let mut world = call(Codec::Opus);
+        let line = format!("a=ptime:{milliseconds}\r\n");
+        let offer = world.phone().offer().replace("o=- 5 1", "o=- 5 2") + &line;
+        world.accept(PHONE, SdpKind::Offer, &offer);
+        world.describe(PHONE, SdpKind::Answer, Some(BROWSER));
+        world.run(Duration::from_millis(500));
+        world.phone().heard.clear();
+        world.run(Duration::from_millis(200));
+        let (digit, duration) = ('5', Duration::from_millis(160));
+        world.command(Command::SendDtmf { leg: PHONE, digit, duration });
+        world.run(Duration::from_secs(2));
+        let heard = world.phone().heard.clone();
+        let (first, last) = (heard.first().expect("sound"), heard.last().expect("sound"));
+        let said = last.timestamp.wrapping_sub(first.timestamp) / 8;
+        assert!((2080..=2260).contains(&said), "{said} ms of {milliseconds}");
+        let sound: Vec<_> = heard.iter().filter(|h| h.pt == 0).collect();
+        let after = sound.iter().position(|h| h.marker).expect("sound after the digit");
+        let gap = sound[after].timestamp.wrapping_sub(sound[after - 1].timestamp) / 8;
+        assert!((180..=320).contains(&gap), "{gap} ms of {milliseconds}");
     }
 }
