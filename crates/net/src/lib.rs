@@ -1,7 +1,7 @@
 //! Runs machines: gives them bytes and time, and sends what they say.
 //!
 //! [`SipTransport`] carries SIP over UDP, TCP, TLS and WebSocket, [`AppSockets`] the JSON of apps;
-//! [`MediaPool`] hosts media, [`Resolver`] finds hosts. Nothing here decides anything about a
+//! [`MediaPool`] hosts media, [`TurnServer`] relays it, [`Resolver`] finds hosts. Nothing here decides anything about a
 //! protocol: a message is framed, parsed and handed on with the flow it came over.
 
 mod admission;
@@ -12,6 +12,7 @@ mod media_pool;
 mod numbering;
 mod sip_transport;
 mod socket;
+mod turn_server;
 
 use std::io;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use sip_transport::{
     Arrival, BindError, ConnectionLimits, OriginCheck, SipTransport, SipTransportConfig,
     TransportCounters,
 };
+pub use turn_server::{TurnReport, TurnServer, TurnServerConfig};
 
 /// The outcome of `work`, or that it took too long.
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

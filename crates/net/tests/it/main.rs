@@ -8,3 +8,4 @@ mod dns;
 mod host;
 mod media_pool;
 mod sip_transport;
+mod turn_server;
