@@ -8,6 +8,8 @@ use std::time::Duration;
 use crosspoint_base::LegId;
 use crosspoint_sdp::Session;
 
+use crate::emodel::Mos;
+
 /// What kind of media the other side of a leg speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
@@ -78,6 +80,10 @@ pub enum Command {
     EndOfCandidates {
         leg: LegId,
     },
+    /// The call of this leg was answered: from now on the leg should be heard.
+    Answered {
+        leg: LegId,
+    },
     Bridge {
         a: LegId,
         b: LegId,
@@ -131,6 +137,20 @@ pub enum Event {
     PlaybackEnded {
         leg: LegId,
     },
+    /// How a leg did, every five seconds while media runs and at its end.
+    Quality {
+        leg: LegId,
+        sample: QualitySample,
+    },
+    /// Nothing has come from a leg for three seconds, though its call was answered and it is
+    /// not on hold. Told once, until it is heard again.
+    Silent {
+        leg: LegId,
+        when: Silence,
+    },
+    Heard {
+        leg: LegId,
+    },
     /// Answers `Close`: nothing of the leg is left.
     Closed {
         leg: LegId,
@@ -170,6 +190,38 @@ pub enum Refusal {
     WrongState,
 }
 
+/// How a leg did in about five seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QualitySample {
+    /// Of what the peer says, by the E-model; absent when nothing came.
+    pub mos: Option<Mos>,
+    pub packets_received: u64,
+    pub packets_lost: u64,
+    pub jitter: Duration,
+    pub round_trip: Option<Duration>,
+    /// The other direction.
+    pub at_peer: Option<AtPeer>,
+}
+
+/// What a peer said last of what we send it (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AtPeer {
+    /// The share of packets that got lost between its last two reports.
+    pub loss: f32,
+    /// In all.
+    pub packets_lost: u64,
+    pub jitter: Duration,
+}
+
+/// When a leg was not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// It never was.
+    Start,
+    /// It was before.
+    Running,
+}
+
 /// What a leg carried over its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LegStats {
@@ -184,4 +236,13 @@ pub struct LegStats {
     pub jitter: Duration,
     /// From the peer's reports (RFC 3550 §6.4.1), when it sent any.
     pub round_trip: Option<Duration>,
+    /// The highest of the jitter, seen once a second.
+    pub jitter_max: Duration,
+    /// Mean and lowest of the samples, of what the peer says.
+    pub mos: Option<Mos>,
+    pub mos_lowest: Option<Mos>,
+    /// Packets we sent that did not arrive, as the peer reports.
+    pub lost_at_peer: Option<u64>,
+    /// How often nothing came for seconds, from the answer on.
+    pub silences: u32,
 }

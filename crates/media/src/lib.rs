@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod control;
 pub mod dtmf;
+pub mod emodel;
 pub mod jitter;
 pub mod negotiation;
 pub mod playback;

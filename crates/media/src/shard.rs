@@ -9,6 +9,7 @@ mod leg;
 mod packets;
 mod paths;
 mod phone;
+mod quality;
 mod reports;
 mod sound;
 
@@ -22,6 +23,7 @@ use is::stun::TransId;
 
 use crate::control::{Command, Event, Refusal};
 use leg::Leg;
+pub use quality::{Histogram, LOSS, LegCounters, MOS, SECONDS, Scale};
 
 /// A UDP socket, as the shard and its host name it. Zero is the browser socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +118,9 @@ pub struct Counters {
     pub dtls_before_ice: u64,
     pub dtls_failed: u64,
     pub candidates_ignored: u64,
+    /// By kind of leg: browsers', and plain RTP.
+    pub webrtc: LegCounters,
+    pub rtp: LegCounters,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,6 +237,7 @@ impl Shard {
             }
             Command::Candidate { leg, candidate } => self.add_candidate(now, leg, &candidate),
             Command::EndOfCandidates { .. } => {}
+            Command::Answered { leg } => self.answered(now, leg),
             Command::Bridge { a, b } => self.bridge(now, a, b),
             Command::Play { leg, playback } => self.play(now, leg, playback),
             Command::SendDtmf { leg, digit, duration } => {
@@ -320,6 +326,7 @@ impl Shard {
     }
 
     fn close(&mut self, now: Instant, id: LegId) {
+        self.last_sample(now, id);
         self.send_bye(now, id);
         let Some(leg) = self.legs.remove(&id) else {
             // Refused for want of room: it carried nothing.

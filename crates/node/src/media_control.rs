@@ -72,7 +72,10 @@ pub(crate) fn notice(event: Event) -> Option<MediaNotice> {
             MediaNotice::Lost { leg, by_peer: loss == media::Loss::PeerClosed }
         }
         Event::PlaybackEnded { leg } => MediaNotice::PlaybackEnded { leg },
-        Event::Closed { .. } => return None,
+        Event::Quality { .. }
+        | Event::Silent { .. }
+        | Event::Heard { .. }
+        | Event::Closed { .. } => return None,
     })
 }
 
@@ -87,6 +90,9 @@ pub(crate) fn leg_of(event: &Event) -> crosspoint_base::LegId {
         | Event::Dtmf { leg, .. }
         | Event::Lost { leg, .. }
         | Event::PlaybackEnded { leg }
+        | Event::Quality { leg, .. }
+        | Event::Silent { leg, .. }
+        | Event::Heard { leg }
         | Event::Closed { leg, .. } => *leg,
     }
 }

@@ -410,7 +410,7 @@ impl Node {
                 self.outputs.push_back(Output::Media(Box::new(command)));
             }
             CallOutput::Route(request) => self.route(now, call, &request),
-            CallOutput::Answered => self.answered += 1,
+            CallOutput::Answered => self.call_answered(call),
             CallOutput::Changed => self.tell_of_calls(now, call),
             CallOutput::Done(record) => {
                 self.tell_of_calls(now, call);
@@ -420,6 +420,14 @@ impl Node {
             }
             // The switchboard keeps the time.
             CallOutput::Timeout(_) => {}
+        }
+    }
+
+    fn call_answered(&mut self, call: CallId) {
+        self.answered += 1;
+        if !self.direct_calls.contains(&call) {
+            let told = self.switchboard.legs_of(call).map(|leg| control::Command::Answered { leg });
+            self.outputs.extend(told.map(|command| Output::Media(Box::new(command))));
         }
     }
 

@@ -54,6 +54,10 @@ impl Switchboard {
         self.call_of_leg.contains_key(&leg)
     }
 
+    pub(crate) fn legs_of(&self, call: CallId) -> impl Iterator<Item = LegId> {
+        self.calls.get(&call).into_iter().flat_map(Call::legs)
+    }
+
     /// A user's legs in all calls, with the global id of the call.
     pub(crate) fn sides_of(&self, user: &str) -> impl Iterator<Item = (&Gcid, Side)> {
         let calls = self.calls_of_user.get(user).into_iter().flatten();

@@ -9,6 +9,7 @@ use crosspoint_base::LegId;
 use super::browser::Browser;
 use super::packets::{Outgoing, Receiving};
 use super::phone::Phone;
+use super::quality::Quality;
 use super::sound::Feed;
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{Command, Event, LegStats, Loss, Playback, Profile, Refusal, SdpKind};
@@ -43,6 +44,7 @@ pub(super) struct Leg {
     pub(super) digits: VecDeque<(char, Duration)>,
     pub(super) is_connected: bool,
     pub(super) is_lost: bool,
+    pub(super) quality: Quality,
     /// The peer's last word on what we send.
     pub(super) told_by_peer: Option<ReportBlock>,
     /// A report was made: we are known as a participant.
@@ -111,6 +113,7 @@ impl Leg {
             digits: VecDeque::new(),
             is_connected: false,
             is_lost: false,
+            quality: Quality::default(),
             told_by_peer: None,
             has_reported: false,
         }
@@ -139,7 +142,7 @@ impl Leg {
     }
 
     /// A held phone may be silent.
-    fn expects_media(&self) -> bool {
+    pub(super) fn expects_media(&self) -> bool {
         self.stream.as_ref().is_some_and(|s| s.direction.receives())
     }
 
@@ -165,7 +168,9 @@ impl Leg {
 
     pub(super) fn stats(&self) -> LegStats {
         let codec = self.stream.as_ref().and_then(|s| s.send).map(|(codec, _)| codec);
-        LegStats { codec, ..self.receiving.stats(&self.outgoing) }
+        let lost_at_peer = self.at_peer().map(|told| told.packets_lost);
+        let stats = self.receiving.stats(&self.outgoing);
+        self.quality.complete(LegStats { codec, lost_at_peer, ..stats })
     }
 }
 
@@ -325,6 +330,7 @@ impl Shard {
     }
 
     pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
+        self.observe(now, id);
         let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         self.timers.set((id, Timer::Watch), now + WATCH);

@@ -255,18 +255,21 @@ impl Receiving {
         self.jitter16 >> 4
     }
 
-    pub(super) fn stats(&self, outgoing: &Outgoing) -> LegStats {
+    pub(super) fn jitter(&self) -> Duration {
         let ticks = u64::from(self.jitter_ticks());
-        let micros = ticks * 1_000_000 / u64::from(self.clock.max(1));
+        Duration::from_micros(ticks * 1_000_000 / u64::from(self.clock.max(1)))
+    }
+
+    pub(super) fn stats(&self, outgoing: &Outgoing) -> LegStats {
         LegStats {
-            codec: None,
             packets_received: self.packets,
             packets_sent: outgoing.packets,
             bytes_received: self.bytes,
             bytes_sent: outgoing.bytes,
             packets_lost: self.lost(),
-            jitter: Duration::from_micros(micros),
+            jitter: self.jitter(),
             round_trip: self.round_trip,
+            ..LegStats::default()
         }
     }
 }

@@ -12,6 +12,7 @@ mod dtls_records;
 mod floods;
 mod ice;
 mod ice_restart;
+mod leg_quality;
 mod network;
 mod numbering;
 mod phone;
