@@ -1,9 +1,19 @@
-//! From packets that arrive when they like to sound every 20 ms: reordering, waiting, concealing.
+//! From packets that arrive when they like to sound at an even pace: reordering, waiting no
+//! longer than needed, concealing.
+//!
+//! The delay grows at once when a packet is missed that comes later, by the sound made up in the
+//! meantime. It shrinks when for seconds more waited than was needed, a period of the voice at a
+//! time.
+
+mod lateness;
+mod stretch;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, Decoder, samples};
+use lateness::Lateness;
+use stretch::Substitute;
 
 /// Packets of one stream on their way to a decoder, and the sound that comes out.
 #[derive(Debug)]
@@ -14,18 +24,40 @@ pub struct JitterBuffer {
     /// Samples that are played at a time.
     frame: usize,
     packets: BTreeMap<u64, Vec<u8>>,
+    /// Buffers of packets that were played, for the next.
+    spare: Vec<Vec<u8>>,
     /// The sequence number to play next; unset while filling up.
     next: Option<u64>,
-    highest: Option<u64>,
+    highest: Option<(u64, u32)>,
     ssrc: Option<u32>,
-    /// Packets to hold before playing begins.
-    target: usize,
-    jitter: f64,
-    last_arrival: Option<(Instant, u32)>,
+    lateness: Lateness,
+    /// Samples in a packet, as far as known.
+    length: usize,
     pcm: Vec<i16>,
-    /// The last frame played, for concealment.
-    last: Vec<i16>,
+    /// The last of what was played, for concealment.
+    history: Vec<i16>,
+    substitute: Substitute,
+    /// Packet lengths made up in a row.
     concealed: u32,
+    /// Of these, those made up while nothing waited: for packets that are late, or lost.
+    owed: u32,
+    /// Sound is to be made up so that more waits.
+    is_short: bool,
+    surplus: Surplus,
+    counts: Counts,
+}
+
+/// What became of packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Arrived after their place was played.
+    pub late: u64,
+    /// Were not there when others after them were.
+    pub missed: u64,
+    /// Thrown away, as far too many waited.
+    pub dropped: u64,
+    /// Samples left out to shorten the delay.
+    pub shortened: u64,
 }
 
 /// What came of asking for a frame.
@@ -47,15 +79,20 @@ impl JitterBuffer {
             rate,
             frame: rate as usize / 50,
             packets: BTreeMap::new(),
+            spare: Vec::new(),
             next: None,
             highest: None,
             ssrc: None,
-            target: MIN_TARGET,
-            jitter: 0.0,
-            last_arrival: None,
+            lateness: Lateness::default(),
+            length: rate as usize / 50,
             pcm: Vec::with_capacity(4096),
-            last: Vec::new(),
+            history: Vec::with_capacity(1024),
+            substitute: Substitute::default(),
             concealed: 0,
+            owed: 0,
+            is_short: false,
+            surplus: Surplus::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -74,26 +111,26 @@ impl JitterBuffer {
         if self.ssrc != Some(ssrc) {
             self.restart(ssrc);
         }
-        let extended = self.extend(seq);
-        if self.highest.is_some_and(|h| extended.abs_diff(h) > MAX_JUMP) {
+        let mut extended = self.extend(seq);
+        if self.highest.is_some_and(|(h, _)| extended.abs_diff(h) > MAX_JUMP) {
             self.restart(ssrc);
-            self.measure(now, timestamp);
-            self.insert(self.extend(seq), payload);
-            return;
+            extended = self.extend(seq);
         }
-        self.measure(now, timestamp);
-        // Too late: its place was played already.
+        self.lateness.note(now, timestamp, self.clock_rate);
         if self.next.is_some_and(|next| extended < next) {
+            self.counts.late += 1;
+            // Were there more to wait for, it would have been in time.
+            self.is_short = self.waiting() < self.target();
             return;
         }
-        self.insert(extended, payload);
-    }
-
-    fn insert(&mut self, extended: u64, payload: &[u8]) {
-        self.highest = Some(self.highest.map_or(extended, |h| h.max(extended)));
-        self.packets.insert(extended, payload.to_vec());
+        self.learn_length(extended, timestamp);
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(payload);
+        self.packets.insert(extended, bytes);
         while self.packets.len() > MAX_PACKETS {
             self.packets.pop_first();
+            self.counts.dropped += 1;
         }
     }
 
@@ -102,110 +139,260 @@ impl JitterBuffer {
         self.packets.clear();
         self.next = None;
         self.highest = None;
-        self.last_arrival = None;
+        self.is_short = false;
+        self.lateness.restart();
     }
 
     fn extend(&self, seq: u16) -> u64 {
         // Starts high, so that a packet from before the first is no underflow.
-        let Some(highest) = self.highest else { return 1 << 32 | u64::from(seq) };
+        let Some((highest, _)) = self.highest else { return 1 << 32 | u64::from(seq) };
         let gap = i64::from(seq.wrapping_sub(highest as u16) as i16);
         highest.saturating_add_signed(gap)
     }
 
-    /// Interarrival jitter in milliseconds, smoothed (RFC 3550 §6.4.1), sets the target.
-    fn measure(&mut self, now: Instant, timestamp: u32) {
-        if let Some((then, before)) = self.last_arrival {
-            let arrival = now.saturating_duration_since(then).as_secs_f64() * 1000.0;
-            let ticks = f64::from(timestamp.wrapping_sub(before) as i32);
-            let sent = ticks * 1000.0 / f64::from(self.clock_rate);
-            // A pause of the sender is not jitter.
-            let difference = (arrival - sent).abs().min(200.0);
-            self.jitter += (difference - self.jitter) / 16.0;
+    /// Two packets that follow each other tell how long one is, unless there was a pause.
+    fn learn_length(&mut self, extended: u64, timestamp: u32) {
+        if let Some((highest, before)) = self.highest {
+            if extended <= highest {
+                return;
+            }
+            let ticks = u64::from(timestamp.wrapping_sub(before));
+            let length = ticks * u64::from(self.rate) / u64::from(self.clock_rate);
+            let shortest = u64::from(self.rate / 400);
+            if extended == highest + 1 && (shortest..=shortest * 48).contains(&length) {
+                self.length = length as usize;
+            }
         }
-        self.last_arrival = Some((now, timestamp));
-        let wanted = MIN_TARGET + (2.0 * self.jitter / 20.0) as usize;
-        self.target = wanted.min(MAX_TARGET);
+        self.highest = Some((extended, timestamp));
     }
 
     /// Fills `out` with the next frame.
     pub fn pull(&mut self, out: &mut Vec<i16>) -> Played {
         out.clear();
-        let frame = self.frame();
         let mut played = Played::Sound;
-        while self.pcm.len() < frame {
+        while self.pcm.len() < self.frame {
             match self.decode_next() {
                 Played::Sound => {}
                 Played::Concealed => played = Played::Concealed,
                 Played::Silence => {
-                    self.pcm.resize(frame, 0);
+                    self.pcm.resize(self.frame, 0);
+                    self.substitute.stop();
                     played = Played::Silence;
                 }
             }
         }
-        out.extend(self.pcm.drain(..frame));
-        self.last.clone_from(out);
+        if played == Played::Sound && self.surplus.is_due() {
+            self.shorten();
+        }
+        out.extend(self.pcm.drain(..self.frame));
+        self.remember(out);
+        self.surplus.note(self.waiting(), self.margin(), self.frame, self.rate);
         played
     }
 
     fn decode_next(&mut self) -> Played {
-        let next = match self.next {
-            Some(next) => next,
-            None if self.packets.len() >= self.target => match self.packets.first_key_value() {
-                Some((first, _)) => *first,
-                None => return Played::Silence,
-            },
-            None => return Played::Silence,
+        let Some(next) = self.next.or_else(|| self.first_if_filled()) else {
+            return Played::Silence;
         };
-        // Much more waiting than wanted: the delay has grown, skip one.
-        if self.packets.len() > self.target + SLACK {
-            self.packets.remove(&next);
-            self.next = Some(next + 1);
+        self.next = Some(next);
+        if std::mem::take(&mut self.is_short) {
+            return self.conceal(None, false);
+        }
+        let Some((first, _)) = self.packets.first_key_value() else {
+            if self.concealed >= MAX_CONCEALED {
+                // The stream pauses: fill up again before playing on.
+                (self.next, self.owed, self.concealed) = (None, 0, 0);
+                return Played::Silence;
+            }
+            self.owed += 1;
+            return self.conceal(None, false);
+        };
+        let first = *first;
+        if self.waiting() > self.target() + samples(self.rate, MAX_SURPLUS) {
+            // A burst after a gap: far behind is worse than a piece left out.
+            self.recycle(first);
+            self.next = Some(first + 1);
+            self.counts.dropped += 1;
             return Played::Sound;
         }
-        self.next = Some(next + 1);
-        if let Some(payload) = self.packets.remove(&next) {
-            let before = self.pcm.len();
-            self.decoder.decode(&payload, &mut self.pcm);
-            if self.pcm.len() > before {
-                self.concealed = 0;
-                return Played::Sound;
-            }
+        if first > next {
+            return self.miss(next, first);
         }
-        self.conceal(next)
+        self.next = Some(next + 1);
+        self.owed = 0;
+        self.play(next)
     }
 
-    fn conceal(&mut self, lost: u64) -> Played {
-        self.concealed += 1;
-        if self.packets.is_empty() && self.concealed > MAX_CONCEALED {
-            // The stream pauses: fill up again before playing on.
-            self.next = None;
-            return Played::Silence;
+    fn first_if_filled(&mut self) -> Option<u64> {
+        if self.waiting() < self.target() {
+            return None;
         }
-        let frame = self.frame();
-        let following = self.packets.get(&(lost + 1)).cloned();
-        if self.decoder.conceal(following.as_deref(), frame, &mut self.pcm) {
+        self.surplus = Surplus::default();
+        self.packets.first_key_value().map(|(first, _)| *first)
+    }
+
+    /// Packets are missing before the first that waits.
+    fn miss(&mut self, next: u64, first: u64) -> Played {
+        let missing = first - next;
+        if missing > u64::from(MAX_CONCEALED) {
+            self.counts.missed += missing;
+            (self.next, self.owed) = (Some(first), 0);
+            return Played::Sound;
+        }
+        self.counts.missed += 1;
+        self.next = Some(next + 1);
+        if self.owed > 0 {
+            // Something was played in its place already.
+            self.owed -= 1;
+            return Played::Sound;
+        }
+        self.conceal((missing == 1).then_some(first), true)
+    }
+
+    fn play(&mut self, number: u64) -> Played {
+        let Some(payload) = self.packets.get(&number) else { return Played::Sound };
+        let before = self.pcm.len();
+        self.decoder.decode(payload, &mut self.pcm);
+        self.recycle(number);
+        if self.pcm.len() == before {
+            return self.conceal(None, true);
+        }
+        self.length = self.pcm.len() - before;
+        self.concealed = 0;
+        if self.substitute.is_on() {
+            self.substitute.blend(self.rate, &mut self.pcm[before..]);
+        }
+        Played::Sound
+    }
+
+    /// Makes up a packet, from the redundancy of the one after it if that is there.
+    fn conceal(&mut self, following: Option<u64>, is_lost: bool) -> Played {
+        self.concealed = (self.concealed + 1).min(MAX_CONCEALED);
+        let following = following.and_then(|f| self.packets.get(&f)).map(Vec::as_slice);
+        let before = self.pcm.len();
+        // While nothing is lost for sure, as little as possible is made up.
+        let length = if is_lost { self.length } else { self.frame.min(self.length) };
+        if self.decoder.conceal(following, length, &mut self.pcm) && self.pcm.len() > before {
             return Played::Concealed;
         }
-        // The last frame again, fading out: short gaps pass unheard.
-        let fade = 1.0 - 0.25 * f64::from(self.concealed.min(4));
-        let repeated = self.last.iter().map(|s| (f64::from(*s) * fade) as i16);
-        let before = self.pcm.len();
-        self.pcm.extend(repeated.take(frame));
-        self.pcm.resize(before + frame, 0);
+        if !self.substitute.is_on() {
+            self.history.extend_from_slice(&self.pcm);
+        }
+        let (history, pcm) = (&self.history, &mut self.pcm);
+        self.substitute.extend(history, self.rate, length, pcm);
         Played::Concealed
+    }
+
+    /// Takes a little out, when there is enough to see where.
+    fn shorten(&mut self) {
+        let needed = self.frame.max(stretch::needed(self.rate)) + stretch::needed(self.rate);
+        while self.pcm.len() < needed {
+            let Some(next) = self.next.filter(|n| self.packets.contains_key(n)) else { return };
+            self.next = Some(next + 1);
+            self.play(next);
+        }
+        let gone = stretch::shorten(&mut self.pcm, self.rate);
+        self.counts.shortened += gone as u64;
+        self.surplus.taken(gone);
+    }
+
+    fn remember(&mut self, out: &[i16]) {
+        let wanted = stretch::needed(self.rate);
+        self.history.extend_from_slice(&out[out.len().saturating_sub(wanted)..]);
+        let surplus = self.history.len().saturating_sub(wanted);
+        self.history.drain(..surplus);
+    }
+
+    fn recycle(&mut self, number: u64) {
+        if let Some(bytes) = self.packets.remove(&number)
+            && self.spare.len() < MAX_SPARE
+        {
+            self.spare.push(bytes);
+        }
+    }
+
+    /// Samples that wait, as far as known.
+    fn waiting(&self) -> usize {
+        self.packets.len() * self.length + self.pcm.len()
+    }
+
+    /// What is to wait before playing begins.
+    fn target(&self) -> usize {
+        let late = Duration::from_secs_f64(self.lateness.level() / 1000.0);
+        let (least, most) = (samples(self.rate, MIN_TARGET), samples(self.rate, MAX_TARGET));
+        let wanted = self.length + samples(self.rate, HALF_FRAME + late);
+        wanted.max(least).min(most.max(self.length))
+    }
+
+    /// What may wait after a frame was played, so that one that is a little late is in time.
+    fn margin(&self) -> usize {
+        self.length.max(samples(self.rate, MIN_TARGET) / 2)
     }
 
     /// How long sound waits here now.
     #[must_use]
     pub fn depth(&self) -> Duration {
-        Duration::from_millis(20 * self.packets.len() as u64)
+        Duration::from_micros(self.waiting() as u64 * 1_000_000 / u64::from(self.rate))
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 }
 
-const MIN_TARGET: usize = 2;
-const MAX_TARGET: usize = 10;
+/// What waited all the time, and nobody needed.
+#[derive(Debug, Default)]
+struct Surplus {
+    /// The least that waited beyond the margin, in this period.
+    least: Option<usize>,
+    /// Samples played in this period.
+    played: usize,
+    /// Samples to take out, a little at a time.
+    excess: usize,
+    /// Samples to play before the next is taken out.
+    pause: usize,
+}
+
+impl Surplus {
+    fn is_due(&self) -> bool {
+        self.excess > 0 && self.pause == 0
+    }
+
+    fn taken(&mut self, gone: usize) {
+        self.excess = self.excess.saturating_sub(gone);
+        // At most a tenth of the sound, so that nobody hears the haste.
+        self.pause = 10 * gone;
+        self.least = self.least.map(|l| l.saturating_sub(gone));
+    }
+
+    fn note(&mut self, waiting: usize, margin: usize, frame: usize, rate: u32) {
+        let beyond = waiting.saturating_sub(margin);
+        self.least = Some(self.least.map_or(beyond, |l| l.min(beyond)));
+        self.pause = self.pause.saturating_sub(frame);
+        // More is not taken than was spare even since.
+        self.excess = self.excess.min(beyond);
+        self.played += frame;
+        if self.played >= rate as usize * PERIOD {
+            let least = self.least.take().unwrap_or(0);
+            self.excess = if least >= rate as usize / 100 { least } else { 0 };
+            self.played = 0;
+        }
+    }
+}
+
+const MIN_TARGET: Duration = Duration::from_millis(40);
+const MAX_TARGET: Duration = Duration::from_millis(300);
+const HALF_FRAME: Duration = Duration::from_millis(10);
+/// More than this beyond the target is thrown away at once.
+const MAX_SURPLUS: Duration = Duration::from_millis(400);
 const MAX_PACKETS: usize = 64;
-const SLACK: usize = 5;
-const MAX_CONCEALED: u32 = 4;
+const MAX_SPARE: usize = 16;
+const MAX_CONCEALED: u32 = 5;
 /// A jump of the sequence number by more than this is a new stream.
 const MAX_JUMP: u64 = 1000;
+/// Seconds for which more must have waited than needed.
+const PERIOD: usize = 2;
+
+#[cfg(test)]
+mod tests;
