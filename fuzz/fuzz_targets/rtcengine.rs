@@ -356,6 +356,7 @@ fn grant(token: &str, now: Instant) -> Result<Grant, Denial> {
         account("chat", Service::NotAvailable { connector: "xmpp-connector" }),
     ];
     Ok(Grant {
+        ice_servers: Vec::new(),
         session: format!("session-{number}").into(),
         expires: now + Duration::from_secs(100_000),
         accounts: accounts.into(),

@@ -30,7 +30,7 @@ use crosspoint_base::{
 };
 use crosspoint_call::{Identity, LegCommand, LegEvent};
 
-pub use grant::{AccountGrant, Denial, Grant, Lookup, RemoteAccount, Service};
+pub use grant::{AccountGrant, Denial, Grant, IceServer, Lookup, RemoteAccount, Service};
 pub use remote::{RemoteFailure, RemoteState};
 
 use accounts::Bound;

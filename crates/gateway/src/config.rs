@@ -10,6 +10,7 @@ mod reader;
 mod rtcengine;
 mod sections;
 mod trunk;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +18,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crosspoint_base::Transport;
+use crosspoint_base::{Secret, Transport};
 use crosspoint_call::router::Rewrite;
 use crosspoint_call::{Playback, SrtpPolicy};
+use crosspoint_media::turn::{Network, Peers};
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
@@ -37,6 +39,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     pub http: Http,
     pub media: Media,
+    /// Absent: no relay.
+    pub turn: Option<Turn>,
     pub trunks: Vec<Trunk>,
     /// Numbers that we answer ourselves.
     pub numbers: BTreeMap<String, Service>,
@@ -136,6 +140,26 @@ pub enum Ice {
     Lite,
     /// We make them as well.
     Full,
+}
+
+/// The relay for browsers that reach nothing but its port.
+#[derive(Debug)]
+pub struct Turn {
+    /// UDP and TCP.
+    pub listen: SocketAddr,
+    pub tls_listen: Option<SocketAddr>,
+    /// What browsers are told; absent: our name or address.
+    pub host: Option<String>,
+    pub relay_ports: RangeInclusive<u16>,
+    /// What credentials are made with; absent: drawn at start.
+    pub secret: Option<Secret<String>>,
+    pub credential_lifetime: Duration,
+    pub peers: Peers,
+    /// Networks that may be reached although they are not public.
+    pub allow: Vec<Network>,
+    pub allocations: usize,
+    pub allocations_per_user: usize,
+    pub kbits_per_user: u64,
 }
 
 /// A SIP peer by configuration: a carrier or a PBX.

@@ -17,9 +17,10 @@ mod sessions;
 mod sign_in;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crosspoint_media::turn::Credentials;
 use crosspoint_state::Store;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -48,6 +49,16 @@ pub(crate) struct Provisioning {
     lookups: Semaphore,
     slow: Semaphore,
     waiting_for_slow: Semaphore,
+    relay: OnceLock<Relay>,
+}
+
+/// A TURN server that sessions are told of.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) urls: Vec<String>,
+    pub(crate) credentials: Credentials,
+    /// Of the credentials that a session gets.
+    pub(crate) lifetime: Duration,
 }
 
 /// What the configuration says.
@@ -108,7 +119,14 @@ impl Provisioning {
             lookups: Semaphore::new(AT_ONCE),
             slow: Semaphore::new(1),
             waiting_for_slow: Semaphore::new(WAITING_FOR_SLOW),
+            relay: OnceLock::new(),
         })
+    }
+
+    /// Sessions that are looked up from now on are told of this relay.
+    pub(crate) fn offer(&self, relay: Relay) {
+        // Offered once, at the start.
+        let _ = self.relay.set(relay);
     }
 
     pub(crate) fn counters(&self) -> Counters {

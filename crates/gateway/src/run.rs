@@ -7,6 +7,7 @@ mod driver;
 mod overrides;
 mod pages;
 mod records;
+mod relay;
 mod sessions;
 mod signaling;
 mod signals;
@@ -20,7 +21,7 @@ use crosspoint_base::{Secret, Transport};
 use crosspoint_media::control;
 use crosspoint_net::{
     Admission, AppArrival, AppSocketConfig, AppSockets, Arrival, ConnectionLimits, MediaPool,
-    MediaPoolConfig, OriginCheck, Resolver, SipTransport, SipTransportConfig,
+    MediaPoolConfig, OriginCheck, Resolver, SipTransport, SipTransportConfig, TurnServer,
 };
 use crosspoint_node::{Input, Node};
 use crosspoint_state::{SqliteStore, Store, User, Writer};
@@ -186,6 +187,7 @@ struct Signaling {
     apps: AppSockets,
     provisioning: Arc<Provisioning>,
     wishes: mpsc::Sender<Wish>,
+    turn: Option<TurnServer>,
 }
 
 impl Signaling {
@@ -199,6 +201,7 @@ impl Signaling {
             let _ = media_in.blocking_send(event);
         })
         .map_err(|error| Failure::failed("media".to_owned(), error))?;
+        let turn = relay::start(prepared, media.browser_address(), admission.clone(), &mut rng)?;
         let transport = SipTransport::bind(prepared.transport_config(admission), arrivals_in)
             .await
             .map_err(|error| {
@@ -245,7 +248,7 @@ impl Signaling {
         };
         tokio::spawn(driver.run());
         let provisioning = prepared.provisioning.clone();
-        Ok(Self { transport, media, apps, provisioning, wishes })
+        Ok(Self { transport, media, apps, provisioning, wishes, turn })
     }
 
     fn open(&self) -> Vec<Open> {
@@ -260,6 +263,8 @@ impl Signaling {
         let mut open: Vec<Open> =
             listeners.map(|(t, address)| Open { kind: kind(*t), address: *address }).collect();
         open.push(Open { kind: "media", address: self.media.browser_address() });
+        let relay = self.turn.iter().flat_map(TurnServer::listeners);
+        open.extend(relay.map(|(kind, address)| Open { kind, address: *address }));
         open
     }
 

@@ -101,6 +101,7 @@ impl App {
             session: Arc::from(self.token.as_str()),
             expires: now + Duration::from_secs(86_400),
             accounts: [("account1".to_owned(), account)].into(),
+            ice_servers: Vec::new(),
         }
     }
 

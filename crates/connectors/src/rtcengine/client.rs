@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::accounts::{Account, Known};
 use super::calls::ClientCall;
+use super::grant::IceServer;
 use super::message::Envelope;
 use super::outbox::Outbox;
 use super::{CallKey, ClientKey, Output, RtcEngine, Timer};
@@ -23,6 +24,7 @@ pub(super) struct ClientSession {
     pub(super) token: Secret<Box<str>>,
     /// As they were granted last.
     pub(super) accounts: Vec<Arc<Known>>,
+    pub(super) ice_servers: Vec<IceServer>,
     pub(super) clients: BTreeSet<ClientKey>,
 }
 

@@ -27,6 +27,16 @@ pub struct Grant {
     pub expires: Instant,
     /// By the key of `session.validated`.
     pub accounts: BTreeMap<String, AccountGrant>,
+    /// Where its apps find a relay; empty when there is none.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// STUN or TURN, as browsers take it (`RTCIceServer`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    pub username: String,
+    pub credential: Secret<String>,
 }
 
 #[derive(Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::accounts::{Account, Known};
 use super::client::{Client, ClientSession};
-use super::grant::{Denial, Grant};
+use super::grant::{Denial, Grant, IceServer};
 use super::message::Envelope;
 use super::outbox::Outbox;
 use super::socket::Opening;
@@ -63,10 +63,11 @@ impl RtcEngine {
     /// The client that a socket is for; the flag says that it is new.
     fn find_client(
         &mut self,
-        grant: Grant,
+        mut grant: Grant,
         opening: &Opening,
     ) -> Result<(ClientKey, bool), Denial> {
         let id = grant.session.clone();
+        let ice_servers = std::mem::take(&mut grant.ice_servers);
         let known = self.sessions.get(&id).map(|s| (&s.accounts[..], &s.clients));
         let (before, clients) = known.map_or((&[][..], None), |(a, c)| (a, Some(c)));
         // Equal accounts are shared by all clients of the session.
@@ -91,10 +92,12 @@ impl RtcEngine {
         let session = self.sessions.entry(id.clone()).or_insert_with(|| ClientSession {
             token: Secret::new("".into()),
             accounts: vec![],
+            ice_servers: vec![],
             clients: Default::default(),
         });
         session.token = opening.token.clone();
         session.accounts.clone_from(&accounts);
+        session.ice_servers = ice_servers;
         if let Some(key) = found {
             self.renew_accounts(key, &accounts);
             return Ok((key, false));
@@ -193,6 +196,19 @@ impl RtcEngine {
         if let Some(name) = &client.name {
             body["client"] = Value::from(&**name);
         }
+        let session = self.sessions.get(&client.session);
+        if let Some(session) = session.filter(|session| !session.ice_servers.is_empty()) {
+            body["iceServers"] = session.ice_servers.iter().map(ice_server).collect();
+        }
         self.send_to_socket(connection, "session.validated", &body);
     }
+}
+
+/// As browsers take it.
+fn ice_server(server: &IceServer) -> Value {
+    json!({
+        "urls": server.urls,
+        "username": server.username,
+        "credential": server.credential.expose(),
+    })
 }

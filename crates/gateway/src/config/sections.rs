@@ -12,7 +12,7 @@ use crosspoint_call::Playback;
 use super::reader::{Located, Section};
 use super::{
     Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins,
-    Service, Timers, TlsFiles, default_port, rtcengine, trunk,
+    Service, Timers, TlsFiles, default_port, rtcengine, trunk, turn,
 };
 
 pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
@@ -27,6 +27,11 @@ pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
         }),
         http: optional(&root, "http", http),
         media: optional(&root, "media", media),
+        turn: root.section("turn").map(|s| {
+            let turn = turn::read(&s, folder);
+            s.finish();
+            turn
+        }),
         trunks: trunk::read(&root, folder),
         numbers: optional(&root, "numbers", numbers),
         rtcengine: optional(&root, "rtcengine", |s| rtcengine::read(s, folder)),
@@ -245,7 +250,10 @@ fn media_address(section: &Section<'_>, text: &Located<String>) -> Option<IpAddr
     }
 }
 
-fn port_range(section: &Section<'_>, text: &Located<String>) -> Option<RangeInclusive<u16>> {
+pub(super) fn port_range(
+    section: &Section<'_>,
+    text: &Located<String>,
+) -> Option<RangeInclusive<u16>> {
     let range = text.value.split_once('-').and_then(|(low, high)| {
         let low: u16 = low.trim().parse().ok()?;
         let high: u16 = high.trim().parse().ok()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_call::MediaPath;
-use crosspoint_connectors::rtcengine::{AccountGrant, Denial, Grant, Lookup, Service};
+use crosspoint_connectors::rtcengine::{AccountGrant, Denial, Grant, IceServer, Lookup, Service};
 use crosspoint_state::TokenHash;
 use crosspoint_state::{Account, App, ClientSession, FullSession, Network, Source, StoreError};
 
@@ -42,11 +42,26 @@ impl Provisioning {
                 .map(|(account, network)| (account.id.clone(), self.granted(account, network)))
                 .collect(),
         };
+        let ice_servers = self.ice_servers(&session);
         let session = Arc::from(session.id);
         if !self.recent().grant(began, Instant::now(), &session) {
             return Err(Denial::InvalidToken);
         }
-        Ok(Grant { session, expires, accounts })
+        Ok(Grant { session, expires, accounts, ice_servers })
+    }
+
+    /// Of our relay. Its name for a user tells nothing to those who see it pass by.
+    fn ice_servers(&self, session: &ClientSession) -> Vec<IceServer> {
+        let Some(relay) = self.relay.get() else { return Vec::new() };
+        let user = match &session.source {
+            Source::User(user) => format!("user {user}"),
+            Source::App { .. } => format!("session {}", session.id),
+        };
+        let now = u64::try_from(unix_now()).unwrap_or(0);
+        let expires = now.saturating_add(relay.lifetime.as_secs());
+        let credentials = &relay.credentials;
+        let (username, credential) = credentials.issue(&credentials.alias(&user), expires);
+        vec![IceServer { urls: relay.urls.clone(), username, credential }]
     }
 
     /// What a user of ours has without anything being provisioned.

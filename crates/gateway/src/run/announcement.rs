@@ -13,7 +13,8 @@ use crate::cli::Output;
 /// One socket that is open.
 #[derive(Debug, Clone)]
 pub(super) struct Open {
-    /// `udp`, `tcp`, `tls`, `ws`, `wss`, `https`, `http` or `media`.
+    /// `udp`, `tcp`, `tls`, `ws`, `wss`, `https`, `http`, `media`, `turn-udp`, `turn-tcp` or
+    /// `turn-tls`.
     pub(super) kind: &'static str,
     pub(super) address: SocketAddr,
 }

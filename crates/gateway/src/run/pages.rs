@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crosspoint_base::Transport;
-use crosspoint_net::{Admission, AppSockets, MediaPool, SipTransport};
+use crosspoint_net::{Admission, AppSockets, MediaPool, SipTransport, TurnServer};
 use crosspoint_state::WriterHandle;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,7 @@ use crate::provisioning::Provisioning;
 pub(super) struct Pages {
     transport: SipTransport,
     media: MediaPool,
+    turn: Option<TurnServer>,
     apps: AppSockets,
     provisioning: Arc<Provisioning>,
     wishes: mpsc::Sender<Wish>,
@@ -49,6 +50,7 @@ impl Pages {
         Self {
             transport: signaling.transport.clone(),
             media: signaling.media.clone(),
+            turn: signaling.turn.clone(),
             apps: signaling.apps.clone(),
             provisioning: signaling.provisioning.clone(),
             wishes: signaling.wishes.clone(),
@@ -79,7 +81,8 @@ impl Backend for Pages {
             let mut page = Page::default();
             let (transport, media) = (self.transport.counters(), self.media.report());
             let apps = self.apps.counters();
-            let mut defects = transport.panics + media.defects + apps.panics;
+            let turn = self.turn.as_ref().map(TurnServer::report).unwrap_or_default();
+            let mut defects = transport.panics + media.defects + apps.panics + turn.defects;
             if let Some(signaling) = self.ask().await {
                 metrics::signaling(&mut page, &signaling);
                 defects += signaling.defects;
@@ -90,6 +93,7 @@ impl Backend for Pages {
             let live = self.provisioning.live_sessions().await;
             metrics::sessions(&mut page, live, &self.provisioning.counters());
             metrics::media(&mut page, &media);
+            metrics::turn(&mut page, &turn);
             metrics::connections(&mut page, self.admission.open(), self.admission.refused());
             metrics::store(&mut page, self.writer.counters());
             page.into_text()

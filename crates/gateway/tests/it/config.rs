@@ -237,6 +237,7 @@ fn the_sample_is_in_order_as_it_stands_and_in_full() {
     write("key.pem", "-----BEGIN PRIVATE KEY-----");
     write("carrier.password", "secret\n");
     write("provisioning.password", "a long enough secret\n");
+    write("turn.secret", "a long enough secret\n");
     let config = Config::parse(&sample_in_full(), &folder.path().join("crosspoint.toml"));
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.listeners.len(), 3);
@@ -258,6 +259,7 @@ fn the_sample_and_the_document_name_every_option() {
         "[tls]",
         "[http]",
         "[media]",
+        "[turn]",
         "[[trunk]]",
         "[numbers]",
         "[rtcengine]",

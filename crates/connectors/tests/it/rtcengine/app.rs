@@ -80,6 +80,7 @@ pub(crate) fn grant(user: &str) -> Grant {
         session: format!("session-of-{user}").into(),
         expires: far_future(),
         accounts: accounts.into_iter().collect(),
+        ice_servers: Vec::new(),
     }
 }
 

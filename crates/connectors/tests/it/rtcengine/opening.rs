@@ -1,10 +1,39 @@
 //! Sockets and sessions: who may speak, and what is answered to those who may not.
 
-use crosspoint_connectors::rtcengine::Denial;
+use crosspoint_base::Secret;
+use crosspoint_connectors::rtcengine::{Denial, IceServer};
 use serde_json::json;
 
 use super::app::{App, Gate, SIP, grant};
 use crate::harness::{millis, secs};
+
+/// A page behind a wall needs them before its first call, and fresh ones with every socket.
+#[test]
+fn a_session_is_told_where_its_relay_is() {
+    let mut gate = Gate::new();
+    for (connection, password) in [(1, "first"), (2, "second")] {
+        let mut grant = grant("alice");
+        grant.ice_servers = vec![IceServer {
+            urls: vec!["turn:gateway.test:3478?transport=udp".to_owned()],
+            username: "17:a1b2".to_owned(),
+            credential: Secret::new(password.to_owned()),
+        }];
+        assert!(!format!("{grant:?}").contains(password));
+        gate.grants.insert("alice-token".to_owned(), Ok(grant));
+        gate.open(connection);
+        let credentials = json!({ "credentials": { "userSession": "alice-token" } });
+        App::new(connection, "alice").say(&mut gate, "session.open", "", credentials);
+        let expected = json!([{
+            "urls": ["turn:gateway.test:3478?transport=udp"],
+            "username": "17:a1b2", "credential": password,
+        }]);
+        assert_eq!(gate.next(connection)["body"]["iceServers"], expected);
+    }
+    gate.open(3);
+    let credentials = json!({ "credentials": { "userSession": "bob-token" } });
+    App::new(3, "bob").say(&mut gate, "session.open", "", credentials);
+    assert!(gate.next(3)["body"].get("iceServers").is_none());
+}
 
 #[test]
 fn a_token_shows_its_accounts_and_where_to_send_for_them() {
