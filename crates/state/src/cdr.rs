@@ -25,6 +25,9 @@ pub struct Cdr {
     pub cause: String,
     pub front_figures: LegFigures,
     pub back_figures: LegFigures,
+    /// Which side was not heard for some seconds, at the beginning or later: `front`, `back`,
+    /// `both` or `none`; absent for a call that was not answered.
+    pub silent_from: Option<String>,
     /// Every routing rule tried, with its verdict.
     pub why: String,
 }
@@ -38,6 +41,12 @@ pub struct LegFigures {
     pub packets_lost: Option<i64>,
     pub jitter_ms: Option<f64>,
     pub round_trip_ms: Option<f64>,
+    pub jitter_max_ms: Option<f64>,
+    /// Mean opinion score of what this side said: the mean, and the worst five seconds.
+    pub mos: Option<f64>,
+    pub mos_lowest: Option<f64>,
+    /// Packets sent that the peer says it missed.
+    pub packets_lost_at_peer: Option<i64>,
 }
 
 /// Which records to give.

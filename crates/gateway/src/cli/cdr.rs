@@ -61,6 +61,7 @@ fn as_json(cdr: &Cdr) -> Value {
         "cause": cdr.cause,
         "front_media": figures(&cdr.front_figures),
         "back_media": figures(&cdr.back_figures),
+        "silent_from": cdr.silent_from,
         "why": cdr.why,
     })
 }
@@ -73,6 +74,10 @@ fn figures(figures: &LegFigures) -> Value {
         "packets_lost": figures.packets_lost,
         "jitter_ms": figures.jitter_ms,
         "round_trip_ms": figures.round_trip_ms,
+        "jitter_max_ms": figures.jitter_max_ms,
+        "mos": figures.mos,
+        "mos_lowest": figures.mos_lowest,
+        "packets_lost_at_peer": figures.packets_lost_at_peer,
     })
 }
 

@@ -3,6 +3,7 @@
 use crosspoint_base::LegId;
 use crosspoint_call::{CallRecord, Playback, Profile};
 use crosspoint_media::control::LegStats;
+use crosspoint_media::emodel::Mos;
 use crosspoint_state::{Cdr, LegFigures};
 
 use super::clock::Clock;
@@ -42,6 +43,7 @@ pub(super) fn cdr(record: &CallRecord, stats: &[(LegId, LegStats)], clock: &Cloc
         cause: record.ended.cause.as_str().to_owned(),
         front_figures: of_leg(record.legs.first()),
         back_figures: of_leg(back),
+        silent_from: answered_at.map(|_| silent_from(record, stats).to_owned()),
         why: record.why.clone(),
     }
 }
@@ -68,6 +70,23 @@ fn figures(stats: &LegStats) -> LegFigures {
         packets_lost: count(stats.packets_lost),
         jitter_ms: Some(stats.jitter.as_secs_f64() * 1000.0),
         round_trip_ms: stats.round_trip.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        jitter_max_ms: Some(stats.jitter_max.as_secs_f64() * 1000.0),
+        mos: stats.mos.map(Mos::value),
+        mos_lowest: stats.mos_lowest.map(Mos::value),
+        packets_lost_at_peer: stats.lost_at_peer.and_then(count),
+    }
+}
+
+/// Whose media was missing for seconds; legs that took another's place count with their side.
+fn silent_from(record: &CallRecord, stats: &[(LegId, LegStats)]) -> &'static str {
+    let is_silent = |leg: &LegId| stats.iter().any(|(id, s)| id == leg && s.silences > 0);
+    let front = record.legs.first().is_some_and(is_silent);
+    let back = record.legs.iter().skip(1).any(is_silent);
+    match (front, back) {
+        (true, true) => "both",
+        (true, false) => "front",
+        (false, true) => "back",
+        (false, false) => "none",
     }
 }
 

@@ -105,7 +105,9 @@ fn write_cdr(tx: &Transaction<'_>, cdr: &Cdr) -> Result<(), StoreError> {
         "INSERT INTO cdrs VALUES (:gcid, :from_address, :from_user, :to_address, :trunk, :front,
             :back, :started_at, :ringing_at, :answered_at, :ended_at, :duration_ms, :ended_by,
             :cause, :f_codec, :f_received, :f_sent, :f_lost, :f_jitter, :f_round_trip,
-            :b_codec, :b_received, :b_sent, :b_lost, :b_jitter, :b_round_trip, :why)",
+            :b_codec, :b_received, :b_sent, :b_lost, :b_jitter, :b_round_trip, :why,
+            :f_jitter_max, :f_mos, :f_mos_lowest, :f_lost_at_peer,
+            :b_jitter_max, :b_mos, :b_mos_lowest, :b_lost_at_peer, :silent_from)",
     )?
     .execute(named_params! {
         ":gcid": cdr.gcid, ":from_address": cdr.from_address, ":from_user": cdr.from_user,
@@ -120,6 +122,11 @@ fn write_cdr(tx: &Transaction<'_>, cdr: &Cdr) -> Result<(), StoreError> {
         ":b_sent": back.packets_sent, ":b_lost": back.packets_lost,
         ":b_jitter": back.jitter_ms, ":b_round_trip": back.round_trip_ms,
         ":why": cdr.why,
+        ":f_jitter_max": front.jitter_max_ms, ":f_mos": front.mos,
+        ":f_mos_lowest": front.mos_lowest, ":f_lost_at_peer": front.packets_lost_at_peer,
+        ":b_jitter_max": back.jitter_max_ms, ":b_mos": back.mos,
+        ":b_mos_lowest": back.mos_lowest, ":b_lost_at_peer": back.packets_lost_at_peer,
+        ":silent_from": cdr.silent_from,
     })?;
     Ok(())
 }
@@ -159,6 +166,7 @@ fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         cause: row.get("cause")?,
         front_figures: figures(row, "front")?,
         back_figures: figures(row, "back")?,
+        silent_from: row.get("silent_from")?,
         why: row.get("why")?,
     })
 }
@@ -172,5 +180,9 @@ fn figures(row: &Row<'_>, side: &str) -> rusqlite::Result<LegFigures> {
         packets_lost: row.get(column("packets_lost").as_str())?,
         jitter_ms: row.get(column("jitter_ms").as_str())?,
         round_trip_ms: row.get(column("round_trip_ms").as_str())?,
+        jitter_max_ms: row.get(column("jitter_max_ms").as_str())?,
+        mos: row.get(column("mos").as_str())?,
+        mos_lowest: row.get(column("mos_lowest").as_str())?,
+        packets_lost_at_peer: row.get(column("packets_lost_at_peer").as_str())?,
     })
 }

@@ -26,7 +26,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -155,5 +155,17 @@ const STEPS: [&str; 2] = [
     );
     CREATE INDEX accounts_session ON accounts (session);
     CREATE INDEX accounts_network ON accounts (network);
+",
+    "
+    -- How calls sounded.
+    ALTER TABLE cdrs ADD COLUMN front_jitter_max_ms        DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN front_mos                  DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN front_mos_lowest           DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN front_packets_lost_at_peer BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_jitter_max_ms         DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN back_mos                   DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN back_mos_lowest            DOUBLE PRECISION;
+    ALTER TABLE cdrs ADD COLUMN back_packets_lost_at_peer  BIGINT;
+    ALTER TABLE cdrs ADD COLUMN silent_from                TEXT;
 ",
 ];

@@ -43,11 +43,28 @@ fn brings_a_file_of_the_first_version_up_to_date() {
     for table in ["accounts", "sessions", "networks", "apps", "owners"] {
         raw.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
+    for figure in ["jitter_max_ms", "mos", "mos_lowest", "packets_lost_at_peer"] {
+        for side in ["front", "back"] {
+            raw.execute_batch(&format!("ALTER TABLE cdrs DROP COLUMN {side}_{figure}")).unwrap();
+        }
+    }
+    raw.execute_batch("ALTER TABLE cdrs DROP COLUMN silent_from").unwrap();
+    raw.execute(
+        "INSERT INTO cdrs (gcid, from_address, to_address, front, started_at, ended_at,
+            duration_ms, ended_by, cause, why)
+         VALUES ('old', 'alice', '1002', 'rtp', 1, 2, 0, 'front', 'cancelled', '')",
+        [],
+    )
+    .unwrap();
     raw.pragma_update(None, "user_version", 1).unwrap();
     drop(raw);
     let store = SqliteStore::open(&path).unwrap();
     assert_eq!(store.users().unwrap(), [user("alice", &["1001"])]);
     store.insert_object(&crate::provisioning::owner("o")).unwrap();
+    let old = store.cdrs(&crosspoint_state::CdrFilter::default()).unwrap();
+    assert_eq!((old[0].silent_from.as_ref(), old[0].front_figures.mos), (None, None));
+    store.apply(&[Write::Cdr(Box::new(cdr("new", 9)))]).unwrap();
+    assert_eq!(store.cdrs(&crosspoint_state::CdrFilter::default()).unwrap()[0], cdr("new", 9));
 }
 
 #[test]

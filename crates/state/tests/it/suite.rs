@@ -33,8 +33,20 @@ pub(crate) fn cdr(gcid: &str, started_at: i64) -> Cdr {
             codec: Some("opus".to_owned()),
             packets_received: Some(50),
             jitter_ms: Some(1.5),
+            jitter_max_ms: Some(9.25),
+            mos: Some(4.38),
+            mos_lowest: Some(2.1),
+            packets_lost_at_peer: Some(7),
             ..LegFigures::default()
         },
+        back_figures: LegFigures {
+            jitter_max_ms: Some(3.5),
+            mos: Some(4.41),
+            mos_lowest: Some(4.4),
+            packets_lost_at_peer: Some(1),
+            ..LegFigures::default()
+        },
+        silent_from: Some("back".to_owned()),
         why: "users: matched".to_owned(),
         ..Cdr::default()
     }
