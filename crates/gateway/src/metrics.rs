@@ -11,7 +11,7 @@ use crosspoint_base::Transport;
 use crosspoint_call::{Cause, Ended, Party};
 use crosspoint_connectors::{rtcengine, sip_ua};
 use crosspoint_media::shard;
-use crosspoint_net::{AppCounters, MediaReport, TransportCounters};
+use crosspoint_net::{AppCounters, MediaReport, TransportCounters, TurnReport};
 use crosspoint_state::WriterCounters;
 
 use crate::provisioning;
@@ -182,6 +182,36 @@ pub(crate) fn sessions(page: &mut Page, live: u64, counters: &provisioning::Coun
     page.value(&is, counters.wrong_passwords);
     let is = counter("crosspoint_api_limited_total", "Attempts refused after too many wrong ones.");
     page.value(&is, counters.limited);
+}
+
+pub(crate) fn turn(page: &mut Page, report: &TurnReport) {
+    let counters = &report.counters;
+    let is = gauge("crosspoint_turn_allocations", "Relayed ports.");
+    page.value(&is, report.allocations);
+    let is = gauge("crosspoint_turn_connections", "Connections of the relay's clients.");
+    page.value(&is, report.connections);
+    let is = counter("crosspoint_turn_allocated_total", "Relayed ports that came about.");
+    page.value(&is, counters.allocated);
+    let is = counter("crosspoint_turn_relayed_bytes_total", "Bytes relayed.");
+    let [peer, client] = counters.relayed;
+    page.family(&is, ["to"], [(["peer"], peer), (["client"], client)]);
+    let is = counter("crosspoint_turn_refused_total", "What clients asked for and did not get.");
+    let refused = [
+        (["credentials"], counters.auth_failures),
+        (["peer"], counters.forbidden),
+        (["quota"], counters.over_quota),
+        (["capacity"], counters.over_capacity),
+        (["rate"], counters.rate_limited),
+    ];
+    page.family(&is, ["reason"], refused);
+    let is = counter("crosspoint_turn_packets_dropped_total", "Packets not relayed.");
+    let dropped = [
+        (["bandwidth"], counters.over_bandwidth),
+        (["no_permission"], counters.dropped),
+        (["malformed"], counters.malformed),
+        (["unsent"], report.unsent),
+    ];
+    page.family(&is, ["reason"], dropped);
 }
 
 /// Wherever they happened: each cost a call, a packet or a connection.
