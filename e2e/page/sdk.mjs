@@ -53,6 +53,17 @@ async function connected() {
   else account.on("state", known);
 }
 
+/** Leaves of each TURN server only the way `over`: `udp` or `tcp`. */
+function useRelay(over) {
+  const Real = window.RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    constructor({ iceServers = [], ...rest } = {}) {
+      const only = ({ urls, ...server }) => ({ ...server, urls: [urls].flat().filter((url) => url.endsWith(`=${over}`)) });
+      super({ ...rest, iceServers: iceServers.map(only) });
+    }
+  };
+}
+
 window.client = {
   events,
   take,
@@ -63,14 +74,20 @@ window.client = {
     calls: client?.calls.map((c) => ({ state: c.state, gcid: c.gcid, direction: c.direction })) ?? [],
     elsewhere: client?.account(window.network ?? "sip")?.calls ?? [],
   }),
-  async start({ url, user, password, network, token, mediaPort }) {
+  async start({ url, user, password, network, token, mediaPort, relayOver }) {
+    if (relayOver) useRelay(relayOver);
     if (mediaPort) sendMediaTo(mediaPort);
     window.network = network;
     if (network) sessionStorage.setItem("network", network);
     // Who provisions sessions hands the page a token instead of a password.
     client = token
       ? new Client({ url: new URL("/rtc/api", url).href, token })
-      : await Client.signIn({ baseUrl: new URL("/", url.replace("ws", "http")).href, user, password });
+      : await Client.signIn({
+          baseUrl: new URL("/", url.replace("ws", "http")).href,
+          user,
+          password,
+          iceTransportPolicy: relayOver ? "relay" : "all",
+        });
     watch();
     await connected();
   },
@@ -108,6 +125,13 @@ window.client = {
   },
   /** Which ICE session the call is in: an ICE restart begins another. */
   ice: () => /a=ice-ufrag:(\S+)/.exec(call.connection.localDescription.sdp)[1],
+  /** How the packets travel: the type of our candidate and how it reaches its relay. */
+  async path() {
+    const stats = [...(await call.connection.getStats()).values()];
+    const pair = stats.find((s) => s.type === "candidate-pair" && s.nominated && s.state === "succeeded");
+    const local = stats.find((s) => s.id === pair?.localCandidateId);
+    return { type: local?.candidateType, over: local?.relayProtocol };
+  },
   held: () => ({ held: call.held, muted: call.muted }),
   stop: () => client.disconnect(),
 };

@@ -8,7 +8,7 @@ import { forget, keep, recall, type Kept } from "./memory.js";
 import { Microphone } from "./microphone.js";
 import { browser, type Platform, type Storage } from "./platform.js";
 import { openSession, socketUrl, type SignInOptions } from "./sign_in.js";
-import { peerOf, text, type CallInfo, type ElsewhereCall, type Fields, type Validated } from "./wire.js";
+import { iceServersIn, peerOf, text, type CallInfo, type ElsewhereCall, type Fields, type Validated } from "./wire.js";
 
 /** How to make a client. */
 export interface ClientOptions {
@@ -18,7 +18,7 @@ export interface ClientOptions {
   token: string;
   /** Where the client keeps itself over a reload; `sessionStorage` unless told otherwise, `null` for nowhere. */
   storage?: Storage | null;
-  /** STUN and TURN servers. A gateway on a public address needs none. */
+  /** STUN and TURN servers; those that the gateway names unless told otherwise. */
   iceServers?: RTCIceServer[];
   /** `relay` sends all sound over the TURN servers. */
   iceTransportPolicy?: RTCIceTransportPolicy;
@@ -70,6 +70,7 @@ export class Client extends Emitter<ClientEvents> {
   #kept: CallRecord[] = [];
   #connecting: { resolve(): void; reject(error: Error): void } | undefined;
   #networkChanged = false;
+  #relays: RTCIceServer[] = [];
   #stopWatching = () => {};
 
   constructor(options: ClientOptions) {
@@ -105,6 +106,11 @@ export class Client extends Emitter<ClientEvents> {
 
   get state(): ClientState {
     return this.#state;
+  }
+
+  /** The STUN and TURN servers that calls use: those of the options, or those that the gateway named when it was last connected. */
+  get iceServers(): RTCIceServer[] {
+    return this.#options.iceServers ?? this.#relays;
   }
 
   /** The accounts of the session, by id; known once connected. */
@@ -179,6 +185,7 @@ export class Client extends Emitter<ClientEvents> {
   #validated(body: Validated): void {
     const first = this.#connecting;
     this.#connecting = undefined;
+    this.#relays = iceServersIn(body.iceServers);
     for (const [id, info] of Object.entries(body.accounts ?? {})) {
       let account = this.#accounts.get(id);
       if (!account) this.#accounts.set(id, (account = new Account(this.#accountHost, id)));
@@ -374,12 +381,12 @@ export class Client extends Emitter<ClientEvents> {
   };
 
   get #callHost(): CallHost {
-    const { iceServers = [], iceTransportPolicy = "all", qualityInterval = 5000 } = this.#options;
+    const { iceTransportPolicy = "all", qualityInterval = 5000 } = this.#options;
     const link = this.#link;
     return {
       platform: this.#platform,
       microphone: this.#microphone,
-      configuration: { iceServers, iceTransportPolicy },
+      configuration: { iceServers: this.iceServers, iceTransportPolicy },
       qualityInterval,
       get isOpen() {
         return link.isOpen;

@@ -30,7 +30,7 @@ export interface PreflightOptions {
   echo?: string;
   /** The account to call it from; the first connected one unless told otherwise. */
   account?: string;
-  /** The TURN servers to try. */
+  /** The TURN servers to try; the client's unless told otherwise. */
   iceServers?: RTCIceServer[];
   /** Told of each step when it is done. */
   onStep?: (step: PreflightStep) => void;
@@ -52,7 +52,7 @@ export async function preflight(client: Client, options: PreflightOptions = {}):
   try {
     await context.resume();
     done(await attempt("microphone", options, () => microphone(context)));
-    done(await attempt("relay", options, () => relay(options.iceServers ?? [])));
+    done(await attempt("relay", options, () => relay(options.iceServers ?? client.iceServers)));
     let quality: QualityReport | undefined;
     let sound: PreflightStep | undefined;
     done(

@@ -97,6 +97,19 @@ export interface Validated {
   window?: number;
   accounts?: Record<string, AccountInfo>;
   calls?: CallInfo[];
+  iceServers?: unknown;
+}
+
+/** The STUN and TURN servers that a gateway names; anything else that stands there is passed over. @internal */
+export function iceServersIn(value: unknown): RTCIceServer[] {
+  const isText = (item: unknown) => typeof item === "string";
+  const isServer = (item: unknown) => {
+    if (typeof item !== "object" || item === null) return false;
+    const { urls, username, credential } = item as Fields;
+    const named = isText(urls) || (Array.isArray(urls) && urls.length > 0 && urls.every(isText));
+    return named && [username, credential].every((field) => field === undefined || isText(field));
+  };
+  return Array.isArray(value) ? (value.filter(isServer) as RTCIceServer[]) : [];
 }
 
 /** A text field, or "" where the peer sent something else. @internal */

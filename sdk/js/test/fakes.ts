@@ -288,7 +288,7 @@ export class FakePage {
   }
 
   /** The gateway answers the newest socket. */
-  validate(body: { resumed?: boolean; calls?: object[] } = {}): void {
+  validate(body: { resumed?: boolean; calls?: object[]; iceServers?: unknown } = {}): void {
     this.socket.onopen?.();
     const known = body.resumed || (body.calls ?? []).length > 0;
     const accounts = { account1: { ...ACCOUNTS.account1, state: known ? "connected" : "disconnected" } };

@@ -161,3 +161,18 @@ test("disconnecting ends the calls and closes the session, and leaves nothing to
   assert.equal(page.storage.kept.size, 0);
   assert.equal(client.state, "closed");
 });
+
+test("the relay of the gateway is used unless the page has its own, and renewed with each socket", async () => {
+  const relay = (credential: string) => ({ urls: ["turn:gw.test:3478?transport=udp"], username: "17:a", credential });
+  const page = new FakePage();
+  const client = await page.connected();
+  assert.deepEqual(client.iceServers, []);
+  for (const credential of ["first", "second"]) {
+    page.socket.drop();
+    await page.clock.pass(5_000);
+    page.validate({ resumed: true, iceServers: [relay(credential), { urls: 7 }, null, "turn:evil.test"] });
+    assert.deepEqual(client.iceServers, [relay(credential)]);
+  }
+  const own = [{ urls: "stun:own.test" }];
+  assert.deepEqual(page.client({ iceServers: own }).iceServers, own);
+});
