@@ -3,11 +3,13 @@
 //! Opus runs at the rate of the other leg, so it does the resampling (RFC 6716 §2).
 
 mod g711;
+mod resample;
 
 use std::fmt;
 use std::time::Duration;
 
 use opusic_c::{Application, Channels, SampleRate};
+use resample::Resampler;
 
 /// An audio codec we relay and translate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +90,7 @@ impl fmt::Display for Codec {
 /// Turns payloads into samples at a chosen rate.
 pub enum Decoder {
     Opus(Box<opusic_c::Decoder>),
-    G722 { state: Box<audio_codec::g722::G722Decoder>, half: Option<Halver> },
+    G722 { state: Box<audio_codec::g722::G722Decoder>, half: Option<Resampler> },
     Pcmu,
     Pcma,
 }
@@ -107,7 +109,7 @@ impl Decoder {
             )),
             Codec::G722 => Self::G722 {
                 state: Box::new(audio_codec::g722::G722Decoder::new()),
-                half: (rate == 8000).then(Halver::default),
+                half: (rate == 8000).then(|| Resampler::new(16_000, 8000)),
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
@@ -121,7 +123,7 @@ impl Decoder {
             Self::G722 { state, half } => {
                 let wide = state.decode_frame(payload);
                 match half {
-                    Some(half) => half.halve(&wide, out),
+                    Some(half) => half.process(&wide, out),
                     None => out.extend_from_slice(&wide),
                 }
             }
@@ -163,7 +165,7 @@ fn decode_opus(
 /// Turns samples into payloads.
 pub enum Encoder {
     Opus(Box<opusic_c::Encoder>),
-    G722 { state: Box<audio_codec::g722::G722Encoder>, double: Option<Doubler> },
+    G722 { state: Box<audio_codec::g722::G722Encoder>, double: Option<Resampler>, wide: Vec<i16> },
     Pcmu,
     Pcma,
 }
@@ -186,7 +188,8 @@ impl Encoder {
             }
             Codec::G722 => Self::G722 {
                 state: Box::new(audio_codec::g722::G722Encoder::new()),
-                double: (rate == 8000).then(Doubler::default),
+                double: (rate == 8000).then(|| Resampler::new(8000, 16_000)),
+                wide: Vec::new(),
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
@@ -207,13 +210,13 @@ impl Encoder {
                 let length = encoder.encode_to_slice(&samples[..count], out).unwrap_or(0);
                 out.truncate(length);
             }
-            Self::G722 { state, double } => {
+            Self::G722 { state, double, wide } => {
                 use audio_codec::Encoder as _;
-                let mut wide = Vec::with_capacity(pcm.len() * 2);
+                wide.clear();
                 let pcm = match double {
                     Some(double) => {
-                        double.double(pcm, &mut wide);
-                        &wide
+                        double.process(pcm, wide);
+                        &*wide
                     }
                     None => pcm,
                 };
@@ -242,66 +245,6 @@ pub fn samples(rate: u32, length: Duration) -> usize {
 fn opus_rate(rate: u32) -> SampleRate {
     if rate == 16_000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
-
-/// A half-band low-pass filter, for going between 16 and 8 kHz.
-#[derive(Debug, Clone)]
-struct HalfBand {
-    history: [i32; TAPS.len()],
-}
-
-impl Default for HalfBand {
-    fn default() -> Self {
-        Self { history: [0; TAPS.len()] }
-    }
-}
-
-impl HalfBand {
-    fn push(&mut self, sample: i16) {
-        self.history.copy_within(1.., 0);
-        self.history[TAPS.len() - 1] = i32::from(sample);
-    }
-
-    fn value(&self, gain: i32) -> i16 {
-        let sum: i32 = self.history.iter().zip(TAPS).map(|(s, t)| s * t).sum();
-        let value = (sum * gain) >> 15;
-        i16::try_from(value.clamp(-32_768, 32_767)).unwrap_or(0)
-    }
-}
-
-/// 16 kHz to 8 kHz.
-#[derive(Debug, Clone, Default)]
-pub struct Halver(HalfBand);
-
-impl Halver {
-    fn halve(&mut self, wide: &[i16], out: &mut Vec<i16>) {
-        for pair in wide.chunks_exact(2) {
-            self.0.push(pair[0]);
-            self.0.push(pair[1]);
-            out.push(self.0.value(1));
-        }
-    }
-}
-
-/// 8 kHz to 16 kHz.
-#[derive(Debug, Clone, Default)]
-pub struct Doubler(HalfBand);
-
-impl Doubler {
-    fn double(&mut self, narrow: &[i16], out: &mut Vec<i16>) {
-        for sample in narrow {
-            for stuffed in [*sample, 0] {
-                self.0.push(stuffed);
-                out.push(self.0.value(2));
-            }
-        }
-    }
-}
-
-/// A windowed-sinc half-band low-pass of 23 taps in Q15: every second tap but the middle is zero.
-const TAPS: [i32; 23] = [
-    -42, 0, 166, 0, -468, 0, 1098, 0, -2550, 0, 9988, 16_384, 9988, 0, -2550, 0, 1098, 0, -468, 0,
-    166, 0, -42,
-];
 
 /// 120 ms at 16 kHz: the longest Opus packet.
 const MAX_FRAME: usize = 1920;
