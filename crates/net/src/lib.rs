@@ -1,8 +1,9 @@
 //! Runs machines: gives them bytes and time, and sends what they say.
 //!
 //! [`SipTransport`] carries SIP over UDP, TCP, TLS and WebSocket, [`AppSockets`] the JSON of apps;
-//! [`MediaPool`] hosts media, [`TurnServer`] relays it, [`Resolver`] finds hosts. Nothing here decides anything about a
-//! protocol: a message is framed, parsed and handed on with the flow it came over.
+//! [`MediaPool`] hosts media, [`TurnServer`] relays it, [`Resolver`] finds hosts. Nothing here
+//! decides anything about a protocol: a message is framed, parsed and handed on with the flow it
+//! came over.
 
 mod admission;
 mod app_sockets;
