@@ -164,7 +164,7 @@ fn decode_opus(
 
 /// Turns samples into payloads.
 pub enum Encoder {
-    Opus(Box<opusic_c::Encoder>),
+    Opus { state: Box<opusic_c::Encoder>, loss: u8 },
     G722 { state: Box<audio_codec::g722::G722Encoder>, double: Option<Resampler>, wide: Vec<i16> },
     Pcmu,
     Pcma,
@@ -183,8 +183,8 @@ impl Encoder {
                 // Complexity 5 costs half of 10 and is hardly told apart at these rates.
                 let _ = encoder.set_complexity(5);
                 let _ = encoder.set_inband_fec(opusic_c::InbandFec::Mode1);
-                let _ = encoder.set_packet_loss(5);
-                Self::Opus(Box::new(encoder))
+                let _ = encoder.set_packet_loss(LIKELY_LOSS);
+                Self::Opus { state: Box::new(encoder), loss: LIKELY_LOSS }
             }
             Codec::G722 => Self::G722 {
                 state: Box::new(audio_codec::g722::G722Encoder::new()),
@@ -196,18 +196,29 @@ impl Encoder {
         }
     }
 
+    /// Tells how many percent of what we send are lost. Opus then spends as much on redundancy
+    /// (RFC 6716 §2.1.7), and nothing when nothing is lost.
+    pub fn set_loss(&mut self, percent: u8) {
+        if let Self::Opus { state, loss } = self
+            && *loss != percent.min(MOST_LOSS)
+        {
+            *loss = percent.min(MOST_LOSS);
+            let _ = state.set_packet_loss(*loss);
+        }
+    }
+
     /// Encodes one frame into `out`, replacing what is there.
     pub fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
         out.clear();
         match self {
-            Self::Opus(encoder) => {
+            Self::Opus { state, .. } => {
                 let mut samples = [0u16; MAX_FRAME];
                 let count = pcm.len().min(MAX_FRAME);
                 for (to, from) in samples.iter_mut().zip(pcm) {
                     *to = from.cast_unsigned();
                 }
                 out.resize(MAX_PAYLOAD, 0);
-                let length = encoder.encode_to_slice(&samples[..count], out).unwrap_or(0);
+                let length = state.encode_to_slice(&samples[..count], out).unwrap_or(0);
                 out.truncate(length);
             }
             Self::G722 { state, double, wide } => {
@@ -246,6 +257,10 @@ fn opus_rate(rate: u32) -> SampleRate {
     if rate == 16_000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
 }
 
+/// Percent, as long as the peer has said nothing.
+const LIKELY_LOSS: u8 = 5;
+/// Percent; with more, sound of fewer bits is no help.
+const MOST_LOSS: u8 = 30;
 /// 120 ms at 16 kHz: the longest Opus packet.
 const MAX_FRAME: usize = 1920;
 /// Larger than any Opus packet of ours, and what fits into a datagram everywhere.

@@ -203,7 +203,11 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let may_send = leg.may_send();
         let is_up = leg.is_connected || leg.browser.is_none();
+        let loss = leg.told_by_peer.map(|block| u16::from(block.fraction_lost) * 100 / 256);
         let Some(Feed { kind, encoder, pcm, payload, codec }) = &mut leg.feed else { return };
+        if let Some(loss) = loss {
+            encoder.set_loss(loss as u8);
+        }
         let is_over = match kind {
             Kind::Foreign { buffer, .. } => {
                 buffer.set_frame(length);

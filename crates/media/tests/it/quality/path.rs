@@ -18,13 +18,15 @@ pub(super) struct Network {
     /// Milliseconds of sound in a packet.
     pub(super) packet: u32,
     pub(super) seconds: u32,
+    /// What the encoder is told of loss; `None` leaves its guess.
+    pub(super) told: Option<u8>,
     /// Plays nothing where sound is made up, to see the difference.
     pub(super) mutes_gaps: bool,
 }
 
 impl Network {
     pub(super) const GOOD: Self =
-        Self { seed: 1, loss: 0, jitter: 0, packet: 20, seconds: 6, mutes_gaps: false };
+        Self { seed: 1, loss: 0, jitter: 0, packet: 20, seconds: 6, told: None, mutes_gaps: false };
 
     /// When each packet arrives, in order of arrival.
     fn arrivals(&self, count: usize) -> Vec<(Duration, usize)> {
@@ -85,6 +87,7 @@ pub(super) fn said(codec: Codec, network: &Network) -> Vec<Vec<u8>> {
     let samples = spoken(rate, 0.0, (rate * network.seconds) as usize);
     let pcm: Vec<i16> = samples.iter().map(|s| *s as i16).collect();
     let mut encoder = Encoder::new(codec, rate);
+    network.told.into_iter().for_each(|percent| encoder.set_loss(percent));
     let packets = pcm.chunks_exact((rate / 1000 * network.packet) as usize).map(|frame| {
         let mut payload = Vec::new();
         encoder.encode(frame, &mut payload);
@@ -94,6 +97,6 @@ pub(super) fn said(codec: Codec, network: &Network) -> Vec<Vec<u8>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a machine's time has to begin somewhere")]
-fn beginning() -> Instant {
+pub(super) fn beginning() -> Instant {
     Instant::now()
 }
