@@ -207,6 +207,17 @@ impl Sim {
         self.reports.iter().map(|r| (r.record.ended.by, r.record.ended.cause)).collect()
     }
 
+    /// How often each leg of the calls that are over was not heard, front first.
+    #[must_use]
+    pub fn silences(&self) -> Vec<Vec<u32>> {
+        let of_call = |report: &CallReport| {
+            let legs = report.record.legs.iter();
+            let of_leg = |leg| report.media.iter().find(|(id, _)| id == leg);
+            legs.filter_map(of_leg).map(|(_, stats)| stats.silences).collect()
+        };
+        self.reports.iter().map(of_call).collect()
+    }
+
     fn act(&mut self, id: PhoneId, what: impl FnOnce(&mut Phone, Instant)) {
         what(&mut self.phones[id.0], self.now);
         self.settle();

@@ -20,6 +20,25 @@ fn a_call_is_answered_and_ended_by_either_side() {
     }
 }
 
+/// The phones here say nothing: that counts from the answer on, and not while a call rings.
+#[test]
+fn legs_that_are_not_heard_are_noted_from_the_answer_on() {
+    for (seconds, silences) in [(1, 0), (10, 1)] {
+        let mut sim = Sim::new(1);
+        let (alice, bob) = (sim.add_registered_phone("alice"), sim.add_registered_phone("bob"));
+        sim.set_manner(bob, Manner::Ring);
+        sim.invite(alice, "bob");
+        sim.run_until(|sim| sim.state(bob) == CallState::Ringing);
+        sim.run_for(Duration::from_secs(20));
+        sim.pick_up(bob);
+        sim.run_until(|sim| sim.state(alice) == CallState::Up && sim.state(bob) == CallState::Up);
+        sim.run_for(Duration::from_secs(seconds));
+        sim.hang_up(alice);
+        sim.run_to_idle();
+        assert_eq!(sim.silences(), [[silences, silences]]);
+    }
+}
+
 #[test]
 fn cancel_while_ringing_stops_the_phone_and_answers_487() {
     let mut sim = Sim::new(2);
