@@ -47,6 +47,19 @@ export function world(options = {}) {
       const register = await it.sipp("uac_register", user, { kind, keys: { contact_port: port } });
       await register.done();
     },
+    /** A test's play, whose failure tells what everybody saw. */
+    telling(play) {
+      return async (t) => {
+        try {
+          await play(t);
+        } catch (error) {
+          const tell = (thing) => thing.log && `${thing.user ?? thing.folder}: ${[thing.log].flat().slice(-40).join("\n").slice(-2500)}`;
+          const seen = [...it.open.map(tell).filter(Boolean), it.gateway.log.slice(-20).join("\n")];
+          error.message += `\n${seen.join("\n")}`;
+          throw error;
+        }
+      };
+    },
     async close() {
       for (const thing of it.open.splice(0).reverse()) await (thing.leave ?? thing.close ?? thing.stop).call(thing).catch(() => {});
     },

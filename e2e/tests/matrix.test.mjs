@@ -30,18 +30,7 @@ async function holdAndResume(holder, held) {
   await Promise.all([holder.hears(held), held.hears(holder)]);
 }
 
-/** A test whose failure tells what everybody saw. */
-function story(name, play) {
-  test(name, async () => {
-    try {
-      await play();
-    } catch (error) {
-      const seen = it.open.map((thing) => thing.log && `${thing.user ?? thing.folder}: ${String(thing.log).slice(-1500)}`);
-      error.message += `\n${seen.filter(Boolean).join("\n")}\n${it.gateway.log.slice(-20).join("\n")}`;
-      throw error;
-    }
-  });
-}
+const story = (name, play) => test(name, it.telling(play));
 
 for (const from of KINDS) {
   for (const to of KINDS) {

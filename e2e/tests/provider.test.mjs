@@ -68,7 +68,7 @@ async function hearEachOther(page, phone) {
 
 for (const transport of ["udp", "tcp"]) {
   describe(`over ${transport}`, () => {
-    test("a call goes out over the account, and the phone hangs up", async () => {
+    test("a call goes out over the account, and the phone hangs up", it.telling(async () => {
       const { phone, carol } = await provided(transport);
       await carol.do("dial", "dave");
       const call = await phone.event("CALL_INCOMING");
@@ -78,9 +78,9 @@ for (const transport of ["udp", "tcp"]) {
       await hearEachOther(carol, phone);
       phone.command("hangup");
       await carol.event("ended");
-    });
+    }));
 
-    test("a call comes in at the account, and the page hangs up", async () => {
+    test("a call comes in at the account, and the page hangs up", it.telling(async () => {
       const { phone, carol } = await provided(transport);
       phone.dial("carol");
       assert.equal((await carol.event("incoming")).from, "dave");
@@ -92,7 +92,7 @@ for (const transport of ["udp", "tcp"]) {
       await carol.hears(PHONE_TONE);
       await carol.do("hangUp");
       await phone.event("CALL_CLOSED");
-    });
+    }));
   });
 }
 
