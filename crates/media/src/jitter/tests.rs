@@ -1,3 +1,5 @@
+//! The jitter buffer against networks that lose, delay and turn around.
+
 use super::*;
 
 /// A stream of numbered packets of 20 ms and who plays it, in simulated time.
