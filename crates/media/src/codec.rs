@@ -18,11 +18,18 @@ pub enum Codec {
     G722,
     Pcmu,
     Pcma,
+    /// Plain samples at 16 kHz (RFC 3551 §4.5.11).
+    L16Wide,
+    /// Plain samples at 8 kHz.
+    L16,
 }
 
 impl Codec {
     /// Best first: the order of our own offers.
     pub const ALL: [Self; 4] = [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma];
+    /// What we take when it is offered; plain samples are too much for most networks to offer.
+    pub const KNOWN: [Self; 6] =
+        [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma, Self::L16Wide, Self::L16];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -31,6 +38,7 @@ impl Codec {
             Self::G722 => "G722",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
+            Self::L16Wide | Self::L16 => "L16",
         }
     }
 
@@ -39,7 +47,8 @@ impl Codec {
     pub fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::G722 | Self::Pcmu | Self::Pcma => 8000,
+            Self::L16Wide => 16_000,
+            Self::G722 | Self::Pcmu | Self::Pcma | Self::L16 => 8000,
         }
     }
 
@@ -48,7 +57,12 @@ impl Codec {
     #[must_use]
     pub fn packet_time(self, wanted: Duration) -> Duration {
         let tens = (wanted.as_millis() / 10).clamp(1, 6) as u64;
-        let tens = if self == Self::Opus && tens > 1 { tens / 2 * 2 } else { tens };
+        let tens = match self {
+            Self::Opus if tens > 1 => tens / 2 * 2,
+            // 40 ms would be 1280 bytes, more than some paths carry whole.
+            Self::L16Wide => tens.min(3),
+            _ => tens,
+        };
         Duration::from_millis(10 * tens)
     }
 
@@ -60,6 +74,8 @@ impl Codec {
             Self::G722 => 9,
             Self::Pcmu => 0,
             Self::Pcma => 8,
+            Self::L16Wide => 112,
+            Self::L16 => 113,
         }
     }
 
@@ -70,13 +86,17 @@ impl Codec {
 
     #[must_use]
     pub fn from_description(codec: &crosspoint_sdp::Codec) -> Option<Self> {
-        Self::ALL.into_iter().find(|c| codec.is(c.name(), c.clock_rate()))
+        let is_ours = |c: &Self| {
+            codec.is(c.name(), c.clock_rate())
+                && (codec.channels <= 1 || !matches!(c, Self::L16Wide | Self::L16))
+        };
+        Self::KNOWN.into_iter().find(is_ours)
     }
 
     /// The sample rate to work at when sound goes between two codecs.
     #[must_use]
     pub fn common_rate(self, other: Self) -> u32 {
-        let narrow = |c| matches!(c, Self::Pcmu | Self::Pcma);
+        let narrow = |c| matches!(c, Self::Pcmu | Self::Pcma | Self::L16);
         if narrow(self) || narrow(other) { 8000 } else { 16_000 }
     }
 }
@@ -93,6 +113,7 @@ pub enum Decoder {
     G722 { state: Box<audio_codec::g722::G722Decoder>, half: Option<Resampler> },
     Pcmu,
     Pcma,
+    L16 { convert: Option<Resampler>, plain: Vec<i16> },
 }
 
 impl Decoder {
@@ -113,6 +134,9 @@ impl Decoder {
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
+            Codec::L16Wide | Codec::L16 => {
+                Self::L16 { convert: converter(codec.clock_rate(), rate), plain: Vec::new() }
+            }
         }
     }
 
@@ -129,6 +153,13 @@ impl Decoder {
             }
             Self::Pcmu => out.extend(payload.iter().map(|b| g711::from_ulaw(*b))),
             Self::Pcma => out.extend(payload.iter().map(|b| g711::from_alaw(*b))),
+            Self::L16 { convert, plain } => {
+                let samples = payload.chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]]));
+                let Some(convert) = convert else { return out.extend(samples) };
+                plain.clear();
+                plain.extend(samples);
+                convert.process(plain, out);
+            }
         }
     }
 
@@ -168,6 +199,7 @@ pub enum Encoder {
     G722 { state: Box<audio_codec::g722::G722Encoder>, double: Option<Resampler>, wide: Vec<i16> },
     Pcmu,
     Pcma,
+    L16 { convert: Option<Resampler>, plain: Vec<i16> },
 }
 
 impl Encoder {
@@ -193,6 +225,9 @@ impl Encoder {
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
+            Codec::L16Wide | Codec::L16 => {
+                Self::L16 { convert: converter(rate, codec.clock_rate()), plain: Vec::new() }
+            }
         }
     }
 
@@ -237,6 +272,17 @@ impl Encoder {
             }
             Self::Pcmu => out.extend(pcm.iter().map(|s| g711::to_ulaw(*s))),
             Self::Pcma => out.extend(pcm.iter().map(|s| g711::to_alaw(*s))),
+            Self::L16 { convert, plain } => {
+                plain.clear();
+                let pcm = match convert {
+                    Some(convert) => {
+                        convert.process(pcm, plain);
+                        &*plain
+                    }
+                    None => pcm,
+                };
+                out.extend(pcm.iter().flat_map(|s| s.to_be_bytes()));
+            }
         }
     }
 }
@@ -245,6 +291,10 @@ impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Encoder")
     }
+}
+
+fn converter(from: u32, to: u32) -> Option<Resampler> {
+    (from != to).then(|| Resampler::new(from, to))
 }
 
 /// How many samples last so long.

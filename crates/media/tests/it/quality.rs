@@ -40,6 +40,7 @@ fn floor(from: Codec, to: Codec) -> Floor {
         (Codec::G722, Codec::G722) => (30.0, 0.6),
         (_, Codec::G722) => (24.5, 0.8),
         (Codec::G722, _) => (27.5, 0.7),
+        (Codec::L16Wide, _) | (_, Codec::L16Wide) => (29.0, 0.6),
         _ => (31.5, 0.6),
     };
     Floor { snr, distance }
@@ -47,8 +48,8 @@ fn floor(from: Codec, to: Codec) -> Floor {
 
 #[test]
 fn every_pair_of_codecs_keeps_the_sound() {
-    for from in Codec::ALL {
-        for to in Codec::ALL {
+    for from in Codec::KNOWN {
+        for to in Codec::KNOWN {
             let verdict = heard(from, to, &Network::GOOD);
             assert!(floor(from, to).holds(verdict), "{from} to {to}: {verdict:?}");
             assert!(verdict.delay < 0.1, "{from} to {to}: {verdict:?}");

@@ -165,3 +165,21 @@ fn wishes_for_opus_go_through_between_two_that_speak_it() {
     let fmtp = answer.media().next().unwrap().codecs[0].fmtp.clone().unwrap();
     assert_eq!(fmtp, "minptime=10;useinbandfec=1");
 }
+
+/// Plain samples are taken when offered, at either rate and in one channel, and never offered.
+#[test]
+fn plain_samples_are_taken_when_offered() {
+    for (line, expected) in [
+        ("a=rtpmap:96 L16/16000\r\n", Some((Codec::L16Wide, 96))),
+        ("a=rtpmap:96 L16/8000/1\r\n", Some((Codec::L16, 96))),
+        ("a=rtpmap:96 L16/16000/2\r\n", Some((Codec::Pcmu, 0))),
+    ] {
+        let mut leg = leg(PLAIN, 2);
+        leg.takes_offer(&phone("96 0", line));
+        leg.answer(None);
+        assert_eq!(leg.stream().send, expected, "{line}");
+    }
+    let offer = leg(PLAIN, 3).offer(None);
+    let audio = offer.media().next().unwrap();
+    assert!(audio.codecs.iter().all(|c| c.name != "L16"));
+}
