@@ -56,6 +56,8 @@ export class Browser {
       await tab.goto(`${origin}/`);
       await tab.addScriptTag({ path: join(this.folder, `${library}.js`), type: "module" });
     }
+    // A module runs when the browser gets to it, which may be after the page counts as loaded.
+    await tab.waitForFunction(() => window.client);
     await tab.evaluate(
       (args) => window.client.start(args),
       { url: gateway.webSocketUrl, user, password, domain: gateway.domain, ...options },
