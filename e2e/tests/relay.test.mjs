@@ -28,21 +28,6 @@ for (const over of ["udp", "tcp"]) {
   });
 }
 
-test("two pages that may only relay send their media to each other", async () => {
-  const pages = await Promise.all(
-    ["alice", "bob"].map((user) => it.browser("sdk", user, { relayOver: "udp", network: "webrtc" })),
-  );
-  const [alice, bob] = pages;
-  await alice.do("dial", "bob");
-  await bob.event("incoming");
-  await bob.do("answer");
-  await Promise.all(pages.map((page) => page.event("confirmed")));
-  await Promise.all(pages.map((page) => page.hears(BROWSER_TONE)));
-  for (const page of pages) assert.equal((await page.do("path")).type, "relay");
-  await alice.do("hangUp");
-  await bob.event("ended");
-});
-
 test("the preflight finds the relay", async () => {
   const alice = await it.browser("sdk", "alice");
   const { steps } = await alice.do("preflight");
