@@ -3,8 +3,10 @@
 #   make run    build the gateway and run it on embedded defaults
 #   make test   install what the tests need, then run every check and test
 #   make bench  install the peers, then measure beside them
+#   make interop  install the peers, play every scenario with each, and write docs/interop.md
+#   make package  build the Debian package, the tarball and the list of what is in them
 
-.PHONY: run test bench setup setup-tests lint unit e2e docs fuzz-build ui
+.PHONY: run test bench interop package setup setup-tests lint unit e2e docs fuzz-build ui
 
 run: setup
 	cargo run --release --bin crosspoint -- run
@@ -15,6 +17,14 @@ test: setup-tests
 bench:
 	scripts/setup.sh bench
 	scripts/bench.sh
+
+interop:
+	scripts/setup.sh interop
+	cargo build --locked --bin crosspoint
+	interop/run
+
+package: setup
+	scripts/package.sh all
 
 setup:
 	scripts/setup.sh build
