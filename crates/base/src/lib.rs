@@ -1,17 +1,23 @@
 //! Foundations shared by every machine: identifiers, datagram types, the timer table, seeded
-//! randomness and redacting wrappers.
+//! randomness, redacting wrappers, and who is not listened to.
 //!
 //! Nothing here knows a protocol. A type belongs in this crate when two crates that may not
 //! depend on each other must agree on it.
 
 mod flow;
+mod guard;
 mod id;
+mod network;
+mod plain;
 mod redact;
 mod rng;
 mod timer;
 
 pub use flow::{Flow, Transmit, Transport};
+pub use guard::{Ban, Conduct, Guard, GuardConfig, GuardCounters, Offence};
 pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId};
-pub use redact::{Private, Secret};
+pub use network::{Network, NotANetwork, source_of};
+pub use plain::{is_plain, plain_address, plain_name};
+pub use redact::{Private, Secret, is_same_secret};
 pub use rng::Rng;
 pub use timer::TimerTable;

@@ -1,20 +1,25 @@
 //! Deadlines ordered by time, one per key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 /// Holds at most one deadline per key and gives them back in order of time.
 ///
-/// Setting a key again replaces its deadline. All operations cost O(log n).
+/// Setting a key again replaces its deadline. All operations cost O(log n), over time. Most
+/// timers are cancelled and never due, so a cancelled one stays in the queue until it is on top,
+/// or until half of the queue is of that kind.
 #[derive(Debug, Clone)]
 pub struct TimerTable<K> {
     by_key: BTreeMap<K, Instant>,
-    by_time: BTreeSet<(Instant, K)>,
+    /// What does not agree with `by_key` counts for nothing; the top always agrees.
+    queue: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
 impl<K: Ord + Clone> Default for TimerTable<K> {
     fn default() -> Self {
-        Self { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+        Self { by_key: BTreeMap::new(), queue: BinaryHeap::new() }
     }
 }
 
@@ -25,16 +30,26 @@ impl<K: Ord + Clone> TimerTable<K> {
     }
 
     pub fn set(&mut self, key: K, at: Instant) {
-        if let Some(old) = self.by_key.insert(key.clone(), at) {
-            self.by_time.remove(&(old, key.clone()));
-        }
-        self.by_time.insert((at, key));
+        let was_first = self.is_first(&key);
+        self.by_key.insert(key.clone(), at);
+        self.queue.push(Reverse((at, key)));
+        self.tidy(was_first);
     }
 
     /// Removes a deadline; returns whether it was set.
     pub fn cancel(&mut self, key: &K) -> bool {
-        let Some(at) = self.by_key.remove(key) else { return false };
-        self.by_time.remove(&(at, key.clone()))
+        let was_set = self.by_key.remove(key).is_some();
+        if was_set {
+            self.tidy(self.is_first(key));
+        }
+        was_set
+    }
+
+    /// Removes every deadline whose key is one of these.
+    pub fn cancel_all(&mut self, keys: &RangeInclusive<K>) {
+        while let Some(key) = self.by_key.range(keys.clone()).next().map(|(key, _)| key.clone()) {
+            self.cancel(&key);
+        }
     }
 
     #[must_use]
@@ -45,17 +60,17 @@ impl<K: Ord + Clone> TimerTable<K> {
     /// The earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.queue.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Takes one key whose deadline is not after `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        let (at, _) = self.by_time.first()?;
-        if *at > now {
+        if self.next()? > now {
             return None;
         }
-        let (_, key) = self.by_time.pop_first()?;
+        let Reverse((_, key)) = self.queue.pop()?;
         self.by_key.remove(&key);
+        self.tidy(true);
         Some(key)
     }
 
@@ -68,7 +83,29 @@ impl<K: Ord + Clone> TimerTable<K> {
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
+
+    fn is_first(&self, key: &K) -> bool {
+        self.queue.peek().is_some_and(|Reverse((_, first))| first == key)
+    }
+
+    /// Takes what counts for nothing off the top, and out of all the queue once it is the most.
+    fn tidy(&mut self, top_changed: bool) {
+        if top_changed {
+            while let Some(Reverse((at, key))) = self.queue.peek()
+                && self.by_key.get(key) != Some(at)
+            {
+                self.queue.pop();
+            }
+        }
+        if self.queue.len() > 2 * self.by_key.len() + SPARE {
+            let by_key = &self.by_key;
+            self.queue.retain(|Reverse((at, key))| by_key.get(key) == Some(at));
+        }
+    }
 }
+
+/// Cancelled deadlines that are never worth looking for.
+const SPARE: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -92,5 +129,42 @@ mod tests {
         assert_eq!(timers.pop_due(at(5)), Some("b"));
         assert_eq!(timers.pop_due(at(5)), None);
         assert!(timers.is_empty());
+    }
+
+    /// Against a plain list of deadlines.
+    #[test]
+    fn agrees_with_a_list_whatever_is_set_and_cancelled() {
+        let start = Instant::now();
+        let mut rng = crate::Rng::from_u64(1);
+        let mut timers = TimerTable::new();
+        let mut list: Vec<(Instant, u32)> = vec![];
+        for _ in 0..20_000 {
+            let key = rng.below(40);
+            let at = start + Duration::from_millis(rng.below(500).into());
+            match rng.below(8) {
+                0..4 => {
+                    timers.set(key, at);
+                    list.retain(|(_, k)| *k != key);
+                    list.push((at, key));
+                }
+                4..6 => {
+                    let was_set = list.iter().any(|(_, k)| *k == key);
+                    list.retain(|(_, k)| *k != key);
+                    assert_eq!(timers.cancel(&key), was_set);
+                }
+                6 => {
+                    timers.cancel_all(&(key..=key + 3));
+                    list.retain(|(_, k)| !(key..=key + 3).contains(k));
+                }
+                _ => {
+                    let due = list.iter().min().copied().filter(|(when, _)| *when <= at);
+                    assert_eq!(timers.pop_due(at), due.map(|(_, key)| key));
+                    list.retain(|entry| Some(*entry) != due);
+                }
+            }
+            assert_eq!(timers.next(), list.iter().min().map(|(when, _)| *when));
+            assert_eq!(timers.len(), list.len());
+            assert!(timers.queue.len() <= 2 * list.len() + SPARE, "{}", timers.queue.len());
+        }
     }
 }
