@@ -40,6 +40,7 @@ impl Codec {
             8 => ("PCMA", 8000),
             // RFC 3551 §4.5.2: the clock of G722 is 8000 for historical reasons.
             9 => ("G722", 8000),
+            11 => ("L16", 44_100),
             13 => ("CN", 8000),
             18 => ("G729", 8000),
             _ => return None,

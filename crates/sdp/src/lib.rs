@@ -9,8 +9,9 @@ pub mod fragment;
 mod media;
 mod rules;
 mod session;
+mod text;
 
 pub use attributes::{Candidate, Codec, Crypto, Fingerprint, Setup};
 pub use media::{Direction, Media};
 pub use rules::{RuleBroken, check_answer, check_reoffer};
-pub use session::{Origin, ParseError, Session};
+pub use session::{Origin, PackedSession, ParseError, Session};

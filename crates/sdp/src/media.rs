@@ -103,6 +103,18 @@ pub struct Media {
     pub ssrc: Option<(u32, String)>,
     /// Stream and track identifiers (RFC 8830).
     pub msid: Option<String>,
+    /// The source that repeats what got lost of the first one (RFC 4588 §8.6, RFC 5576 §4.2).
+    pub repair_ssrc: Option<u32>,
+    /// What receivers may ask for: a payload type, or all, and the kind (RFC 4585 §4.2).
+    pub feedback: Vec<(Option<u8>, String)>,
+    /// Header extensions: number and name (RFC 8285 §5).
+    pub extensions: Vec<(u8, String)>,
+    /// The most that may be sent to who says so, in bit/s (RFC 8866 §5.8, RFC 3890); we write it
+    /// in whole kilobits.
+    pub bandwidth: Option<u32>,
+    /// What else is said of a section that passes as it is ([`Media::is_fax`], [`Media::is_text`]):
+    /// attributes with their values, as written.
+    pub others: Vec<(String, Option<String>)>,
 }
 
 /// Shows the shape only: addresses, passwords and keys never.
@@ -151,6 +163,11 @@ impl Media {
             maxptime: None,
             ssrc: None,
             msid: None,
+            repair_ssrc: None,
+            feedback: vec![],
+            extensions: vec![],
+            bandwidth: None,
+            others: vec![],
         }
     }
 
@@ -161,6 +178,11 @@ impl Media {
         let mut refused = Self::new(&offered.kind, &offered.protocol);
         refused.formats.clone_from(&offered.formats);
         refused.mid.clone_from(&offered.mid);
+        if offered.mid.is_some() {
+            // Interop: str0m wants the formats of a refused section explained, too.
+            refused.codecs.clone_from(&offered.codecs);
+            refused.codecs.iter_mut().for_each(|codec| codec.fmtp = None);
+        }
         refused.direction = Direction::Inactive;
         refused
     }
@@ -168,6 +190,37 @@ impl Media {
     #[must_use]
     pub fn is_audio(&self) -> bool {
         self.kind == "audio"
+    }
+
+    #[must_use]
+    pub fn is_video(&self) -> bool {
+        self.kind == "video"
+    }
+
+    /// Fax as datagrams of its own (T.38 over UDPTL, RFC 7345 §4).
+    #[must_use]
+    pub fn is_fax(&self) -> bool {
+        self.kind == "image" && self.protocol.eq_ignore_ascii_case("udptl")
+    }
+
+    /// Text as it is typed, in RTP without keys (RFC 4103).
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        let is_plain = |known: &str| self.protocol.eq_ignore_ascii_case(known);
+        self.kind == "text" && (is_plain("RTP/AVP") || is_plain("RTP/AVPF"))
+    }
+
+    /// Whether receivers of this payload type may ask for that.
+    #[must_use]
+    pub fn has_feedback(&self, pt: u8, kind: &str) -> bool {
+        let fits = |(of, name): &(Option<u8>, String)| of.is_none_or(|of| of == pt) && name == kind;
+        self.feedback.iter().any(fits)
+    }
+
+    /// The number of a header extension.
+    #[must_use]
+    pub fn extension(&self, name: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, n)| n == name).map(|(id, _)| *id)
     }
 
     /// Refused or unused. Some clients write port 0 beside real candidates; those are meant.
@@ -197,6 +250,7 @@ impl Media {
         let connection = media.connections.first().or(session.connection.as_ref());
         out.address = connection
             .and_then(|c| c.connection_address.split('/').next().and_then(|a| a.parse().ok()));
+        out.bandwidth = bandwidth(media);
         let mut reader = Reader::default();
         for attribute in &session.attributes {
             out.read(&mut reader, attribute, false);
@@ -250,14 +304,35 @@ impl Media {
             }
             "msid" if in_media => self.msid = Some(value.trim().to_owned()),
             "ssrc" if in_media && self.ssrc.is_none() => self.ssrc = ssrc(value),
-            name => self.direction = Direction::parse(name).unwrap_or(self.direction),
+            "ssrc-group" if in_media && self.repair_ssrc.is_none() => {
+                self.repair_ssrc = repair_ssrc(value);
+            }
+            "rtcp-fb" if in_media && self.feedback.len() < MAX_FEEDBACK => {
+                self.feedback.extend(feedback(value));
+            }
+            "extmap" if self.extensions.len() < MAX_EXTENSIONS => {
+                self.extensions.extend(extension(value));
+            }
+            name => match Direction::parse(name) {
+                Some(direction) => self.direction = direction,
+                None if in_media => self.keep(attribute),
+                None => {}
+            },
+        }
+    }
+
+    /// Keeps what is for others to read.
+    fn keep(&mut self, attribute: &sdp_types::Attribute) {
+        if (self.is_fax() || self.is_text()) && self.others.len() < MAX_OTHERS {
+            self.others.push((attribute.attribute.clone(), attribute.value.clone()));
         }
     }
 
     pub(crate) fn to_syntax(&self) -> sdp_types::Media {
         let mut attributes = Vec::new();
         let mut flag = |name: &str| attributes.push(sdp_types::Attribute::new(name));
-        if self.port != 0 {
+        // Interop: str0m wants a direction also where a browser's section is refused.
+        if (self.port != 0 && !self.is_fax()) || self.mid.is_some() {
             flag(self.direction.as_str());
         }
         if self.rtcp_mux {
@@ -269,11 +344,18 @@ impl Media {
         if let Some(mid) = &self.mid {
             value("mid", mid.clone());
         }
+        for (id, name) in &self.extensions {
+            value("extmap", format!("{id} {name}"));
+        }
         for codec in &self.codecs {
             value("rtpmap", codec.rtpmap());
             if let Some(fmtp) = &codec.fmtp {
                 value("fmtp", format!("{} {fmtp}", codec.pt));
             }
+        }
+        for (pt, kind) in &self.feedback {
+            let pt = pt.map_or("*".to_owned(), |pt| pt.to_string());
+            value("rtcp-fb", format!("{pt} {kind}"));
         }
         if let Some(ptime) = self.ptime {
             value("ptime", ptime.to_string());
@@ -287,6 +369,10 @@ impl Media {
             value("rtcp", format!("{port}{}", address.unwrap_or_default()));
         }
         self.secure_syntax(&mut attributes);
+        attributes.extend(self.others.iter().map(|(name, value)| sdp_types::Attribute {
+            attribute: name.clone(),
+            value: value.clone(),
+        }));
         // A section without formats would not parse again.
         let formats = if self.formats.is_empty() { "0".to_owned() } else { self.formats.join(" ") };
         let mut media = sdp_types::Media::new(
@@ -300,6 +386,11 @@ impl Media {
         media.proto.clone_from(&self.protocol);
         media.connections =
             self.address.map(sdp_types::Connection::from_ip_addr).into_iter().collect();
+        if let Some(bits) = self.bandwidth {
+            let kilobits = bits.div_ceil(1000).into();
+            let line = sdp_types::Bandwidth { bwtype: "AS".to_owned(), bandwidth: kilobits };
+            media.bandwidths = vec![line];
+        }
         media.attributes = attributes;
         media
     }
@@ -329,7 +420,12 @@ impl Media {
             value("msid", msid.clone());
         }
         if let Some((ssrc, cname)) = &self.ssrc {
-            value("ssrc", format!("{ssrc} cname:{cname}"));
+            if let Some(repair) = self.repair_ssrc {
+                value("ssrc-group", format!("FID {ssrc} {repair}"));
+            }
+            for ssrc in [Some(*ssrc), self.repair_ssrc].into_iter().flatten() {
+                value("ssrc", format!("{ssrc} cname:{cname}"));
+            }
         }
         for Candidate(text) in &self.candidates {
             if !text.contains(char::is_control) {
@@ -345,6 +441,42 @@ impl Media {
 fn ssrc(value: &str) -> Option<(u32, String)> {
     let (number, attribute) = value.trim().split_once(' ')?;
     Some((number.parse().ok()?, attribute.strip_prefix("cname:")?.to_owned()))
+}
+
+/// The second source of `FID first second`.
+fn repair_ssrc(value: &str) -> Option<u32> {
+    let mut words = value.split_whitespace();
+    words.next().filter(|semantics| *semantics == "FID")?;
+    words.nth(1)?.parse().ok()
+}
+
+/// `* nack pli`; spaces count as one.
+fn feedback(value: &str) -> Option<(Option<u8>, String)> {
+    let mut words = value.split_whitespace();
+    let pt = match words.next()? {
+        "*" => None,
+        pt => Some(pt.parse().ok().filter(|pt| *pt < 128)?),
+    };
+    let kind = words.collect::<Vec<_>>().join(" ");
+    (!kind.is_empty() && kind.len() <= 64).then_some((pt, kind))
+}
+
+/// `3/sendrecv urn:…`; parameters of the extension are passed over.
+fn extension(value: &str) -> Option<(u8, String)> {
+    let mut words = value.split_whitespace();
+    let id = words.next()?.split('/').next()?.parse().ok().filter(|id| *id > 0)?;
+    Some((id, words.next()?.to_owned()))
+}
+
+/// The exact `TIAS` before the rounded `AS`.
+fn bandwidth(media: &sdp_types::Media) -> Option<u32> {
+    let line = |name: &str| media.bandwidths.iter().find(|b| b.bwtype == name);
+    let bits = match (line("TIAS"), line("AS")) {
+        (Some(tias), _) => Some(tias.bandwidth),
+        (None, Some(kilobits)) => kilobits.bandwidth.checked_mul(1000),
+        (None, None) => None,
+    };
+    bits.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
 }
 
 /// Payload maps are joined with their formats when all attributes are read.
@@ -374,5 +506,8 @@ impl Reader {
 const MAX_CANDIDATES: usize = 64;
 const MAX_FINGERPRINTS: usize = 8;
 const MAX_CRYPTOS: usize = 32;
+const MAX_FEEDBACK: usize = 256;
+const MAX_EXTENSIONS: usize = 32;
+const MAX_OTHERS: usize = 32;
 /// There are 128 payload types.
 const MAX_FORMATS: usize = 256;

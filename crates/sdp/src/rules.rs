@@ -15,15 +15,15 @@ pub fn check_answer(offer: &Session, answer: &Session) -> Result<(), RuleBroken>
     if offer.len() != answer.len() {
         return Err(RuleBroken("an answer has as many media sections as its offer (RFC 3264 §6)"));
     }
-    for (offered, answered) in offer.media().zip(answer.media()) {
-        check_kind(&offered, &answered)?;
+    for (offered, answered) in offer.sections().iter().zip(answer.sections()) {
+        check_kind(offered, answered)?;
         if answered.is_rejected() {
             continue;
         }
         if offered.is_rejected() {
             return Err(RuleBroken("a section offered with port 0 stays refused (RFC 3264 §6)"));
         }
-        check_section(&offered, &answered)?;
+        check_section(offered, answered)?;
     }
     Ok(())
 }
@@ -69,9 +69,12 @@ pub fn check_reoffer(before: &Session, offer: &Session) -> Result<(), RuleBroken
     if offer.len() < before.len() {
         return Err(RuleBroken("a new offer keeps every media section (RFC 3264 §8)"));
     }
-    before.media().zip(offer.media()).try_for_each(|(old, new)| {
-        // A refused section may be reused for another kind of media (RFC 3264 §8.1).
-        if old.is_rejected() { Ok(()) } else { check_kind(&old, &new) }
+    before.sections().iter().zip(offer.sections()).try_for_each(|(old, new)| {
+        // A refused section may be reused for another kind of media (RFC 3264 §8.1), and a call
+        // becomes a fax and a call again in the same one (§8.3.3).
+        let is_fax_or_sound = |m: &Media| m.is_fax() || m.is_audio();
+        let may_change = old.is_rejected() || (is_fax_or_sound(old) && is_fax_or_sound(new));
+        if may_change { Ok(()) } else { check_kind(old, new) }
     })
 }
 
@@ -136,6 +139,8 @@ a=rtpmap:111 opus/48000/2\nm=image 0 udptl t38\nm=image 4000 udptl t38\n";
             ("m=audio 9 RTP/AVP 8\nm=video 0 RTP/AVP 96\nm=image 9 udptl t38\n", true),
             // A refused section may be reused (RFC 3264 §8.1).
             ("m=audio 9 RTP/AVP 8\nm=image 9 udptl t38\n", true),
+            ("m=image 9 udptl t38\nm=video 0 RTP/AVP 96\n", true),
+            ("m=image 9 TCP t38\nm=video 0 RTP/AVP 96\n", false),
             ("m=audio 9 RTP/AVP 8\n", false),
             ("m=video 9 RTP/AVP 96\nm=audio 9 RTP/AVP 8\n", false),
         ] {

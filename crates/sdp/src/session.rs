@@ -2,13 +2,72 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
-use crate::Media;
+use crate::{Media, text};
 
-/// A parsed session description.
-#[derive(Clone, PartialEq)]
-pub struct Session {
+/// A parsed session description. It is never changed, and kept by many: all clones share it.
+#[derive(Clone)]
+pub struct Session(Arc<Parsed>);
+
+struct Parsed {
     inner: sdp_types::Session,
+    /// What it was read from, line by line, where that can be passed on as it is, or what was
+    /// printed once.
+    text: OnceLock<Arc<str>>,
+    /// Its sections, once somebody has asked for them.
+    sections: OnceLock<Vec<Media>>,
+}
+
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.inner == other.0.inner
+    }
+}
+
+/// A description as text, for who keeps it long and reads it seldom: parsed it takes several times
+/// as much memory. What was parsed stays at hand until [`PackedSession::condense`], because most
+/// reading is done while a call is set up.
+#[derive(Clone)]
+pub struct PackedSession {
+    text: Arc<str>,
+    parsed: Option<Session>,
+}
+
+impl PartialEq for PackedSession {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PackedSession {}
+
+impl PackedSession {
+    /// What was packed.
+    #[must_use]
+    pub fn unpack(&self) -> Session {
+        if let Some(parsed) = &self.parsed {
+            return parsed.clone();
+        }
+        // What sdp-types has printed or read before it can read.
+        let inner = sdp_types::Session::parse(self.text.as_bytes());
+        let nobody = IpAddr::from([0; 4]);
+        let none =
+            |_| sdp_types::Session::new(sdp_types::Origin::with_ip_addr("0", 0, nobody), "-");
+        Session::with_text(inner.unwrap_or_else(none), Some(self.text.clone()))
+    }
+
+    /// Keeps the text alone.
+    pub fn condense(&mut self) {
+        self.parsed = None;
+    }
+}
+
+/// Shows nothing: a description carries addresses and keys.
+impl fmt::Debug for PackedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PackedSession")
+    }
 }
 
 /// Why a description cannot be used.
@@ -50,7 +109,10 @@ impl Session {
         if inner.times.is_empty() {
             inner.times = vec![sdp_types::Time::new(0, 0)];
         }
-        Ok(Self { inner })
+        let is_whole = text.starts_with("v=0\r\no=")
+            && ["\r\ns=", "\r\nt="].iter().all(|line| text.contains(line));
+        let text = is_whole.then(|| text.into());
+        Ok(Self::with_text(inner, text))
     }
 
     /// Makes a description of our own.
@@ -76,22 +138,59 @@ impl Session {
         inner.times = vec![sdp_types::Time::new(0, 0)];
         inner.attributes = attributes;
         inner.medias = media.iter().map(Media::to_syntax).collect();
-        Self { inner }
+        Self::with_text(inner, None)
+    }
+
+    fn with_text(inner: sdp_types::Session, text: Option<Arc<str>>) -> Self {
+        let text = text.map_or_else(OnceLock::new, OnceLock::from);
+        Self(Arc::new(Parsed { inner, text, sections: OnceLock::new() }))
+    }
+
+    fn text(&self) -> &Arc<str> {
+        self.0.text.get_or_init(|| text::print(&self.0.inner).into())
+    }
+
+    #[must_use]
+    pub fn pack(&self) -> PackedSession {
+        PackedSession { text: self.text().clone(), parsed: Some(self.clone()) }
     }
 
     /// How many media sections there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inner.medias.len()
+        self.0.inner.medias.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inner.medias.is_empty()
+        self.0.inner.medias.is_empty()
     }
 
     /// Every media section, with what the session level says for all filled in.
+    #[must_use]
+    pub fn sections(&self) -> &[Media] {
+        self.0.sections.get_or_init(|| self.0.read_sections())
+    }
+
+    /// The same, for who keeps some.
     pub fn media(&self) -> impl Iterator<Item = Media> + '_ {
+        self.sections().iter().cloned()
+    }
+
+    #[must_use]
+    pub fn is_ice_lite(&self) -> bool {
+        self.0.inner.attributes.iter().any(|a| a.attribute == "ice-lite")
+    }
+
+    /// The version of the `o=` line: unchanged means the same description again.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.inner.origin.sess_version
+    }
+}
+
+impl Parsed {
+    fn read_sections(&self) -> Vec<Media> {
         let bundled: Vec<&str> = self
             .inner
             .attributes
@@ -100,26 +199,13 @@ impl Session {
             .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
             .flat_map(str::split_whitespace)
             .collect();
-        self.inner.medias.iter().map(move |m| Media::from_syntax(&self.inner, m, &bundled))
-    }
-
-    #[must_use]
-    pub fn is_ice_lite(&self) -> bool {
-        self.inner.attributes.iter().any(|a| a.attribute == "ice-lite")
-    }
-
-    /// The version of the `o=` line: unchanged means the same description again.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.inner.origin.sess_version
+        self.inner.medias.iter().map(|m| Media::from_syntax(&self.inner, m, &bundled)).collect()
     }
 }
 
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = Vec::with_capacity(1024);
-        self.inner.write(&mut out).map_err(|_| fmt::Error)?;
-        f.write_str(&String::from_utf8_lossy(&out))
+        f.write_str(self.text())
     }
 }
 
@@ -209,6 +295,18 @@ a=setup:passive\nm=audio 4000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n
         assert_eq!(media.address.unwrap().to_string(), "192.0.2.9");
         assert_eq!(media.setup, Some(Setup::Passive));
         assert_eq!(media.codecs[0].name, "PCMU");
+    }
+
+    /// What is passed on is what was said, also where we do not know the words.
+    #[test]
+    fn prints_the_text_it_was_read_from() {
+        let unknown = CHROME.replace("t=0 0\r\n", "t=0 0\r\na=new:1\r\n");
+        assert_eq!(Session::parse(unknown.as_bytes()).unwrap().to_string(), unknown);
+        let sloppy = unknown.replace("\r\n", "\n").replace("audio 9", "audio  9");
+        assert_eq!(Session::parse(sloppy.as_bytes()).unwrap().to_string(), unknown);
+        let cut = "v=0\r\nm=audio 4000 RTP/AVP 0\r\n";
+        let mended = Session::parse(cut.as_bytes()).unwrap().to_string();
+        assert!(mended.contains("\r\nt=0 0\r\n"), "{mended}");
     }
 
     #[test]

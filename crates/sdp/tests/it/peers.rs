@@ -132,7 +132,10 @@ fn fax_sections_are_kept_as_they_are() {
     assert_eq!(sections[1].formats, ["t38"]);
     assert!(sections[1].codecs.is_empty());
     assert_eq!(sections[1].address.unwrap().to_string(), "192.0.2.91");
+    let others = &sections[1].others;
+    assert!(others.iter().any(|(name, value)| name == "T38FaxVersion" && value.is_some()));
     let refused = Media::refused(&sections[1]);
+    assert!(refused.others.is_empty());
     assert_eq!((refused.port, refused.formats), (0, vec!["t38".to_owned()]));
 }
 
