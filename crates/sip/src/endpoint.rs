@@ -7,7 +7,8 @@
 mod matching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -157,12 +158,12 @@ pub struct Endpoint {
     config: EndpointConfig,
     rng: Rng,
     next: u64,
-    clients: BTreeMap<ClientKey, Client>,
+    clients: BTreeMap<ClientKey, Box<Client>>,
     /// The requests sent over each connection, for when it closes.
     by_connection: BTreeMap<ConnectionId, BTreeSet<ClientKey>>,
     /// The CANCEL of an INVITE, which shares its branch.
     cancels: BTreeMap<ClientKey, ClientKey>,
-    servers: BTreeMap<ServerKey, Server>,
+    servers: BTreeMap<ServerKey, Box<Server>>,
     by_match: BTreeMap<Match, ServerKey>,
     /// INVITE server transactions whose 2xx waits for its ACK.
     awaiting_ack: BTreeMap<AckId, ServerKey>,
@@ -190,6 +191,11 @@ impl Endpoint {
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Another bound from now on. Transactions that are there stay.
+    pub fn set_max_server_transactions(&mut self, most: usize) {
+        self.config.max_server_transactions = most;
     }
 
     #[must_use]
@@ -228,6 +234,21 @@ impl Endpoint {
         }
     }
 
+    /// An ICMP message says that a datagram to `remote` did not arrive, and quotes how it began
+    /// (RFC 3261 §18.4). Its request fails at once, if the quotation has the branch: nobody else
+    /// knows that, so nobody else can make requests fail.
+    pub fn handle_unreachable(&mut self, now: Instant, remote: SocketAddr, quoted: &[u8]) {
+        let Some(key) = matching::quoted_key(quoted).map(ClientKey) else { return };
+        let is_ours = |client: &&Client| {
+            client.flow.connection.is_none()
+                && client.flow.remote == remote
+                && matching::quotes(quoted, &client.branch)
+        };
+        if self.clients.get(&key).map(Box::as_ref).filter(is_ours).is_some() {
+            self.fail_clients(now, vec![key]);
+        }
+    }
+
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
         let keys = self.requests_over(connection);
         self.fail_clients(now, keys);
@@ -253,9 +274,7 @@ impl Endpoint {
         }
         let old = client.flow.connection;
         self.unindex(key, old);
-        for timer in ALL_TIMERS {
-            self.timers.cancel(&(Owner::Client(key), timer));
-        }
+        self.timers.cancel_all(&all_of(Owner::Client(key)));
         true
     }
 
@@ -491,10 +510,8 @@ impl Endpoint {
         let trying =
             is_invite.then(|| Box::new(Response::for_request(request, StatusCode::TRYING)));
         self.by_match.insert(matched.clone(), key);
-        self.servers.insert(
-            key,
-            Server { machine, flow, matched, trying, is_invite, ack_id: None, to: None },
-        );
+        let server = Server { machine, flow, matched, trying, is_invite, ack_id: None, to: None };
+        self.servers.insert(key, Box::new(server));
         *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
         self.act_server(now, key, actions);
         key
@@ -558,7 +575,7 @@ impl Endpoint {
         if let Some(connection) = flow.connection {
             self.by_connection.entry(connection).or_default().insert(key);
         }
-        self.clients.insert(key, client);
+        self.clients.insert(key, Box::new(client));
         self.act_client(now, key, actions, None);
     }
 
@@ -616,9 +633,7 @@ impl Endpoint {
                 Action::AckMissing => {}
                 Action::Terminate => {
                     self.forget_client(key);
-                    for timer in ALL_TIMERS {
-                        self.timers.cancel(&(Owner::Client(key), timer));
-                    }
+                    self.timers.cancel_all(&all_of(Owner::Client(key)));
                 }
             }
         }
@@ -675,9 +690,7 @@ impl Endpoint {
         {
             self.awaiting_ack.remove(&id);
         }
-        for timer in ALL_TIMERS {
-            self.timers.cancel(&(Owner::Server(key), timer));
-        }
+        self.timers.cancel_all(&all_of(Owner::Server(key)));
     }
 
     fn send_trying(&mut self, now: Instant, key: ServerKey) {
@@ -786,19 +799,7 @@ fn note_source(request: &mut Request, flow: &Flow) {
     }
 }
 
-const ALL_TIMERS: [Timer; 14] = [
-    Timer::A,
-    Timer::B,
-    Timer::C,
-    Timer::D,
-    Timer::E,
-    Timer::F,
-    Timer::G,
-    Timer::H,
-    Timer::I,
-    Timer::J,
-    Timer::K,
-    Timer::L,
-    Timer::M,
-    Timer::Trying,
-];
+/// Every timer of one transaction.
+fn all_of(owner: Owner) -> RangeInclusive<(Owner, Timer)> {
+    (owner, Timer::A)..=(owner, Timer::Trying)
+}

@@ -40,17 +40,15 @@ impl std::fmt::Display for CSeq {
 /// Splits a header value at the commas that separate list elements: not those inside quotes or
 /// angle brackets. Elements are trimmed; empty ones are left out.
 pub(crate) fn split_commas(value: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
-    let mut rest = value.clone();
+    let (value, mut at) = (value.clone(), 0);
     std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let end = find_outside(&rest, b',').unwrap_or(rest.len());
-            let element = rest.split_to(end);
-            if !rest.is_empty() {
-                let _ = rest.split_to(1);
-            }
-            let trimmed = crate::message_trim(&element);
+        while at < value.len() {
+            let rest = &value[at..];
+            let end = find_outside(rest, b',').unwrap_or(rest.len());
+            at += end + 1;
+            let trimmed = crate::message_trim(&rest[..end]);
             if !trimmed.is_empty() {
-                return Some(element.slice_ref(trimmed));
+                return Some(value.slice_ref(trimmed));
             }
         }
         None
@@ -59,8 +57,13 @@ pub(crate) fn split_commas(value: &Bytes) -> impl Iterator<Item = Bytes> + use<>
 
 /// The first `wanted` byte outside quoted strings and angle brackets.
 pub(crate) fn find_outside(bytes: &[u8], wanted: u8) -> Option<usize> {
+    // Most values have neither before the first separator, if there is one at all.
+    let first = memchr::memchr3(wanted, b'"', b'<', bytes)?;
+    if bytes[first] == wanted {
+        return Some(first);
+    }
     let (mut quoted, mut escaped, mut angle) = (false, false, false);
-    for (at, byte) in bytes.iter().enumerate() {
+    for (at, byte) in bytes.iter().enumerate().skip(first) {
         if escaped {
             escaped = false;
         } else if quoted {

@@ -62,6 +62,13 @@ impl Message {
         }
     }
 
+    /// The bytes that it was parsed from, whatever has become of it since; empty for a message of
+    /// ours. A copy of the message does not have them.
+    #[must_use]
+    pub fn source(&self) -> &Bytes {
+        self.headers().source()
+    }
+
     #[must_use]
     pub fn print(&self) -> Bytes {
         match self {

@@ -87,6 +87,17 @@ impl Registrar {
         }
     }
 
+    /// One whose bindings are numbered from here, beside another.
+    #[must_use]
+    pub fn numbered_from(config: RegistrarConfig, first: u64) -> Self {
+        Self { next: first, ..Self::new(config) }
+    }
+
+    /// Other bounds from now on. What is bound stays for as long as it was granted.
+    pub fn set_config(&mut self, config: RegistrarConfig) {
+        self.config = config;
+    }
+
     #[must_use]
     pub fn binding(&self, id: BindingId) -> Option<&Binding> {
         self.bindings.get(&id)
@@ -138,6 +149,11 @@ impl Registrar {
         for id in self.by_user.get(user).cloned().unwrap_or_default() {
             self.remove(id);
         }
+    }
+
+    /// Drops one binding.
+    pub fn forget_binding(&mut self, id: BindingId) {
+        self.remove(id);
     }
 
     /// Puts back a binding that was kept over a restart.

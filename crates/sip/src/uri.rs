@@ -216,9 +216,10 @@ impl Uri {
             (None, None) => true,
             _ => false,
         };
-        let (mine, theirs) = (self.params().collect::<Vec<_>>(), other.params());
+        let (mine, theirs) = (self.params(), other.params());
+        let mine: Vec<_> = mine.iter().collect();
         ["transport", "user", "ttl", "method", "maddr"].into_iter().all(agree)
-            && theirs.take(MAX_COMPARED).all(|(name, value)| {
+            && theirs.iter().take(MAX_COMPARED).all(|(name, value)| {
                 let same =
                     mine.iter().take(MAX_COMPARED).find(|(n, _)| n.eq_ignore_ascii_case(&name));
                 same.is_none_or(|(_, v)| match (v, &value) {
@@ -229,11 +230,11 @@ impl Uri {
             })
     }
 
-    fn params(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<> {
+    fn params(&self) -> crate::header::Params {
         let tail = self.bytes.slice(usize::from(self.host_end)..);
         let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
         let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end).unwrap_or(end);
-        crate::header::Params::new(tail.slice(start..end)).iter()
+        crate::header::Params::new(tail.slice(start..end))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::Method;
 use crate::uri::Uri;
 
 /// A user name and password for a peer that challenges us.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,
     pub password: Secret<String>,

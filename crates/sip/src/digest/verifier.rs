@@ -1,10 +1,11 @@
 //! Challenging others: nonces, nonce counts, and checks that take the same time for all.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Rng, TimerTable};
+use crosspoint_base::{Rng, Secret, TimerTable, is_same_secret, source_of};
 
 use super::{Algorithm, Fields, Proof, UserHa1};
 use crate::Method;
@@ -48,11 +49,21 @@ pub enum Verdict {
 pub struct Verifier {
     config: VerifierConfig,
     rng: Rng,
-    /// The nonce counts seen for each nonce.
-    nonces: BTreeMap<String, Window>,
+    nonces: BTreeMap<String, Given>,
     expiry: TimerTable<String>,
+    /// What tokens are made with.
+    secret: Secret<String>,
     /// Checked in place of an unknown user, so that both take the same time.
     nobody: UserHa1,
+}
+
+/// A nonce that is out.
+#[derive(Debug)]
+struct Given {
+    /// The counts that came with it.
+    window: Window,
+    /// Where it was sent.
+    to: Option<IpAddr>,
 }
 
 /// A window over nonce counts: the highest seen, and which of the 64 below it.
@@ -84,7 +95,8 @@ impl Verifier {
     #[must_use]
     pub fn new(config: VerifierConfig, mut rng: Rng) -> Self {
         let nobody = UserHa1::new("", &config.realm, &rng.hex(16));
-        Self { config, rng, nonces: BTreeMap::new(), expiry: TimerTable::new(), nobody }
+        let secret = Secret::new(rng.hex(16));
+        Self { config, rng, secret, nonces: BTreeMap::new(), expiry: TimerTable::new(), nobody }
     }
 
     #[must_use]
@@ -99,6 +111,11 @@ impl Verifier {
 
     /// The values of `WWW-Authenticate`, strongest first (RFC 8760 §2.4).
     pub fn challenge(&mut self, now: Instant, stale: bool) -> [String; 2] {
+        self.challenge_at(now, stale, None)
+    }
+
+    /// The same for somebody at `to`: [`Verifier::was_given`] knows it again.
+    pub fn challenge_at(&mut self, now: Instant, stale: bool, to: Option<IpAddr>) -> [String; 2] {
         self.expire(now);
         while self.nonces.len() >= self.config.max_nonces {
             // The far future is later than every deadline: this takes the oldest.
@@ -106,7 +123,8 @@ impl Verifier {
             self.expire(next);
         }
         let nonce = self.rng.hex(16);
-        self.nonces.insert(nonce.clone(), Window::default());
+        let given = Given { window: Window::default(), to: to.map(source_of) };
+        self.nonces.insert(nonce.clone(), given);
         self.expiry.set(nonce.clone(), now + self.config.nonce_lifetime);
         let realm = &self.config.realm;
         let stale = if stale { ", stale=true" } else { "" };
@@ -135,6 +153,36 @@ impl Verifier {
             }
         }
         Verdict::Missing
+    }
+
+    /// A tag for a challenge that is sent to this address. Whoever repeats it reads what is sent
+    /// there: [`Verifier::is_tag_at`] knows it again.
+    pub fn tag_at(&mut self, to: IpAddr) -> String {
+        let salt = self.rng.hex(8);
+        let seal = self.seal(salt.as_bytes(), to);
+        salt + &seal
+    }
+
+    #[must_use]
+    pub fn is_tag_at(&self, tag: &[u8], to: IpAddr) -> bool {
+        tag.split_at_checked(16)
+            .is_some_and(|(salt, seal)| is_same_secret(seal, self.seal(salt, to).as_bytes()))
+    }
+
+    fn seal(&self, salt: &[u8], to: IpAddr) -> String {
+        let (secret, to) = (self.secret.expose().as_bytes(), source_of(to).to_string());
+        let mut seal = Algorithm::Sha256.hash(&[secret, salt, to.as_bytes()]);
+        seal.truncate(16);
+        seal
+    }
+
+    /// Whether credentials carry a nonce that was sent to this address: then whoever made them reads
+    /// what is sent there, as nobody does who only writes in its name.
+    #[must_use]
+    pub fn was_given(&self, value: &Bytes, to: IpAddr) -> bool {
+        let nonce = Fields::parse(value).and_then(|fields| fields.text("nonce"));
+        let given = nonce.and_then(|nonce| self.nonces.get(&nonce));
+        given.is_some_and(|given| given.to == Some(source_of(to)))
     }
 
     fn check<'u>(
@@ -167,10 +215,10 @@ impl Verifier {
         let proof =
             Proof { algorithm, method, uri: &uri, nonce: &nonce, auth: Some((&nc, &cnonce)) };
         let expected = proof.response(ha1.unwrap_or(&self.nobody).of(algorithm));
-        if !is_equal(expected.as_bytes(), &response.to_ascii_lowercase()) || ha1.is_none() {
+        if !is_same_secret(expected.as_bytes(), &response.to_ascii_lowercase()) || ha1.is_none() {
             return Verdict::Wrong;
         }
-        if self.nonces.get_mut(&nonce).is_some_and(|window| window.take(count)) {
+        if self.nonces.get_mut(&nonce).is_some_and(|given| given.window.take(count)) {
             Verdict::Valid { user }
         } else {
             // Expired, used before, or from before a restart.
@@ -185,17 +233,11 @@ impl Verifier {
     }
 }
 
-/// Compares without telling by its time where two values differ.
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Challenge, Credentials, answer};
     use super::*;
     use crate::Uri;
-    use crosspoint_base::Secret;
 
     struct Desk {
         now: Instant,
@@ -264,6 +306,35 @@ mod tests {
             desk.challenge();
         }
         assert_eq!(desk.verifier.nonces(), 10);
+    }
+
+    #[test]
+    fn a_nonce_proves_only_the_address_that_it_was_sent_to() {
+        let mut desk = desk();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let [challenge, _] = desk.verifier.challenge_at(desk.now, false, Some(ip("192.0.2.1")));
+        let (_, nonce) = challenge.split_once("nonce=\"").unwrap();
+        let (nonce, _) = nonce.split_once('"').unwrap();
+        let shown = Bytes::from(format!("Digest username=\"x\", nonce=\"{nonce}\""));
+        assert!(desk.verifier.was_given(&shown, ip("192.0.2.1")));
+        assert!(desk.verifier.was_given(&shown, ip("::ffff:192.0.2.1")));
+        assert!(!desk.verifier.was_given(&shown, ip("192.0.2.2")));
+        let made_up = Bytes::from_static(b"Digest username=\"x\", nonce=\"beef\"");
+        assert!(!desk.verifier.was_given(&made_up, ip("192.0.2.1")));
+    }
+
+    #[test]
+    fn a_tag_proves_only_the_address_that_it_was_sent_to() {
+        let mut desk = desk();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let tag = desk.verifier.tag_at(ip("192.0.2.1"));
+        assert_ne!(tag, desk.verifier.tag_at(ip("192.0.2.1")));
+        let is_good = |tag: &str, to| desk.verifier.is_tag_at(tag.as_bytes(), ip(to));
+        assert!(is_good(&tag, "192.0.2.1"));
+        assert!(!is_good(&tag, "192.0.2.2"));
+        for wrong in ["", "x", &tag[..31], &format!("{tag}0"), &"0".repeat(32)] {
+            assert!(!is_good(wrong, "192.0.2.1"), "{wrong}");
+        }
     }
 
     #[test]

@@ -65,6 +65,18 @@ pub(super) fn branch_number(branch: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(&rest[..dot]).ok()?, 16).ok()
 }
 
+/// The number of our transaction, out of the first bytes of a message of ours.
+pub(super) fn quoted_key(quoted: &[u8]) -> Option<u64> {
+    let at = quoted.windows(MAGIC.len()).position(|window| window == MAGIC)?;
+    branch_number(quoted.get(at..)?)
+}
+
+/// Whether all of a branch is in what is quoted of a message.
+pub(super) fn quotes(quoted: &[u8], branch: &str) -> bool {
+    let at = quoted.windows(MAGIC.len()).position(|window| window == MAGIC);
+    at.and_then(|at| quoted.get(at..)).is_some_and(|rest| rest.starts_with(branch.as_bytes()))
+}
+
 /// Whether the response really answers this transaction's request.
 pub(super) fn fits(client: &Client, response: &Response) -> bool {
     let branch: Option<Bytes> = response.headers.via().and_then(|v| v.branch());

@@ -17,22 +17,22 @@ impl Params {
     }
 
     /// Every parameter with its value, quotes kept. Names and values are trimmed.
-    pub fn iter(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + use<> {
-        let mut rest = self.0.clone();
+    pub fn iter(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + '_ {
+        let slice =
+            |part: &[u8]| if part.is_empty() { Bytes::new() } else { self.0.slice_ref(part) };
+        self.parts().map(move |(name, value)| (slice(name), value.map(slice)))
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut rest = &self.0[..];
         std::iter::from_fn(move || {
             while !rest.is_empty() {
-                let end = find_outside(&rest, b';').unwrap_or(rest.len());
-                let param = rest.split_to(end);
-                if !rest.is_empty() {
-                    let _ = rest.split_to(1);
-                }
-                let slice = |part: &[u8]| {
-                    let part = trim(part);
-                    if part.is_empty() { Bytes::new() } else { param.slice_ref(part) }
-                };
-                let (name, value) = match param.iter().position(|b| *b == b'=') {
-                    Some(at) => (slice(&param[..at]), Some(slice(&param[at + 1..]))),
-                    None => (slice(&param), None),
+                let end = find_outside(rest, b';').unwrap_or(rest.len());
+                let (param, others) = rest.split_at(end);
+                rest = others.get(1..).unwrap_or_default();
+                let (name, value) = match memchr::memchr(b'=', param) {
+                    Some(at) => (trim(&param[..at]), Some(trim(&param[at + 1..]))),
+                    None => (trim(param), None),
                 };
                 if !name.is_empty() {
                     return Some((name, value));
@@ -45,14 +45,14 @@ impl Params {
     /// The value of a parameter; empty when it stands without one. Quotes are taken off.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Bytes> {
-        self.iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| value.map(|v| unquote(&v)).unwrap_or_default())
+        let (_, value) = self.parts().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))?;
+        let value = value.filter(|value| !value.is_empty());
+        Some(value.map_or_else(Bytes::new, |value| unquote(&self.0.slice_ref(value))))
     }
 
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.iter().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+        self.parts().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     #[must_use]

@@ -1,6 +1,7 @@
 //! The headers of one message, in order, byte for byte.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -35,9 +36,29 @@ impl Field {
 }
 
 /// An ordered list of header fields. Names compare without case, compact forms included.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Headers {
     fields: Vec<Field>,
+    /// What was read of the fields already; forgotten when one of those changes.
+    views: OnceLock<Box<Views>>,
+    /// The whole message that they came in.
+    source: Bytes,
+}
+
+/// The fields that every message is matched by, and so read again and again.
+#[derive(Default)]
+struct Views {
+    via: OnceLock<Option<Via>>,
+    from: OnceLock<Option<NameAddr>>,
+    to: OnceLock<Option<NameAddr>>,
+    cseq: OnceLock<Option<CSeq>>,
+}
+
+/// What was read is read again: most copies are made to be changed.
+impl Clone for Headers {
+    fn clone(&self) -> Self {
+        Self::from_fields(self.fields.clone())
+    }
 }
 
 impl Headers {
@@ -47,7 +68,27 @@ impl Headers {
     }
 
     pub(crate) fn from_fields(fields: Vec<Field>) -> Self {
-        Self { fields }
+        Self { fields, views: OnceLock::new(), source: Bytes::new() }
+    }
+
+    pub(crate) fn came_in(mut self, source: Bytes) -> Self {
+        self.source = source;
+        self
+    }
+
+    pub(crate) fn source(&self) -> &Bytes {
+        &self.source
+    }
+
+    fn views(&self) -> &Views {
+        self.views.get_or_init(Box::default)
+    }
+
+    /// A field of this name is about to change.
+    fn forget(&mut self, name: &HeaderName) {
+        if [HeaderName::VIA, HeaderName::FROM, HeaderName::TO, HeaderName::CSEQ].contains(name) {
+            self.views.take();
+        }
     }
 
     pub(crate) fn fields(&self) -> &[Field] {
@@ -94,15 +135,18 @@ impl Headers {
     }
 
     pub fn push(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        self.forget(&name);
         self.fields.push(Field { name, value: value.into(), raw: None });
     }
 
     pub fn push_front(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        self.forget(&name);
         self.fields.insert(0, Field { name, value: value.into(), raw: None });
     }
 
     /// Replaces every field of this name by one, in the place of the first.
     pub fn set(&mut self, name: HeaderName, value: impl Into<Bytes>) {
+        self.forget(&name);
         let field = Field { name, value: value.into(), raw: None };
         match self.fields.iter().position(|f| f.name == field.name) {
             None => self.fields.push(field),
@@ -120,6 +164,7 @@ impl Headers {
 
     /// Removes every field of this name; says whether there was one.
     pub fn remove(&mut self, name: &HeaderName) -> bool {
+        self.forget(name);
         let before = self.fields.len();
         self.fields.retain(|f| f.name != *name);
         self.fields.len() != before
@@ -128,6 +173,7 @@ impl Headers {
     /// Removes the first value of a list header, such as the topmost `Via` or `Route`.
     pub fn remove_first_value(&mut self, name: &HeaderName) {
         let Some(at) = self.fields.iter().position(|f| f.name == *name) else { return };
+        self.forget(name);
         let mut values = split_commas(&self.fields[at].value);
         values.next();
         let rest: Vec<Bytes> = values.collect();
@@ -142,6 +188,7 @@ impl Headers {
     /// Replaces the first value of a list header.
     pub fn replace_first_value(&mut self, name: &HeaderName, value: impl Into<Bytes>) {
         self.remove_first_value(name);
+        self.forget(name);
         let at = self.fields.iter().position(|f| f.name == *name).unwrap_or(0);
         self.fields.insert(at, Field { name: name.clone(), value: value.into(), raw: None });
     }
@@ -151,17 +198,20 @@ impl Headers {
     /// The topmost `Via`.
     #[must_use]
     pub fn via(&self) -> Option<Via> {
-        self.values(&HeaderName::VIA).next().and_then(|v| Via::parse(&v))
+        let read = || self.values(&HeaderName::VIA).next().and_then(|v| Via::parse(&v));
+        self.views().via.get_or_init(read).clone()
     }
 
     #[must_use]
     pub fn from(&self) -> Option<NameAddr> {
-        self.first(&HeaderName::FROM).and_then(NameAddr::parse)
+        let read = || self.first(&HeaderName::FROM).and_then(NameAddr::parse);
+        self.views().from.get_or_init(read).clone()
     }
 
     #[must_use]
     pub fn to(&self) -> Option<NameAddr> {
-        self.first(&HeaderName::TO).and_then(NameAddr::parse)
+        let read = || self.first(&HeaderName::TO).and_then(NameAddr::parse);
+        self.views().to.get_or_init(read).clone()
     }
 
     #[must_use]
@@ -171,7 +221,8 @@ impl Headers {
 
     #[must_use]
     pub fn cseq(&self) -> Option<CSeq> {
-        self.first(&HeaderName::CSEQ).and_then(CSeq::parse)
+        let read = || self.first(&HeaderName::CSEQ).and_then(CSeq::parse);
+        self.views().cseq.get_or_init(read).clone()
     }
 
     /// The contacts that parse; `*` is none of them.

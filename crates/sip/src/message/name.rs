@@ -78,6 +78,7 @@ names! {
     49 TIMESTAMP "Timestamp" None;
     50 MIME_VERSION "MIME-Version" None;
     51 REFER_SUB "Refer-Sub" None;
+    52 IDENTITY "Identity" Some(b'y');
 }
 
 impl HeaderName {
@@ -90,11 +91,14 @@ impl HeaderName {
                 return Some(Self(Kind::Known(u8::try_from(index).ok()?)));
             }
         }
-        let known = KNOWN
-            .iter()
-            .position(|(n, _)| n.len() == bytes.len() && n.as_bytes().eq_ignore_ascii_case(&bytes));
-        match known {
-            Some(index) => Some(Self(Kind::Known(u8::try_from(index).ok()?))),
+        let alike = BY_LENGTH.get(bytes.len()).into_iter().flatten();
+        let mut alike = alike.take_while(|index| **index != NONE);
+        let is_it = |index: &&u8| {
+            let (name, _) = KNOWN[usize::from(**index)];
+            name.as_bytes().eq_ignore_ascii_case(&bytes)
+        };
+        match alike.find(is_it) {
+            Some(index) => Some(Self(Kind::Known(*index))),
             None => super::parse::is_token(&bytes).then_some(Self(Kind::Other(bytes))),
         }
     }
@@ -113,6 +117,28 @@ impl HeaderName {
             Kind::Other(bytes) => bytes,
         }
     }
+}
+
+/// The known names of each length.
+const BY_LENGTH: [[u8; SAME_LENGTH]; LONGEST + 1] = by_length();
+const NONE: u8 = u8::MAX;
+const LONGEST: usize = 24;
+/// So many names of one length there are, and one to spare: the compiler checks.
+const SAME_LENGTH: usize = 10;
+
+const fn by_length() -> [[u8; SAME_LENGTH]; LONGEST + 1] {
+    let mut table = [[NONE; SAME_LENGTH]; LONGEST + 1];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let length = KNOWN[index].0.len();
+        let mut place = 0;
+        while table[length][place] != NONE {
+            place += 1;
+        }
+        table[length][place] = index as u8;
+        index += 1;
+    }
+    table
 }
 
 impl PartialEq for HeaderName {

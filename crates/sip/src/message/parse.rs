@@ -49,7 +49,7 @@ pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError
     let start_end = find_line_end(&bytes, 0)?;
     let start = bytes.slice(..start_end.text);
     let (fields, body_at) = headers(&bytes, start_end.next, limits)?;
-    let headers = Headers::from_fields(fields);
+    let headers = Headers::from_fields(fields).came_in(bytes.clone());
     if start.starts_with(b"SIP/") {
         let (status, reason) = status_line(&start)?;
         let body = body(&bytes, body_at, &headers)?;
@@ -128,6 +128,11 @@ fn mandatory(headers: &Headers, method: &Method) -> Result<(), ParseError> {
 /// Two separators in a row outside of quotes and brackets (RFC 4475 §3.1.2.1). One at the end
 /// does no harm.
 fn has_empty_element(value: &[u8]) -> bool {
+    // Two that may stand within quotes or brackets; hardly any value has such.
+    let is_next = |at| matches!(trim_start(&value[at + 1..]).first(), Some(b',' | b';'));
+    if !memchr::memchr2_iter(b',', b';', value).any(is_next) {
+        return false;
+    }
     let mut rest = value;
     while let Some(at) = find_separator(rest) {
         rest = trim(&rest[at + 1..]);
@@ -230,7 +235,7 @@ fn find_line_end(bytes: &[u8], from: usize) -> Result<LineEnd, ParseError> {
         Some(b'\r') => from + length - 1,
         _ => from + length,
     };
-    if let Some(at) = bytes[from..text].iter().position(|b| matches!(b, b'\r' | 0)) {
+    if let Some(at) = memchr::memchr2(b'\r', 0, &bytes[from..text]) {
         return Err(ParseError::new(from + at, "bare CR or NUL in a line"));
     }
     Ok(LineEnd { text, next })
@@ -318,8 +323,12 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    trim_end(trim_start(bytes))
+}
+
+fn trim_start(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|b| !is_space(*b)).unwrap_or(bytes.len());
-    trim_end(&bytes[start..])
+    &bytes[start..]
 }
 
 fn trim_end(bytes: &[u8]) -> &[u8] {

@@ -62,8 +62,12 @@ statuses! {
     421 EXTENSION_REQUIRED "Extension Required";
     422 SESSION_INTERVAL_TOO_SMALL "Session Interval Too Small";
     423 INTERVAL_TOO_BRIEF "Interval Too Brief";
+    428 USE_IDENTITY_HEADER "Use Identity Header";
     430 FLOW_FAILED "Flow Failed";
     433 ANONYMITY_DISALLOWED "Anonymity Disallowed";
+    436 BAD_IDENTITY_INFO "Bad Identity Info";
+    437 UNSUPPORTED_CREDENTIAL "Unsupported Credential";
+    438 INVALID_IDENTITY_HEADER "Invalid Identity Header";
     439 FIRST_HOP_LACKS_OUTBOUND_SUPPORT "First Hop Lacks Outbound Support";
     469 BAD_INFO_PACKAGE "Bad Info Package";
     480 TEMPORARILY_UNAVAILABLE "Temporarily Unavailable";

@@ -5,4 +5,5 @@ mod dialog;
 mod differential;
 mod endpoint;
 mod message;
+mod timers;
 mod torture;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use crosspoint_base::Rng;
-use crosspoint_sip::{HeaderName, Message, Method, StatusCode};
+use crosspoint_sip::framing::{Frame, StreamDecoder};
+use crosspoint_sip::{HeaderName, Limits, Message, Method, Response, StatusCode};
 
 pub(crate) const INVITE: &str = "INVITE sip:bob@biloxi.com SIP/2.0\r\n\
 Via: SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK776asdhds ,\r\n SIP/2.0/UDP 10.0.0.1\r\n\
@@ -53,6 +54,94 @@ fn refuses_what_two_readers_could_read_differently() {
     check("X-Custom: caf", "X-Custom: a\rRoute: b", "bare CR or NUL in a line");
     check("314159   INVITE", "314159   ACK", "CSeq names another method");
     check("Max-Forwards: 70", "Max-Forwards 70", "header has no colon");
+}
+
+/// Framing finds where a message ends, and the parser how long its body is: both by the same line,
+/// or not at all.
+#[test]
+fn a_length_is_one_length_however_it_is_written() {
+    let fine = [
+        "Content-Length: 4",
+        "content-length: 4",
+        "CONTENT-LENGTH:4",
+        "cOnTeNt-LeNgTh :\t 4 ",
+        "l: 4",
+        "L : 4",
+        "Content-Length:\r\n 4",
+        "Content-Length: 0004",
+        "Content-Length: 4\r\nl: 4",
+        "X-Fold: y\r\n Content-Length: 0\r\nContent-Length: 4",
+        "Content_Length: 0\r\nContent-Length: 4",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4",
+        "Content-Length-X: 0\r\nContent-Length: 4",
+    ];
+    for written in fine {
+        let message = INVITE.replace("Content-Length: 4", written);
+        let mut stream = StreamDecoder::new(Limits::default());
+        stream.push(message.repeat(2).as_bytes());
+        for _ in 0..2 {
+            let frame = stream.next_frame();
+            let Ok(Some(Frame::Message(bytes))) = frame else { panic!("{written:?}: {frame:?}") };
+            assert_eq!(bytes, message.as_bytes(), "{written:?}");
+            let Message::Request(request) = Message::parse(bytes).unwrap() else { panic!() };
+            assert_eq!(request.body.len(), 4, "{written:?}");
+        }
+        assert!(!stream.has_partial());
+    }
+    let refused = [
+        "Content-Length: 4\r\nContent-Length: 0",
+        "l: 4\r\nContent-Length: 0",
+        "Content-Length: 0\r\nL: 4",
+        "Content-Length: 4, 0",
+        "Content-Length: 4 4",
+        "Content-Length: 4;x",
+        "Content-Length: +4",
+        "Content-Length: 0x4",
+        "Content-Length: 4\r\n 0",
+        "Content-Length: ",
+        "Content-Length: 18446744073709551620",
+        "Content-Length\0: 0\r\nContent-Length: 4",
+        "Content-Length: 4\0",
+    ];
+    for written in refused {
+        let message = INVITE.replace("Content-Length: 4", written);
+        assert!(parse(&message).is_err(), "{written:?}");
+        let mut stream = StreamDecoder::new(Limits::default());
+        stream.push(message.repeat(2).as_bytes());
+        // Nothing after it is taken for a message, whatever its body says.
+        while let Ok(Some(Frame::Message(bytes))) = stream.next_frame() {
+            assert!(Message::parse(bytes).is_err(), "{written:?}");
+        }
+    }
+}
+
+/// What stands in quotes stays in its line, read and written.
+#[test]
+fn quotes_and_escapes_carry_no_header_across() {
+    let with_name = |name: &str| {
+        let from = INVITE.lines().find(|l| l.starts_with("From") || l.starts_with("f:")).unwrap();
+        INVITE.replace(from, &format!("From: {name} <sip:a@example.com>;tag=1"))
+    };
+    for name in [
+        "\"a\r\nX-Injected: 1\r\nY: \"",
+        "\"a\\\r\nX-Injected: 1\"",
+        "\"a\nX-Injected: 1\"",
+        "\"a\rX-Injected: 1\"",
+    ] {
+        let text = with_name(name);
+        // Either it is refused, or the line break is one, and the rest no part of a name.
+        let Ok(message) = parse(&text) else { continue };
+        let from = message.headers().from();
+        assert!(from.is_none_or(|from| !from.print().contains(&b'\n')), "{name:?}");
+    }
+    let text = with_name("\"a\\\" <sip:evil@x>;tag=2, \\\\\"");
+    let from = parse(&text).unwrap().headers().from().unwrap();
+    assert_eq!(from.display_text().unwrap(), "a\" <sip:evil@x>;tag=2, \\");
+    assert_eq!(from.uri.as_bytes(), &b"sip:a@example.com"[..]);
+    let printed = from.print();
+    let again = crosspoint_sip::NameAddr::parse(&printed).unwrap();
+    assert_eq!(again.display_text(), from.display_text());
+    assert_eq!((again.uri.as_bytes(), again.tag()), (from.uri.as_bytes(), from.tag()));
 }
 
 #[test]
@@ -121,4 +210,44 @@ fn a_flood_of_headers_is_refused_at_the_limit() {
 #[test]
 fn methods_are_case_sensitive() {
     assert!(!Method::parse(&Bytes::from_static(b"invite")).unwrap().is_known());
+}
+
+/// In UTF-8 as in Latin-1: what is answered or passed on repeats the bytes, and what is shown is
+/// text.
+#[test]
+fn names_that_are_not_ascii_come_back_as_they_were() {
+    let names: [(&[u8], &str); 4] = [
+        (
+            "\"J\u{fc}rgen \u{2603} \u{5c71}\u{7530}\"".as_bytes(),
+            "J\u{fc}rgen \u{2603} \u{5c71}\u{7530}",
+        ),
+        ("\u{41f}\u{451}\u{442}\u{440}".as_bytes(), "\u{41f}\u{451}\u{442}\u{440}"),
+        (b"\"J\xfcrgen\"", "J\u{fffd}rgen"),
+        (b"\"a\\\"b\\\\c\"", "a\"b\\c"),
+    ];
+    for (written, shown) in names {
+        let (before, after) = INVITE.split_once("Alice").unwrap();
+        let bytes = [before.as_bytes(), written, after.as_bytes()].concat();
+        let Ok(Message::Request(request)) = Message::parse(Bytes::from(bytes.clone())) else {
+            panic!("{shown} is refused");
+        };
+        assert_eq!(request.print(), bytes);
+        let from = request.headers.from().unwrap();
+        assert_eq!(from.display_text().unwrap(), shown);
+        let answer = Response::for_request(&request, StatusCode::OK).print();
+        assert!(answer.windows(written.len()).any(|part| part == written), "{shown}");
+        let Ok(Message::Request(again)) = Message::parse(
+            [
+                before.as_bytes(),
+                &from.print(),
+                b"\r\n",
+                after.split_once("\r\n").unwrap().1.as_bytes(),
+            ]
+            .concat()
+            .into(),
+        ) else {
+            panic!("{shown} is not printed well");
+        };
+        assert_eq!(again.headers.from().unwrap().display_name, from.display_name);
+    }
 }
