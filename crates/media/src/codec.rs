@@ -4,12 +4,14 @@
 
 mod g711;
 mod resample;
+mod switches;
 
 use std::fmt;
 use std::time::Duration;
 
 use opusic_c::{Application, Channels, SampleRate};
-use resample::Resampler;
+pub use resample::Resampler;
+pub use switches::Switches;
 
 /// An audio codec we relay and translate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,14 +24,16 @@ pub enum Codec {
     L16Wide,
     /// Plain samples at 8 kHz.
     L16,
+    /// Plain samples at 44.1 kHz (RFC 3551 §6, payload type 11).
+    L16Cd,
 }
 
 impl Codec {
     /// Best first: the order of our own offers.
     pub const ALL: [Self; 4] = [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma];
     /// What we take when it is offered; plain samples are too much for most networks to offer.
-    pub const KNOWN: [Self; 6] =
-        [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma, Self::L16Wide, Self::L16];
+    pub const KNOWN: [Self; 7] =
+        [Self::Opus, Self::G722, Self::Pcmu, Self::Pcma, Self::L16Wide, Self::L16, Self::L16Cd];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -38,7 +42,7 @@ impl Codec {
             Self::G722 => "G722",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
-            Self::L16Wide | Self::L16 => "L16",
+            Self::L16Wide | Self::L16 | Self::L16Cd => "L16",
         }
     }
 
@@ -48,6 +52,7 @@ impl Codec {
         match self {
             Self::Opus => 48_000,
             Self::L16Wide => 16_000,
+            Self::L16Cd => 44_100,
             Self::G722 | Self::Pcmu | Self::Pcma | Self::L16 => 8000,
         }
     }
@@ -61,6 +66,8 @@ impl Codec {
             Self::Opus if tens > 1 => tens / 2 * 2,
             // 40 ms would be 1280 bytes, more than some paths carry whole.
             Self::L16Wide => tens.min(3),
+            // 20 ms would be 1764.
+            Self::L16Cd => 1,
             _ => tens,
         };
         Duration::from_millis(10 * tens)
@@ -76,6 +83,7 @@ impl Codec {
             Self::Pcma => 8,
             Self::L16Wide => 112,
             Self::L16 => 113,
+            Self::L16Cd => 11,
         }
     }
 
@@ -88,7 +96,7 @@ impl Codec {
     pub fn from_description(codec: &crosspoint_sdp::Codec) -> Option<Self> {
         let is_ours = |c: &Self| {
             codec.is(c.name(), c.clock_rate())
-                && (codec.channels <= 1 || !matches!(c, Self::L16Wide | Self::L16))
+                && (codec.channels <= 1 || !matches!(c, Self::L16Wide | Self::L16 | Self::L16Cd))
         };
         Self::KNOWN.into_iter().find(is_ours)
     }
@@ -97,7 +105,14 @@ impl Codec {
     #[must_use]
     pub fn common_rate(self, other: Self) -> u32 {
         let narrow = |c| matches!(c, Self::Pcmu | Self::Pcma | Self::L16);
-        if narrow(self) || narrow(other) { 8000 } else { 16_000 }
+        let full = |c| matches!(c, Self::Opus | Self::L16Cd);
+        match (self, other) {
+            _ if narrow(self) || narrow(other) => 8000,
+            // Of two such, only Opus with itself is content with less: speech has no more.
+            (Self::Opus, Self::Opus) => 16_000,
+            _ if full(self) && full(other) => 48_000,
+            _ => 16_000,
+        }
     }
 }
 
@@ -117,16 +132,16 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// `rate` is 8000 or 16000, from [`Codec::common_rate`].
+    /// `rate` is 8000, 16000 or 48000, from [`Codec::common_rate`].
     ///
     /// # Panics
-    /// When libopus refuses 8 or 16 kHz mono, which it does not.
+    /// When libopus refuses mono at such a rate, which it does not.
     #[must_use]
     pub fn new(codec: Codec, rate: u32) -> Self {
         match codec {
             Codec::Opus => Self::Opus(Box::new(
                 opusic_c::Decoder::new(Channels::Mono, opus_rate(rate))
-                    .expect("libopus decodes mono at 8 and 16 kHz"),
+                    .expect("libopus decodes mono at its own rates"),
             )),
             Codec::G722 => Self::G722 {
                 state: Box::new(audio_codec::g722::G722Decoder::new()),
@@ -134,7 +149,7 @@ impl Decoder {
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
-            Codec::L16Wide | Codec::L16 => {
+            Codec::L16Wide | Codec::L16 | Codec::L16Cd => {
                 Self::L16 { convert: converter(codec.clock_rate(), rate), plain: Vec::new() }
             }
         }
@@ -202,18 +217,41 @@ pub enum Encoder {
     L16 { convert: Option<Resampler>, plain: Vec<i16> },
 }
 
+/// What an encoder is told besides its codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderOptions {
+    /// Of Opus: from 0, cheap, to 10. At these rates 5 costs half of 10 and is hardly told apart.
+    pub complexity: u8,
+    /// Opus says nearly nothing in pauses, as the peer asks for with `usedtx=1`
+    /// (RFC 7587 §3.1.3).
+    pub dtx: bool,
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self { complexity: 5, dtx: false }
+    }
+}
+
 impl Encoder {
     /// # Panics
-    /// When libopus refuses 8 or 16 kHz mono, which it does not.
+    /// When libopus refuses mono at such a rate, which it does not.
     #[must_use]
     pub fn new(codec: Codec, rate: u32) -> Self {
+        Self::with(codec, rate, EncoderOptions::default())
+    }
+
+    /// # Panics
+    /// When libopus refuses mono at such a rate, which it does not.
+    #[must_use]
+    pub fn with(codec: Codec, rate: u32, options: EncoderOptions) -> Self {
         match codec {
             Codec::Opus => {
                 let mut encoder =
                     opusic_c::Encoder::new(Channels::Mono, opus_rate(rate), Application::Voip)
-                        .expect("libopus encodes mono at 8 and 16 kHz");
-                // Complexity 5 costs half of 10 and is hardly told apart at these rates.
-                let _ = encoder.set_complexity(5);
+                        .expect("libopus encodes mono at its own rates");
+                let _ = encoder.set_complexity(options.complexity.min(10));
+                let _ = encoder.set_dtx(options.dtx);
                 let _ = encoder.set_inband_fec(opusic_c::InbandFec::Mode1);
                 let _ = encoder.set_packet_loss(LIKELY_LOSS);
                 Self::Opus { state: Box::new(encoder), loss: LIKELY_LOSS }
@@ -225,7 +263,7 @@ impl Encoder {
             },
             Codec::Pcmu => Self::Pcmu,
             Codec::Pcma => Self::Pcma,
-            Codec::L16Wide | Codec::L16 => {
+            Codec::L16Wide | Codec::L16 | Codec::L16Cd => {
                 Self::L16 { convert: converter(rate, codec.clock_rate()), plain: Vec::new() }
             }
         }
@@ -304,15 +342,20 @@ pub fn samples(rate: u32, length: Duration) -> usize {
 }
 
 fn opus_rate(rate: u32) -> SampleRate {
-    if rate == 16_000 { SampleRate::Hz16000 } else { SampleRate::Hz8000 }
+    match rate {
+        48_000 => SampleRate::Hz48000,
+        24_000 => SampleRate::Hz24000,
+        16_000 => SampleRate::Hz16000,
+        _ => SampleRate::Hz8000,
+    }
 }
 
 /// Percent, as long as the peer has said nothing.
 const LIKELY_LOSS: u8 = 5;
 /// Percent; with more, sound of fewer bits is no help.
 const MOST_LOSS: u8 = 30;
-/// 120 ms at 16 kHz: the longest Opus packet.
-const MAX_FRAME: usize = 1920;
+/// 120 ms at 48 kHz: the longest Opus packet.
+const MAX_FRAME: usize = 5760;
 /// Larger than any Opus packet of ours, and what fits into a datagram everywhere.
 const MAX_PAYLOAD: usize = 1200;
 

@@ -67,7 +67,7 @@ fn by_delay(delay: Duration) -> f64 {
 /// gap, and that Opus' own concealment and error correction do better.
 fn codec_factors(codec: Codec) -> (f64, f64) {
     match codec {
-        Codec::Pcmu | Codec::Pcma | Codec::L16Wide | Codec::L16 => (0.0, 25.1),
+        Codec::Pcmu | Codec::Pcma | Codec::L16Wide | Codec::L16 | Codec::L16Cd => (0.0, 25.1),
         Codec::G722 => (0.0, 20.0),
         Codec::Opus => (0.0, 30.0),
     }

@@ -4,6 +4,10 @@
 //! The delay grows at once when a packet is missed that comes later, by the sound made up in the
 //! meantime. It shrinks when for seconds more waited than was needed, a period of the voice at a
 //! time.
+//!
+//! A sender that says nothing in pauses tells so by comfort noise (RFC 3389) or by an Opus packet
+//! of a byte or two (RFC 7587 §3.1.3). Until it speaks again there is noise, and nothing counts
+//! as lost.
 
 mod lateness;
 mod stretch;
@@ -12,6 +16,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, Decoder, samples};
+use crate::noise::{Noise, NoiseMaker};
 use lateness::Lateness;
 use stretch::Substitute;
 
@@ -23,7 +28,7 @@ pub struct JitterBuffer {
     rate: u32,
     /// Samples that are played at a time.
     frame: usize,
-    packets: BTreeMap<u64, Vec<u8>>,
+    packets: BTreeMap<u64, Packet>,
     /// Buffers of packets that were played, for the next.
     spare: Vec<Vec<u8>>,
     /// The sequence number to play next; unset while filling up.
@@ -45,6 +50,26 @@ pub struct JitterBuffer {
     is_short: bool,
     surplus: Surplus,
     counts: Counts,
+    is_opus: bool,
+    pause: Pause,
+    /// The sender left time out without losing numbers: it does so in pauses.
+    leaves_out: bool,
+}
+
+#[derive(Debug)]
+struct Packet {
+    is_noise: bool,
+    bytes: Vec<u8>,
+}
+
+/// What is heard while nothing comes.
+#[derive(Debug)]
+enum Pause {
+    /// Nothing.
+    Unknown,
+    /// What the decoder makes of it.
+    Opus,
+    Noise(Box<NoiseMaker>),
 }
 
 /// What became of packets.
@@ -58,6 +83,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Samples left out to shorten the delay.
     pub shortened: u64,
+    /// Packet lengths of sound made up.
+    pub concealed: u64,
 }
 
 /// What came of asking for a frame.
@@ -66,6 +93,8 @@ pub enum Played {
     Sound,
     /// Made up for loss.
     Concealed,
+    /// The stream pauses, and said so: comfort noise.
+    Noise,
     /// The stream pauses or has not begun.
     Silence,
 }
@@ -93,6 +122,9 @@ impl JitterBuffer {
             is_short: false,
             surplus: Surplus::default(),
             counts: Counts::default(),
+            is_opus: codec == Codec::Opus,
+            pause: Pause::Unknown,
+            leaves_out: false,
         }
     }
 
@@ -108,6 +140,30 @@ impl JitterBuffer {
     }
 
     pub fn push(&mut self, now: Instant, ssrc: u32, seq: u16, timestamp: u32, payload: &[u8]) {
+        self.take(now, ssrc, seq, timestamp, payload, false);
+    }
+
+    /// Takes a packet of comfort noise: its place in the stream is where the noise begins.
+    pub fn push_noise(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        seq: u16,
+        timestamp: u32,
+        payload: &[u8],
+    ) {
+        self.take(now, ssrc, seq, timestamp, payload, true);
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        seq: u16,
+        timestamp: u32,
+        payload: &[u8],
+        is_noise: bool,
+    ) {
         if self.ssrc != Some(ssrc) {
             self.restart(ssrc);
         }
@@ -127,7 +183,7 @@ impl JitterBuffer {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(payload);
-        self.packets.insert(extended, bytes);
+        self.packets.insert(extended, Packet { is_noise, bytes });
         while self.packets.len() > MAX_PACKETS {
             self.packets.pop_first();
             self.counts.dropped += 1;
@@ -140,6 +196,7 @@ impl JitterBuffer {
         self.next = None;
         self.highest = None;
         self.is_short = false;
+        (self.pause, self.leaves_out) = (Pause::Unknown, false);
         self.lateness.restart();
     }
 
@@ -161,6 +218,8 @@ impl JitterBuffer {
             let shortest = u64::from(self.rate / 400);
             if extended == highest + 1 && (shortest..=shortest * 48).contains(&length) {
                 self.length = length as usize;
+            } else if extended == highest + 1 && length < u64::from(self.rate) * 2 {
+                self.leaves_out = true;
             }
         }
         self.highest = Some((extended, timestamp));
@@ -174,10 +233,9 @@ impl JitterBuffer {
             match self.decode_next() {
                 Played::Sound => {}
                 Played::Concealed => played = Played::Concealed,
-                Played::Silence => {
-                    self.pcm.resize(self.frame, 0);
+                Played::Silence | Played::Noise => {
                     self.substitute.stop();
-                    played = Played::Silence;
+                    played = self.fill_pause();
                 }
             }
         }
@@ -194,12 +252,16 @@ impl JitterBuffer {
         let Some(next) = self.next.or_else(|| self.first_if_filled()) else {
             return Played::Silence;
         };
+        let is_paused = !matches!(self.pause, Pause::Unknown);
         self.next = Some(next);
-        if std::mem::take(&mut self.is_short) {
+        if std::mem::take(&mut self.is_short) && !is_paused {
             return self.conceal(None, false);
         }
         let Some((first, _)) = self.packets.first_key_value() else {
-            if self.concealed >= MAX_CONCEALED {
+            if is_paused || self.concealed >= MAX_CONCEALED {
+                if self.is_opus && self.leaves_out && !is_paused {
+                    self.pause = Pause::Opus;
+                }
                 // The stream pauses: fill up again before playing on.
                 (self.next, self.owed, self.concealed) = (None, 0, 0);
                 return Played::Silence;
@@ -223,8 +285,44 @@ impl JitterBuffer {
         self.play(next)
     }
 
+    /// Makes the rest of a frame of what is heard in a pause.
+    fn fill_pause(&mut self) -> Played {
+        let missing = self.frame.saturating_sub(self.pcm.len());
+        let is_noise = match &mut self.pause {
+            Pause::Unknown => false,
+            Pause::Noise(maker) => {
+                maker.fill(missing, &mut self.pcm);
+                true
+            }
+            Pause::Opus => {
+                // Opus counts in steps of 2.5 ms.
+                let missing = missing.next_multiple_of(self.rate as usize / 400);
+                self.decoder.conceal(None, missing, &mut self.pcm)
+            }
+        };
+        self.pcm.resize(self.frame.max(self.pcm.len()), 0);
+        if is_noise { Played::Noise } else { Played::Silence }
+    }
+
+    /// The noise that the sender told of, while it pauses.
+    #[must_use]
+    pub fn noise(&self) -> Option<Noise> {
+        match &self.pause {
+            Pause::Noise(maker) => Some(maker.noise()),
+            Pause::Unknown | Pause::Opus => None,
+        }
+    }
+
+    /// A packet that begins a pause, or says that it goes on.
+    fn is_pause(&self, packet: &Packet) -> bool {
+        packet.is_noise || (self.is_opus && packet.bytes.len() <= OPUS_PAUSE)
+    }
+
     fn first_if_filled(&mut self) -> Option<u64> {
-        if self.waiting() < self.target() {
+        // What says that a pause goes on is not waited with: nothing comes after it for long.
+        let first = self.packets.first_key_value();
+        let begins_pause = first.is_some_and(|(_, packet)| self.is_pause(packet));
+        if self.waiting() < self.target() && !begins_pause {
             return None;
         }
         self.surplus = Surplus::default();
@@ -250,10 +348,20 @@ impl JitterBuffer {
     }
 
     fn play(&mut self, number: u64) -> Played {
-        let Some(payload) = self.packets.get(&number) else { return Played::Sound };
+        let Some(packet) = self.packets.get(&number) else { return Played::Sound };
         let before = self.pcm.len();
-        self.decoder.decode(payload, &mut self.pcm);
+        if packet.is_noise {
+            return self.begin_noise(number);
+        }
+        let is_pause = self.is_pause(packet);
+        self.decoder.decode(&packet.bytes, &mut self.pcm);
         self.recycle(number);
+        // Refreshed by a whole packet now and then, an Opus pause is one still.
+        let was_pause = matches!(self.pause, Pause::Opus) && self.packets.is_empty();
+        self.pause = if is_pause || was_pause { Pause::Opus } else { Pause::Unknown };
+        if is_pause {
+            (self.next, self.concealed) = (None, 0);
+        }
         if self.pcm.len() == before {
             return self.conceal(None, true);
         }
@@ -265,10 +373,25 @@ impl JitterBuffer {
         Played::Sound
     }
 
+    fn begin_noise(&mut self, number: u64) -> Played {
+        let told = self.packets.get(&number).and_then(|packet| Noise::decode(&packet.bytes));
+        self.recycle(number);
+        if !matches!(self.pause, Pause::Noise(_)) {
+            self.pause = Pause::Noise(Box::new(NoiseMaker::new(self.rate)));
+        }
+        if let (Pause::Noise(maker), Some(noise)) = (&mut self.pause, told) {
+            maker.set(noise);
+        }
+        (self.next, self.concealed) = (None, 0);
+        Played::Noise
+    }
+
     /// Makes up a packet, from the redundancy of the one after it if that is there.
     fn conceal(&mut self, following: Option<u64>, is_lost: bool) -> Played {
         self.concealed = (self.concealed + 1).min(MAX_CONCEALED);
-        let following = following.and_then(|f| self.packets.get(&f)).map(Vec::as_slice);
+        self.counts.concealed += 1;
+        let following = following.and_then(|f| self.packets.get(&f));
+        let following = following.filter(|p| !p.is_noise).map(|p| p.bytes.as_slice());
         let before = self.pcm.len();
         // While nothing is lost for sure, as little as possible is made up.
         let length = if is_lost { self.length } else { self.frame.min(self.length) };
@@ -287,7 +410,8 @@ impl JitterBuffer {
     fn shorten(&mut self) {
         let needed = self.frame.max(stretch::needed(self.rate)) + stretch::needed(self.rate);
         while self.pcm.len() < needed {
-            let Some(next) = self.next.filter(|n| self.packets.contains_key(n)) else { return };
+            let is_sound = |n: &u64| self.packets.get(n).is_some_and(|p| !self.is_pause(p));
+            let Some(next) = self.next.filter(is_sound) else { return };
             self.next = Some(next + 1);
             self.play(next);
         }
@@ -304,10 +428,10 @@ impl JitterBuffer {
     }
 
     fn recycle(&mut self, number: u64) {
-        if let Some(bytes) = self.packets.remove(&number)
+        if let Some(packet) = self.packets.remove(&number)
             && self.spare.len() < MAX_SPARE
         {
-            self.spare.push(bytes);
+            self.spare.push(packet.bytes);
         }
     }
 
@@ -389,6 +513,8 @@ const MAX_SURPLUS: Duration = Duration::from_millis(400);
 const MAX_PACKETS: usize = 64;
 const MAX_SPARE: usize = 16;
 const MAX_CONCEALED: u32 = 5;
+/// Bytes of an Opus packet that says that nothing is said (RFC 7587 §3.1.3).
+const OPUS_PAUSE: usize = 2;
 /// A jump of the sequence number by more than this is a new stream.
 const MAX_JUMP: u64 = 1000;
 /// Seconds for which more must have waited than needed.

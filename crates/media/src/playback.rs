@@ -43,8 +43,8 @@ impl Source {
         match self.kind {
             Playback::Tone => 0.4 * (TAU * TONE_HZ * time).sin(),
             Playback::Announcement => announcement(time),
-            // An echo has no source of its own.
-            Playback::Echo => 0.0,
+            // An echo has no source of its own, and music is laid over.
+            Playback::Echo | Playback::Music => 0.0,
         }
     }
 }

@@ -1,5 +1,12 @@
 //! RTCP (RFC 3550 §6): what we say of a stream, and what the peer says of ours.
 
+mod feedback;
+
+pub use feedback::{
+    Arrivals, FEEDBACK_INTERVAL, Feedback, write_fir, write_nack, write_pli, write_remb,
+    write_tmmbn, write_tmmbr,
+};
+
 /// A report block about one source (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReportBlock {
@@ -26,7 +33,11 @@ pub struct SenderInfo {
 /// The parts of a compound packet that we use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Compound {
+    /// The last, where several speak at once.
     pub sender: Option<(u32, SenderInfo)>,
+    /// All of them: sound and video of a browser, say.
+    pub senders: Vec<(u32, SenderInfo)>,
+    pub feedback: Vec<Feedback>,
     pub blocks: Vec<ReportBlock>,
     pub bye: bool,
 }
@@ -46,10 +57,16 @@ impl Compound {
             match head[1] {
                 200 => {
                     out.sender = sender(this);
+                    out.senders.extend(out.sender);
+                    out.senders.truncate(31);
                     out.blocks.extend(blocks(this.get(28..).unwrap_or_default(), count));
                 }
                 201 => out.blocks.extend(blocks(this.get(8..).unwrap_or_default(), count)),
                 203 => out.bye = true,
+                205 | 206 => {
+                    let room = MAX_FEEDBACK.saturating_sub(out.feedback.len());
+                    feedback::parse(this, room, &mut out.feedback);
+                }
                 _ => {}
             }
             out.blocks.truncate(31);
@@ -58,6 +75,9 @@ impl Compound {
         out
     }
 }
+
+/// Messages of one compound packet that are looked at.
+const MAX_FEEDBACK: usize = 32;
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     let mut out = [0; 4];

@@ -68,6 +68,45 @@ impl Header {
     }
 }
 
+/// The value of a header extension in either form (RFC 8285 §4), in a packet whose header was
+/// read.
+#[must_use]
+pub fn extension(packet: &[u8], id: u8) -> Option<&[u8]> {
+    let first = *packet.first()?;
+    if first & 0x10 == 0 {
+        return None;
+    }
+    let at = 12 + 4 * usize::from(first & 0x0f);
+    let head: &[u8; 4] = packet.get(at..)?.first_chunk()?;
+    let is_long = match u16::from_be_bytes([head[0], head[1]]) {
+        0xbede => false,
+        0x1000..=0x100f => true,
+        _ => return None,
+    };
+    let len = 4 * usize::from(u16::from_be_bytes([head[2], head[3]]));
+    let mut rest = packet.get(at + 4..at + 4 + len)?;
+    while let Some((first, behind)) = rest.split_first() {
+        if *first == 0 {
+            rest = behind;
+            continue;
+        }
+        let (this, len, behind) = if is_long {
+            let (len, behind) = behind.split_first()?;
+            (*first, usize::from(*len), behind)
+        } else if first >> 4 == 15 {
+            return None;
+        } else {
+            (first >> 4, usize::from(first & 0x0f) + 1, behind)
+        };
+        let (value, behind) = behind.split_at_checked(len)?;
+        if this == id {
+            return Some(value);
+        }
+        rest = behind;
+    }
+    None
+}
+
 /// True for RTCP behind the same port as RTP (RFC 5761 §4).
 #[must_use]
 pub fn is_rtcp(packet: &[u8]) -> bool {

@@ -3,12 +3,19 @@
 //! The tag is checked before anything else is believed. Rollover counters and replay windows
 //! are kept per source, and only a packet with a good tag may make a new source known.
 
+mod batch;
 mod cipher;
-
-use std::collections::BTreeMap;
+mod gcm;
+mod hmac;
+mod keystream;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+mod sources;
 
 use crate::rtp;
-use cipher::Cipher;
+pub use batch::{Opening, Protecting, Unprotecting, Unsigned, check, sign};
+use cipher::{Cipher, Encrypted};
+use sources::Sources;
 
 /// A protection profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,63 +78,30 @@ pub const MAX_OVERHEAD: usize = 20;
 /// The state of one direction of one media session.
 pub struct Context {
     cipher: Cipher,
-    rtp: BTreeMap<u32, Source>,
-    rtcp: BTreeMap<u32, Source>,
+    rtp: Sources,
+    rtcp: Box<Sources>,
 }
 
-/// The highest index seen of a source, and which of the 128 below it.
-#[derive(Debug, Clone, Copy, Default)]
-struct Source {
-    highest: u64,
-    seen: u128,
-    started: bool,
-}
-
-impl Source {
-    /// RFC 3711 §3.3.1: the 48-bit index that is nearest to the highest seen.
-    fn index_of(&self, seq: u16) -> u64 {
-        if !self.started {
-            return u64::from(seq);
-        }
-        let roc = self.highest >> 16;
-        let last = i32::try_from(self.highest & 0xffff).unwrap_or(0);
-        let gap = i32::from(seq) - last;
-        let roc = match gap {
-            32_769.. => roc.saturating_sub(1),
-            ..=-32_769 => roc + 1,
-            _ => roc,
-        };
-        roc << 16 | u64::from(seq)
-    }
-
-    fn is_fresh(&self, index: u64) -> bool {
-        if !self.started || index > self.highest {
-            return true;
-        }
-        let below = self.highest - index;
-        below < 128 && self.seen >> below & 1 == 0
-    }
-
-    fn take(&mut self, index: u64) {
-        if !self.started {
-            *self = Self { highest: index, seen: 1, started: true };
-        } else if index > self.highest {
-            let shift = u32::try_from(index - self.highest).unwrap_or(u32::MAX);
-            self.seen = self.seen.checked_shl(shift).unwrap_or(0) | 1;
-            self.highest = index;
-        } else if self.highest - index < 128 {
-            self.seen |= 1 << (self.highest - index);
-        }
-    }
+/// Has the first bytes of a value on their way into the cache, where the processor can.
+pub(crate) fn prefetch<T>(value: &T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    simd::prefetch(value, bytes);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (value, bytes);
 }
 
 impl Context {
+    /// Has the keys of RTP on their way into the cache.
+    pub(crate) fn prefetch_keys(&self) {
+        self.cipher.prefetch_keys();
+    }
+
     /// `None` when key and salt do not have the profile's lengths.
     #[must_use]
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Option<Self> {
         let fits = key.len() == profile.key_len() && salt.len() == profile.salt_len();
         let cipher = fits.then(|| Cipher::new(profile, key, salt))?;
-        Some(Self { cipher, rtp: BTreeMap::new(), rtcp: BTreeMap::new() })
+        Some(Self { cipher, rtp: Sources::default(), rtcp: Box::default() })
     }
 
     /// How many sources are kept, of RTP and of RTCP.
@@ -142,15 +116,34 @@ impl Context {
     /// When the packet is malformed, the buffer has no room behind it, or the number was used
     /// before: two packets under one number would give the cipher away (RFC 3711 §9.1).
     pub fn protect_rtp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, Error> {
+        match self.encrypt(buffer, len)? {
+            Encrypted::Whole(len) => Ok(len),
+            Encrypted::Unsigned(len) => {
+                let lane = self.cipher.lane(buffer, len).ok_or(Error::Malformed)?;
+                let tag = lane.hmac.tag(lane.message);
+                Ok(self.put_tag(buffer, len, &tag))
+            }
+        }
+    }
+
+    fn encrypt(&mut self, buffer: &mut [u8], len: usize) -> Result<Encrypted, Error> {
         let packet = buffer.get(..len).ok_or(Error::Malformed)?;
         let header = rtp::Header::parse(packet).ok_or(Error::Malformed)?;
-        let source = source(&mut self.rtp, header.ssrc)?;
+        let source = self.rtp.entry(header.ssrc)?;
         let index = source.index_of(header.seq);
         if !source.is_fresh(index) {
             return Err(Error::Replayed);
         }
         source.take(index);
-        self.cipher.protect_rtp(buffer, len, &header, index)
+        self.cipher.encrypt_rtp(buffer, len, &header, index)
+    }
+
+    fn put_tag(&self, buffer: &mut [u8], len: usize, tag: &[u8; 20]) -> usize {
+        let end = len + self.cipher.rtp_tag().unwrap_or(0);
+        if let Some(place) = buffer.get_mut(len..end) {
+            place.copy_from_slice(&tag[..end - len]);
+        }
+        end
     }
 
     /// Checks and decrypts the RTP packet in `buffer` and gives its plain length.
@@ -159,23 +152,27 @@ impl Context {
     /// When it is not a fresh packet of the peer.
     pub fn unprotect_rtp(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let header = rtp::Header::parse(buffer).ok_or(Error::Malformed)?;
-        let known = self.rtp.get(&header.ssrc).copied().unwrap_or_default();
-        if !known.started && self.rtp.len() >= MAX_SOURCES {
+        let index = self.fresh_index(&header)?;
+        let len = self.cipher.unprotect_rtp(buffer, &header, index)?;
+        self.rtp.entry(header.ssrc)?.take(index);
+        Ok(len)
+    }
+
+    /// The index of a packet that may be taken if its tag is good.
+    fn fresh_index(&self, header: &rtp::Header) -> Result<u64, Error> {
+        let known = self.rtp.find(header.ssrc);
+        if known.is_none() && !self.rtp.has_room() {
             return Err(Error::TooManySources);
         }
+        let known = known.unwrap_or_default();
         let index = known.index_of(header.seq);
-        if !known.is_fresh(index) {
-            return Err(Error::Replayed);
-        }
-        let len = self.cipher.unprotect_rtp(buffer, &header, index)?;
-        self.rtp.entry(header.ssrc).or_default().take(index);
-        Ok(len)
+        if known.is_fresh(index) { Ok(index) } else { Err(Error::Replayed) }
     }
 
     /// Whether this is a fresh packet of the peer; takes no note of it. The buffer is decrypted.
     pub fn check_rtp(&self, buffer: &mut [u8]) -> bool {
         let Some(header) = rtp::Header::parse(buffer) else { return false };
-        let known = self.rtp.get(&header.ssrc).copied().unwrap_or_default();
+        let known = self.rtp.find(header.ssrc).unwrap_or_default();
         let index = known.index_of(header.seq);
         known.is_fresh(index) && self.cipher.unprotect_rtp(buffer, &header, index).is_ok()
     }
@@ -186,9 +183,7 @@ impl Context {
     /// When the packet is malformed or the buffer has no room behind it.
     pub fn protect_rtcp(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, Error> {
         let ssrc = rtcp_ssrc(buffer.get(..len).ok_or(Error::Malformed)?)?;
-        let source = source(&mut self.rtcp, ssrc)?;
-        let index = if source.started { source.highest + 1 } else { 0 };
-        source.take(index);
+        let index = self.rtcp.entry(ssrc)?.take_next();
         let index = u32::try_from(index & 0x7fff_ffff).unwrap_or(0);
         self.cipher.protect_rtcp(buffer, len, ssrc, index)
     }
@@ -199,16 +194,17 @@ impl Context {
     /// When it is not a fresh packet of the peer.
     pub fn unprotect_rtcp(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let ssrc = rtcp_ssrc(buffer)?;
-        let known = self.rtcp.get(&ssrc).copied().unwrap_or_default();
-        if !known.started && self.rtcp.len() >= MAX_SOURCES {
+        let known = self.rtcp.find(ssrc);
+        if known.is_none() && !self.rtcp.has_room() {
             return Err(Error::TooManySources);
         }
+        let known = known.unwrap_or_default();
         let index = self.cipher.rtcp_index(buffer)?;
         if !known.is_fresh(u64::from(index)) {
             return Err(Error::Replayed);
         }
         let len = self.cipher.unprotect_rtcp(buffer, ssrc)?;
-        self.rtcp.entry(ssrc).or_default().take(u64::from(index));
+        self.rtcp.entry(ssrc)?.take(u64::from(index));
         Ok(len)
     }
 }
@@ -219,20 +215,10 @@ impl std::fmt::Debug for Context {
     }
 }
 
-fn source(sources: &mut BTreeMap<u32, Source>, ssrc: u32) -> Result<&mut Source, Error> {
-    if sources.len() >= MAX_SOURCES && !sources.contains_key(&ssrc) {
-        return Err(Error::TooManySources);
-    }
-    Ok(sources.entry(ssrc).or_default())
-}
-
 fn rtcp_ssrc(packet: &[u8]) -> Result<u32, Error> {
     let head: &[u8; 8] = packet.first_chunk().ok_or(Error::Malformed)?;
     Ok(u32::from_be_bytes([head[4], head[5], head[6], head[7]]))
 }
-
-/// A phone uses one or two; a re-offered session a few more over its life.
-const MAX_SOURCES: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -354,7 +340,8 @@ mod tests {
         let salt = hex("517569642070726f2071756f");
         let cipher = Cipher::with_session_keys_gcm(&key, &salt);
         let header = rtp::Header::parse(&buffer[..len]).unwrap();
-        let out = cipher.protect_rtp(&mut buffer, len, &header, u64::from(header.seq)).unwrap();
+        let out = cipher.encrypt_rtp(&mut buffer, len, &header, u64::from(header.seq)).unwrap();
+        let Encrypted::Whole(out) = out else { panic!("GCM signs for itself") };
         assert_eq!(buffer[12..20], hex("f24de3a3fb34de6c"));
         assert_eq!(buffer[out - 16..out], hex("899d7f27beb16a9152cf765ee4390cce"));
     }
@@ -377,6 +364,185 @@ mod tests {
             let (mut buffer, len) = packet(1, 1);
             let len = send.protect_rtp(&mut buffer, len).unwrap();
             assert!(receive.unprotect_rtp(&mut buffer[..len]).is_ok());
+        }
+    }
+
+    /// What an independent implementation makes of a packet (RFC 3711 §4, RFC 7714 §8).
+    fn oracle(profile: Profile, key: &[u8], salt: &[u8], packet: &[u8], roc: u32) -> Vec<u8> {
+        use ::hmac::Mac as _;
+        use aes_gcm::aead::{Aead, Payload};
+        use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit as _};
+        use ctr::cipher::{KeyIvInit as _, StreamCipher as _};
+        let header = rtp::Header::parse(packet).unwrap();
+        let (clear, payload) = packet.split_at(header.len);
+        let derived = |label, len| cipher::derive(key, salt, label, len);
+        let mut mask = vec![0; profile.salt_len()];
+        let at = profile.salt_len() - 10;
+        mask[at..at + 4].copy_from_slice(&header.ssrc.to_be_bytes());
+        mask[at + 4..at + 8].copy_from_slice(&roc.to_be_bytes());
+        mask[at + 8..].copy_from_slice(&header.seq.to_be_bytes());
+        let mut nonce = derived(2, profile.salt_len());
+        nonce.iter_mut().zip(&mask).for_each(|(byte, mask)| *byte ^= mask);
+        let session_key = derived(0, profile.key_len());
+        let (nonce_of, sealed) = (nonce.clone(), Payload { msg: payload, aad: clear });
+        let body = match profile {
+            Profile::AeadAes128Gcm => {
+                let cipher = Aes128Gcm::new_from_slice(&session_key).unwrap();
+                cipher.encrypt(nonce_of.as_slice().into(), sealed).unwrap()
+            }
+            Profile::AeadAes256Gcm => {
+                let cipher = Aes256Gcm::new_from_slice(&session_key).unwrap();
+                cipher.encrypt(nonce_of.as_slice().into(), sealed).unwrap()
+            }
+            Profile::Aes128CmSha1_80 | Profile::Aes128CmSha1_32 => {
+                nonce.extend([0, 0]);
+                let key = session_key.as_slice();
+                let mut stream =
+                    ctr::Ctr128BE::<aes::Aes128>::new(key.into(), nonce.as_slice().into());
+                let mut body = payload.to_vec();
+                stream.apply_keystream(&mut body);
+                let mut mac =
+                    <::hmac::Hmac<sha1::Sha1> as ::hmac::Mac>::new_from_slice(&derived(1, 20))
+                        .unwrap();
+                mac.update(&[clear, &body, &roc.to_be_bytes()].concat());
+                let len = if profile == Profile::Aes128CmSha1_80 { 10 } else { 4 };
+                body.extend(&mac.finalize().into_bytes()[..len]);
+                body
+            }
+        };
+        [clear, &body].concat()
+    }
+
+    /// A packet with extension and contributing sources now and then.
+    fn any_packet(rng: &mut crosspoint_base::Rng, seq: u16, ssrc: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        rtp::Header::new(0, seq, u32::from(seq) * 160, ssrc, false).write(&mut out);
+        if rng.below(3) == 0 {
+            out[0] |= 0x12;
+            out.extend([0, 0, 0, 1, 0, 0, 0, 2, 0xbe, 0xde, 0, 1, 1, 2, 3, 4]);
+        }
+        let most = [1, 40, 170, 1200][rng.below(4) as usize];
+        let mut payload = vec![0; rng.below(most) as usize];
+        rng.fill(&mut payload);
+        out.extend(payload);
+        out
+    }
+
+    #[test]
+    fn agrees_with_an_independent_implementation_at_any_length() {
+        let mut rng = crosspoint_base::Rng::from_u64(7);
+        for profile in PROFILES {
+            let (mut key, mut salt) = (vec![0; profile.key_len()], vec![0; profile.salt_len()]);
+            rng.fill(&mut key);
+            rng.fill(&mut salt);
+            let mut send = Context::new(profile, &key, &salt).unwrap();
+            for number in 65_000..66_200_u32 {
+                let plain = any_packet(&mut rng, number as u16, 77);
+                let mut buffer = plain.clone();
+                buffer.resize(plain.len() + MAX_OVERHEAD, 0);
+                let len = send.protect_rtp(&mut buffer, plain.len()).unwrap();
+                let expected = oracle(profile, &key, &salt, &plain, number >> 16);
+                assert_eq!(buffer[..len], expected, "{profile:?}, {} bytes", plain.len());
+            }
+        }
+    }
+
+    /// Damage, repeats and wraps of the count in one batch, over sessions of every profile.
+    #[test]
+    fn a_batch_gives_what_one_after_the_other_gives() {
+        let mut rng = crosspoint_base::Rng::from_u64(8);
+        for round in 0..150_u32 {
+            let sessions = 1 + round as usize % 20;
+            let mut peers = vec![];
+            let (mut alone, mut together) = (vec![], vec![]);
+            for n in 0..sessions {
+                let profile = PROFILES[if round % 2 == 0 { 0 } else { n % 4 }];
+                let key = vec![n as u8; profile.key_len()];
+                let salt = vec![9; profile.salt_len()];
+                let make = || Context::new(profile, &key, &salt).unwrap();
+                peers.push((make(), 65_480_u32 + rng.below(100)));
+                alone.push(make());
+                together.push(make());
+            }
+            for _ in 0..4 {
+                let mut frames: Vec<(usize, Vec<u8>)> = vec![];
+                for _ in 0..rng.below(70) {
+                    let n = rng.below(sessions as u32) as usize;
+                    let (peer, seq) = &mut peers[n];
+                    *seq += 1 + rng.below(3);
+                    let mut packet = any_packet(&mut rng, *seq as u16, 5);
+                    let len = packet.len();
+                    packet.resize(len + MAX_OVERHEAD, 0);
+                    let len = peer.protect_rtp(&mut packet, len).unwrap();
+                    packet.truncate(len);
+                    match rng.below(12) {
+                        0 => packet[len - 1 - rng.below(4) as usize] ^= 1,
+                        1 => packet.truncate(rng.below(30) as usize),
+                        2 => frames.push((n, packet.clone())),
+                        _ => {}
+                    }
+                    frames.push((n, packet));
+                }
+                let one_by_one: Vec<_> = frames
+                    .iter()
+                    .map(|(n, packet)| {
+                        let mut packet = packet.clone();
+                        let len = alone[*n].unprotect_rtp(&mut packet)?;
+                        packet.truncate(len);
+                        Ok(packet)
+                    })
+                    .collect::<Vec<Result<Vec<u8>, Error>>>();
+                assert_eq!(in_a_batch(&mut together, &mut frames), one_by_one);
+            }
+        }
+    }
+
+    fn in_a_batch(
+        sessions: &mut [Context],
+        frames: &mut [(usize, Vec<u8>)],
+    ) -> Vec<Result<Vec<u8>, Error>> {
+        let mut openings: Vec<_> =
+            frames.iter_mut().map(|(n, packet)| sessions[*n].begin(packet)).collect();
+        check(frames.iter().zip(&mut openings).filter_map(|((n, packet), opening)| {
+            let opening = opening.as_mut().ok()?;
+            Some(Unprotecting { context: &sessions[*n], packet, opening })
+        }));
+        let finished = frames.iter_mut().zip(openings).map(|((n, packet), opening)| {
+            let len = sessions[*n].finish(packet, &opening?)?;
+            Ok(packet[..len].to_vec())
+        });
+        finished.collect()
+    }
+
+    #[test]
+    fn packets_signed_together_are_those_signed_alone() {
+        let mut rng = crosspoint_base::Rng::from_u64(9);
+        for count in 0..40_usize {
+            let profile = |n: usize| PROFILES[if count % 2 == 0 { n % 2 } else { n % 4 }];
+            let make = |n| pair(profile(n));
+            let (mut alone, mut together): (Vec<_>, Vec<_>) = (0..count).map(make).unzip();
+            let mut buffers = vec![];
+            let mut unsigned = vec![];
+            let mut expected = vec![];
+            for n in 0..count {
+                let mut plain = any_packet(&mut rng, n as u16, 5);
+                let len = plain.len();
+                plain.resize(len + MAX_OVERHEAD, 0);
+                let mut whole = plain.clone();
+                let whole_len = alone[n].protect_rtp(&mut whole, len).unwrap();
+                expected.push(whole[..whole_len].to_vec());
+                unsigned.push(together[n].protect_but_tag(&mut plain, len).unwrap());
+                buffers.push(plain);
+            }
+            sign(buffers.iter_mut().zip(&unsigned).zip(&together).filter_map(
+                |((buffer, unsigned), context)| {
+                    Some(Protecting { context, buffer, unsigned: unsigned.err()? })
+                },
+            ));
+            for (n, buffer) in buffers.iter().enumerate() {
+                let len = unsigned[n].unwrap_or_else(|open| together[n].signed_len(open));
+                assert_eq!(buffer[..len], expected[n]);
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use crosspoint_base::{Rng, TimerTable};
 use allocation::{Allocation, Channel};
 pub use credentials::Credentials;
 use credentials::Nonces;
-pub use policy::{Network, NotANetwork, OwnAddress, PeerPolicy, Peers, is_public};
+pub use policy::{Network, NotANetwork, OwnAddress, PeerPolicy, Peers, is_mapped, is_public};
 use quota::{Strangers, Users};
 use stun::{Class, Message, Writer, attribute, method};
 pub use stun::{Frame, MAX_FRAME};
@@ -60,16 +60,30 @@ pub struct Client {
     pub remote: SocketAddr,
 }
 
-/// One relayed port.
+/// One relayed port. The number is never given again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RelayId(u64);
+pub struct RelayId(pub u64);
 
 /// A packet from a client, to be sent from its relayed port.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ToPeer<'a> {
     pub relay: RelayId,
-    pub peer: SocketAddr,
+    /// The relayed port, as peers know it.
+    pub relayed: SocketAddr,
+    pub to: Destination,
     pub data: &'a [u8],
+}
+
+/// Where a client's packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Our own media plane, by the address of ours that the client named: it can be handed over
+    /// in memory, or sent to `port` otherwise.
+    Media { own: usize, port: SocketAddr },
+    /// Another relayed port of this server: to [`TurnServer::handle_relayed`].
+    Relay(RelayId),
+    /// Somebody else, as seen from this host.
+    Peer(SocketAddr),
 }
 
 /// What the host has to do.
@@ -79,6 +93,10 @@ pub enum Output {
     Reply {
         client: Client,
         bytes: Vec<u8>,
+    },
+    /// A client, which is certain to be where it says, has the wrong password.
+    WrongPassword {
+        client: Client,
     },
     /// Open a UDP socket for this address and tell its port.
     Open {
@@ -196,6 +214,42 @@ impl TurnServer {
         out: &mut Vec<u8>,
     ) -> Option<Client> {
         let peer = self.config.policy.to_advertised(from);
+        self.reach_client(now, relay, peer, data, out)
+    }
+
+    /// Takes a packet of our media plane that answers what went to its address `own`.
+    pub fn handle_media(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        own: usize,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Client> {
+        let peer = self.config.policy.media(own)?;
+        self.reach_client(now, relay, peer, data, out)
+    }
+
+    /// Takes a packet from one relayed port to another.
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        from: SocketAddr,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Client> {
+        self.reach_client(now, relay, from, data, out)
+    }
+
+    fn reach_client(
+        &mut self,
+        now: Instant,
+        relay: RelayId,
+        peer: SocketAddr,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Client> {
         let is_relay = |peer| self.by_relayed.contains_key(&peer);
         let is_fine = self.config.policy.permits(peer, is_relay) && data.len() <= MAX_DATA;
         let allocation = self.allocations.get(&relay)?;
@@ -338,7 +392,13 @@ impl TurnServer {
             return None;
         }
         self.counters.relayed[0] += data.len() as u64;
-        Some(ToPeer { relay, peer: self.config.policy.to_local(peer), data })
+        let policy = &self.config.policy;
+        let to = match (self.by_relayed.get(&peer), policy.is_media(peer)) {
+            (Some(other), _) => Destination::Relay(*other),
+            (None, Some(own)) => Destination::Media { own, port: policy.to_local(peer) },
+            (None, None) => Destination::Peer(policy.to_local(peer)),
+        };
+        Some(ToPeer { relay, relayed: allocation.relayed, to, data })
     }
 
     fn remove(&mut self, relay: RelayId) {

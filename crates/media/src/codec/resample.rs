@@ -29,6 +29,8 @@ impl Resampler {
         // The middle of the falling slope, in parts of the rate between the samples.
         let middle = 0.925 * 0.5 * lower / (input * up as f64);
         let filters = filters(up, taps, middle);
+        // Whole lanes: those that are added count nothing, and are of the oldest samples.
+        let taps = taps.next_multiple_of(LANES);
         Self { up, down, filters, taps, samples: vec![0; taps - 1], at: 0 }
     }
 
@@ -39,8 +41,7 @@ impl Resampler {
             let (begin, phase) = (self.at / self.up, self.at % self.up);
             let Some(samples) = self.samples.get(begin..begin + self.taps) else { break };
             let filter = &self.filters[phase * self.taps..][..self.taps];
-            let sum: i32 =
-                samples.iter().zip(filter).map(|(s, f)| i32::from(*s) * i32::from(*f)).sum();
+            let sum = product(samples, filter);
             let value = ((sum + (1 << 13)) >> 14).clamp(i32::from(i16::MIN), i32::from(i16::MAX));
             out.push(value as i16);
             self.at += self.down;
@@ -49,6 +50,23 @@ impl Resampler {
         self.samples.drain(..done);
         self.at -= done * self.up;
     }
+}
+
+/// The sum of products, lane by lane, so that it becomes vector instructions without a rest. No
+/// lane overflows: the filter's parts are little more than one in all.
+///
+/// Never inlined: within the loop of its caller the compiler takes the lanes apart again, which
+/// costs five times as much.
+#[inline(never)]
+fn product(samples: &[i16], filter: &[i16]) -> i32 {
+    let mut sums = [0_i32; LANES];
+    let ((samples, _), (filter, _)) = (samples.as_chunks::<LANES>(), filter.as_chunks::<LANES>());
+    for (samples, filter) in samples.iter().zip(filter) {
+        for ((sum, sample), part) in sums.iter_mut().zip(samples).zip(filter) {
+            *sum += i32::from(*sample) * i32::from(*part);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// A windowed sinc cut into one filter for each place between two samples.
@@ -66,6 +84,7 @@ fn filters(up: usize, taps: usize, middle: f64) -> Vec<i16> {
     for phase in 0..up {
         let filter: Vec<f64> = (0..taps).rev().map(|k| value(phase + k * up)).collect();
         let sum: f64 = filter.iter().sum();
+        out.extend(std::iter::repeat_n(0, taps.next_multiple_of(LANES) - taps));
         out.extend(filter.iter().map(|f| (f / sum * 16_384.0).round() as i16));
     }
     out
@@ -84,6 +103,7 @@ fn common_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
+const LANES: usize = 16;
 /// Of the window, for 60 dB.
 const BETA: f64 = 5.65;
 
@@ -107,8 +127,16 @@ mod tests {
         10.0 * (power(settled) / power(&tone)).log10()
     }
 
-    const PAIRS: [(u32, u32); 4] =
-        [(16_000, 8000), (8000, 16_000), (44_100, 8000), (44_100, 16_000)];
+    const PAIRS: [(u32, u32); 8] = [
+        (16_000, 8000),
+        (8000, 16_000),
+        (44_100, 8000),
+        (44_100, 16_000),
+        (44_100, 48_000),
+        (8000, 44_100),
+        (16_000, 44_100),
+        (48_000, 44_100),
+    ];
 
     #[test]
     fn speech_passes_whole() {

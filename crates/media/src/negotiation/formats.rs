@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crosspoint_sdp::Media;
 
-use super::opus;
+use super::manner::Format;
+use super::{NoiseFormat, opus};
 use crate::codec::Codec;
+use crate::noise;
 
 /// The numbers agreed on a leg. A number once used for a format stays with it, for as long as
 /// the leg lives (RFC 3264 §8.3.2).
@@ -17,9 +19,20 @@ pub(super) struct Formats {
     /// The peer's.
     remote: Vec<(Codec, u8)>,
     remote_events: Vec<(u32, u8)>,
+    /// Comfort noise: what we said we take, and what the peer takes.
+    local_noise: Option<u8>,
+    remote_noise: Option<u8>,
     sending: Option<Codec>,
     /// Every number ever used on this leg, by either side; at most 128.
     bound: BTreeMap<u8, Bound>,
+}
+
+/// What an offer has besides codecs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extras {
+    pub(super) noise: bool,
+    /// Telephone events.
+    pub(super) events: bool,
 }
 
 /// What a number stands for.
@@ -27,6 +40,7 @@ pub(super) struct Formats {
 enum Bound {
     Codec(Codec),
     Event(u32),
+    Noise,
     /// A format of the peer's that we do not speak.
     Foreign,
 }
@@ -64,8 +78,46 @@ impl Formats {
         self.local_events.iter().chain(theirs).map(|(clock, pt)| (*pt, *clock)).collect()
     }
 
+    /// Says what the other leg's peer said, number by number, whether we know it or not.
+    pub(super) fn copy(&mut self, formats: &[Format], audio: &mut Media) {
+        let codecs = || formats.iter().filter_map(|f| f.codec.as_ref());
+        self.local = codecs().filter_map(|c| Some((Codec::from_description(c)?, c.pt))).collect();
+        self.local_events =
+            codecs().filter(|c| is_event(c)).map(|c| (c.clock_rate, c.pt)).collect();
+        let mut ours = self.local.iter().map(|(codec, _)| *codec);
+        let first = ours.find(|codec| self.remote_pt(*codec).is_some());
+        self.sending = first.or(self.sending);
+        audio.formats = formats.iter().map(|f| f.pt.to_string()).collect();
+        audio.codecs = codecs().cloned().collect();
+    }
+
+    /// Comfort noise, where both take it and the codec has its clock.
+    pub(super) fn noise(&self) -> NoiseFormat {
+        let fits = self.sending.is_some_and(|c| c.clock_rate() == noise::CLOCK);
+        let both = self.local_noise.zip(self.remote_noise).filter(|_| fits);
+        NoiseFormat { send: both.map(|(_, pt)| pt), receive: both.map(|(pt, _)| pt) }
+    }
+
+    pub(super) fn takes_noise(&self) -> bool {
+        self.remote_noise.is_some()
+    }
+
     fn is_ours(&self, pt: u8) -> bool {
-        self.local.iter().any(|(_, p)| *p == pt) || self.local_events.iter().any(|(_, p)| *p == pt)
+        self.local.iter().any(|(_, p)| *p == pt)
+            || self.local_events.iter().any(|(_, p)| *p == pt)
+            || self.local_noise == Some(pt)
+    }
+
+    /// Every number that was ever used.
+    pub(super) fn used(&self) -> impl Iterator<Item = u8> + '_ {
+        self.bound.keys().copied()
+    }
+
+    /// These stand for something else on the same transport.
+    pub(super) fn reserve(&mut self, numbers: impl Iterator<Item = u8>) {
+        for pt in numbers {
+            self.bound.entry(pt).or_insert(Bound::Foreign);
+        }
     }
 
     /// Learns the peer's numbers.
@@ -83,6 +135,7 @@ impl Formats {
             audio.codecs.iter().filter_map(|c| Some((Codec::from_description(c)?, c.pt))).collect();
         self.remote_events =
             audio.codecs.iter().filter(|c| is_event(c)).map(|c| (c.clock_rate, c.pt)).collect();
+        self.remote_noise = audio.codecs.iter().find(|c| is_noise(c)).map(|c| c.pt);
         if !is_offer || self.sending.is_none_or(|s| self.remote_pt(s).is_none()) {
             self.sending = self.remote.first().map(|(c, _)| *c);
         }
@@ -94,6 +147,7 @@ impl Formats {
         wanted: &[Codec],
         others: &[Codec],
         parameters: Option<&str>,
+        extras: Extras,
         audio: &mut Media,
     ) {
         let mut codecs: Vec<Codec> = Vec::with_capacity(Codec::ALL.len());
@@ -112,12 +166,18 @@ impl Formats {
             .collect();
         let events = [(48_000, 110), (8000, 101)]
             .into_iter()
+            .filter(|_| extras.events)
             .filter_map(|(clock, default)| {
                 let known = self.local_events.iter().chain(&self.remote_events);
                 let before = known.clone().find(|(c, _)| *c == clock).map(|(_, pt)| *pt);
                 Some((clock, self.number(Bound::Event(clock), before, default)?))
             })
             .collect();
+        let before = self.local_noise.or(self.remote_noise);
+        let has_clock = codecs.iter().any(|(c, _)| c.clock_rate() == noise::CLOCK);
+        self.local_noise = (extras.noise && has_clock)
+            .then(|| self.number(Bound::Noise, before, noise::PAYLOAD_TYPE))
+            .flatten();
         (self.local, self.local_events) = (codecs, events);
         self.write(parameters, audio);
     }
@@ -128,6 +188,7 @@ impl Formats {
         &mut self,
         wanted: Option<Codec>,
         parameters: Option<&str>,
+        with_noise: bool,
         remote: &Media,
         audio: &mut Media,
     ) {
@@ -137,6 +198,9 @@ impl Formats {
         self.local = chosen.and_then(|c| Some((c, self.remote_pt(c)?))).into_iter().collect();
         let clock = chosen.map_or(8000, Codec::clock_rate);
         self.local_events = self.remote_event(clock).into_iter().collect();
+        // Where sound passes through, noise has to as well.
+        let takes_noise = with_noise || wanted != chosen;
+        self.local_noise = self.remote_noise.filter(|_| takes_noise && clock == noise::CLOCK);
         self.write(parameters, audio);
     }
 
@@ -167,6 +231,13 @@ impl Formats {
             fmtp: Some("0-15".to_owned()),
         };
         audio.codecs = self.local.iter().map(codec).collect();
+        audio.codecs.extend(self.local_noise.map(|pt| crosspoint_sdp::Codec {
+            pt,
+            name: NOISE.to_owned(),
+            clock_rate: noise::CLOCK,
+            channels: 1,
+            fmtp: None,
+        }));
         audio.codecs.extend(self.local_events.iter().map(event));
         audio.formats = audio.codecs.iter().map(|c| c.pt.to_string()).collect();
         audio.ptime = Some(20);
@@ -188,9 +259,19 @@ fn bound(codec: &crosspoint_sdp::Codec) -> Bound {
     if is_event(codec) {
         return Bound::Event(codec.clock_rate);
     }
+    if is_noise(codec) {
+        return Bound::Noise;
+    }
     Codec::from_description(codec).map_or(Bound::Foreign, Bound::Codec)
 }
 
 fn is_event(codec: &crosspoint_sdp::Codec) -> bool {
     codec.name.eq_ignore_ascii_case("telephone-event")
 }
+
+fn is_noise(codec: &crosspoint_sdp::Codec) -> bool {
+    codec.is(NOISE, noise::CLOCK)
+}
+
+/// RFC 3389 §5.
+const NOISE: &str = "CN";

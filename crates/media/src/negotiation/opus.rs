@@ -19,6 +19,11 @@ pub(super) fn wishes(audio: &Media) -> Option<String> {
     (!wishes.is_empty()).then(|| wishes.join(";"))
 }
 
+/// Whether next to nothing is to be sent in pauses.
+pub(super) fn wants_dtx(audio: &Media) -> bool {
+    wishes(audio).is_some_and(|wishes| wishes.split(';').any(|wish| wish == "usedtx=1"))
+}
+
 /// Our own parameters, with the far side's wishes behind them.
 pub(super) fn print(wishes: Option<&str>) -> String {
     match wishes {

@@ -9,6 +9,8 @@ use crate::control::{Profile, Refusal, SrtpPolicy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Security {
     Dtls,
+    /// The same without ICE, between the addresses of the descriptions.
+    DtlsAlone,
     /// Keys in the description: required, or taken up when the peer does.
     Sdes {
         optional: bool,
@@ -24,12 +26,19 @@ impl Security {
             Profile::Rtp(SrtpPolicy::Off) => Self::Plain,
             Profile::Rtp(SrtpPolicy::Optional) => Self::Sdes { optional: true },
             Profile::Rtp(SrtpPolicy::Required) => Self::Sdes { optional: false },
+            Profile::Rtp(SrtpPolicy::Dtls) => Self::DtlsAlone,
         }
+    }
+
+    /// Keys come by DTLS.
+    pub(super) fn is_dtls(self) -> bool {
+        matches!(self, Self::Dtls | Self::DtlsAlone)
     }
 
     pub(super) fn protocol(self) -> &'static str {
         match self {
             Self::Dtls => "UDP/TLS/RTP/SAVPF",
+            Self::DtlsAlone => "UDP/TLS/RTP/SAVP",
             Self::Sdes { optional: false } => "RTP/SAVP",
             Self::Sdes { optional: true } | Self::Plain => "RTP/AVP",
         }
@@ -45,6 +54,7 @@ impl Security {
             // Both kinds at once is a bad offer, but DTLS is the one that nobody on the
             // signalling path can read.
             (true, _, _) => Self::Dtls,
+            _ if has_dtls && profile == Profile::Rtp(SrtpPolicy::Dtls) => Self::DtlsAlone,
             (false, true, _) => Self::Sdes { optional: !secure },
             (false, false, false) => Self::Plain,
             (false, false, true) if has_dtls => {
@@ -54,10 +64,11 @@ impl Security {
                 return Err(Refusal::BadDescription("SAVP without a usable key or fingerprint"));
             }
         };
-        if security == Self::Plain && profile == Profile::Rtp(SrtpPolicy::Required) {
+        let must_be_secure = [SrtpPolicy::Required, SrtpPolicy::Dtls].map(Profile::Rtp);
+        if security == Self::Plain && must_be_secure.contains(&profile) {
             return Err(Refusal::BadDescription("this leg must be encrypted"));
         }
-        if security == Self::Dtls {
+        if security.is_dtls() {
             check_dtls(audio)?;
         }
         Ok(security)
@@ -76,7 +87,8 @@ impl Security {
             Self::Sdes { .. } | Self::Plain if is_secure(audio) && !answered() => {
                 "the answer is SAVP without a key of ours"
             }
-            Self::Dtls => return check_dtls(audio),
+            Self::DtlsAlone if !is_secure(audio) => "the answer leaves SAVP",
+            Self::Dtls | Self::DtlsAlone => return check_dtls(audio),
             Self::Sdes { .. } | Self::Plain => return Ok(()),
         };
         Err(Refusal::BadDescription(broken))

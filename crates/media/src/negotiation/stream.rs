@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crosspoint_base::Rng;
 use crosspoint_sdp::{Candidate, Crypto, Direction, Fingerprint, Media};
 
-use super::{Agreed, Remote, Security};
+use super::{Agreed, Names, PassedKind, Remote, Security, VideoConfig, opus};
 use crate::codec::Codec;
 use crate::srtp::Profile;
 
@@ -17,15 +17,45 @@ use crate::srtp::Profile;
 pub struct StreamConfig {
     pub transport: Transport,
     pub keys: Keys,
+    /// How keys are made by DTLS where there is no ICE.
+    pub dtls: Option<DtlsTerms>,
     /// Codec and payload type to send; absent when the peer knows none.
     pub send: Option<(Codec, u8)>,
     /// Payload types the peer may send.
     pub receive: Vec<(u8, Codec)>,
     pub events: Events,
+    pub noise: NoiseFormat,
+    /// Opus in pauses: the peer asked for next to nothing (RFC 7587 §6.1).
+    pub wants_dtx: bool,
     /// Seen from us.
     pub direction: Direction,
     /// How much sound the peer wants in a packet.
     pub ptime: Duration,
+    /// What its numbers stand for, when the leg stands for another one.
+    pub names: Option<Names>,
+    pub video: Option<Box<VideoConfig>>,
+    /// There is sound at all, and not fax alone.
+    pub has_sound: bool,
+    /// What passes as it is.
+    pub passed: Vec<PassedStream>,
+}
+
+/// Whose certificate is believed (RFC 8122), and who opens the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DtlsTerms {
+    pub fingerprints: Vec<Fingerprint>,
+    /// We do.
+    pub active: bool,
+}
+
+/// A section that passes as it is: where the peer takes it.
+#[derive(Debug, Clone)]
+pub struct PassedStream {
+    pub kind: PassedKind,
+    pub remote: Option<SocketAddr>,
+    pub rtcp: Option<SocketAddr>,
+    /// Payload types that may come; none of what is no RTP.
+    pub formats: Vec<u8>,
 }
 
 /// RFC 4733 formats: payload type and clock.
@@ -33,6 +63,13 @@ pub struct StreamConfig {
 pub struct Events {
     pub send: Option<(u8, u32)>,
     pub receive: Vec<(u8, u32)>,
+}
+
+/// Comfort noise (RFC 3389): payload types, where it was agreed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoiseFormat {
+    pub send: Option<u8>,
+    pub receive: Option<u8>,
 }
 
 #[derive(Clone)]
@@ -170,18 +207,36 @@ pub(super) fn build(agreed: &Agreed, remote: &Remote, ours: &Media) -> StreamCon
     let clock = send.map_or(8000, |(codec, _)| codec.clock_rate());
     StreamConfig {
         transport: transport(agreed, remote, ours),
-        keys: keys(agreed, remote),
+        keys: keys(agreed.security, &agreed.keys, remote.is_offer, audio),
+        dtls: (agreed.security == Security::DtlsAlone).then(|| DtlsTerms {
+            fingerprints: audio.fingerprints.clone(),
+            active: agreed.active.unwrap_or(false),
+        }),
         send,
         receive: formats.receiving(),
         events: Events {
             send: formats.remote_event(clock).map(|(clock, pt)| (pt, clock)),
             receive: formats.receiving_events(),
         },
+        noise: formats.noise(),
+        wants_dtx: opus::wants_dtx(audio),
         direction: ours
             .direction
             .and(Direction::new(audio.direction.sends(), !audio.is_held()).reversed()),
         ptime: ptime(audio),
+        names: None,
+        video: None,
+        has_sound: remote.has_sound,
+        passed: vec![],
     }
+}
+
+/// A section that both sides use.
+pub(super) fn passed(kind: PassedKind, theirs: &Media, ours: &Media) -> PassedStream {
+    let (remote, rtcp, _) = rtp_addresses(theirs, ours);
+    let number = |format: &String| format.parse().ok();
+    let formats = ours.formats.iter().chain(&theirs.formats).filter_map(number).collect();
+    PassedStream { kind, remote, rtcp, formats }
 }
 
 /// Whole tens of milliseconds, as every codec of ours can do them.
@@ -203,27 +258,36 @@ fn transport(agreed: &Agreed, remote: &Remote, ours: &Media) -> Transport {
             active: agreed.active.unwrap_or(false),
         };
     }
+    rtp_transport(audio, ours)
+}
+
+/// Where a phone takes one of its sections.
+pub(super) fn rtp_transport(audio: &Media, ours: &Media) -> Transport {
+    let (remote, rtcp, mux) = rtp_addresses(audio, ours);
+    Transport::Rtp { remote, rtcp, mux }
+}
+
+/// For RTP and for RTCP, and whether both are one.
+fn rtp_addresses(audio: &Media, ours: &Media) -> (Option<SocketAddr>, Option<SocketAddr>, bool) {
     let usable = |a: &IpAddr| !a.is_unspecified() && !a.is_multicast();
     let address = audio.address.filter(usable).filter(|_| audio.port != 0);
     let mux = ours.rtcp_mux && audio.rtcp_mux;
     let rtcp_port = audio.rtcp_port.or(audio.port.checked_add(1)).filter(|p| !mux && *p != 0);
     let rtcp_address = audio.rtcp_address.filter(usable).or(address);
-    Transport::Rtp {
-        remote: address.map(|a| SocketAddr::new(a, audio.port)),
-        rtcp: rtcp_address.zip(rtcp_port).map(|(a, port)| SocketAddr::new(a, port)),
-        mux,
-    }
+    let remote = address.map(|a| SocketAddr::new(a, audio.port));
+    (remote, rtcp_address.zip(rtcp_port).map(|(a, port)| SocketAddr::new(a, port)), mux)
 }
 
-fn keys(agreed: &Agreed, remote: &Remote) -> Keys {
-    let taken = match agreed.security {
-        Security::Dtls => return Keys::Dtls,
+/// What protects a section: our keys for it, and what the peer wrote there.
+pub(super) fn keys(security: Security, ours: &SdesKeys, is_offer: bool, theirs: &Media) -> Keys {
+    let taken = match security {
+        Security::Dtls | Security::DtlsAlone => return Keys::Dtls,
         Security::Plain => None,
-        Security::Sdes { .. } if remote.is_offer => remote_key(&remote.audio.cryptos),
-        Security::Sdes { .. } => agreed.keys.answered(&remote.audio.cryptos),
+        Security::Sdes { .. } if is_offer => remote_key(&theirs.cryptos),
+        Security::Sdes { .. } => ours.answered(&theirs.cryptos),
     };
     let with_ours = taken.and_then(|(profile, remote)| {
-        let local = agreed.keys.key(profile)?.clone();
+        let local = ours.key(profile)?.clone();
         Some(Keys::Sdes { profile, local, remote })
     });
     with_ours.unwrap_or(Keys::None)

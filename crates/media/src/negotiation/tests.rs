@@ -1,8 +1,11 @@
 //! Offer and answer between two of us, and against descriptions as peers write them.
 
 mod changes;
+mod manner;
 mod matrix;
+mod passed;
 mod peers;
+mod video;
 
 use super::*;
 use crate::control::SrtpPolicy;
@@ -19,6 +22,10 @@ fn leg(profile: Profile, seed: u64) -> Leg {
         negotiator: Negotiator::new(profile, &mut Rng::from_u64(seed)),
         end: LocalEnd {
             address,
+            video: Some(SocketAddr::new(address.ip(), port + 1000)),
+            passed: [(PassedKind::Fax, 2000), (PassedKind::Text, 3000)]
+                .map(|(kind, more)| (kind, SocketAddr::new(address.ip(), port + more)))
+                .to_vec(),
             candidates: vec![format!("candidate:1 1 udp 2130706431 192.0.2.1 {port} typ host")],
             ice_lite: true,
             fingerprint: vec![0xab; 32],
@@ -63,7 +70,8 @@ fn reparse(session: &Session) -> Session {
         if media.setup == Some(Setup::ActPass) {
             assert!(media.rtcp_mux && media.mid.is_some() && media.is_bundled, "{text}");
         }
-        assert!(!media.codecs.is_empty() && media.codecs.len() == media.formats.len(), "{text}");
+        let has_codecs = !media.codecs.is_empty() && media.codecs.len() == media.formats.len();
+        assert!(has_codecs || media.is_fax(), "{text}");
         let mut numbers: Vec<u8> = media.codecs.iter().map(|c| c.pt).collect();
         numbers.sort_unstable();
         numbers.dedup();

@@ -7,21 +7,42 @@ use std::time::{Duration, Instant};
 use crosspoint_base::LegId;
 
 use super::browser::Browser;
+use super::dtls_alone::DtlsPeer;
+use super::fast::Fast;
+use super::overlay::Overlays;
 use super::packets::{Outgoing, Receiving};
 use super::phone::Phone;
+use super::proxy::Proxy;
 use super::quality::Quality;
 use super::sound::Feed;
+use super::taps::Tapped;
+use super::video::VideoStream;
 use super::{Output, Shard, SocketId, Timer};
+use crate::codec::Switches;
 use crate::control::{Command, Event, LegStats, Loss, Playback, Profile, Refusal, SdpKind};
 use crate::dtmf::{EventDetector, EventSender};
+use crate::jitter::Counts;
 use crate::negotiation::{Keys, LocalEnd, Negotiator, StreamConfig, Transport};
 use crate::rtcp::ReportBlock;
 use crate::srtp;
 
-/// One side of a call.
+/// One side of a call. What every packet asks for comes first and lies together.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Leg {
-    pub(super) negotiator: Negotiator,
+    pub(super) fast: Fast,
+    pub(super) peer: Option<LegId>,
+    pub(super) detector: EventDetector,
+    pub(super) is_connected: bool,
+    pub(super) is_lost: bool,
+    pub(super) taps: Tapped,
+    /// Set when this leg stands for another one.
+    pub(super) proxy: Option<Box<Proxy>>,
+    pub(super) receiving: Receiving,
+    pub(super) outgoing: Outgoing,
+    /// Set once keys are agreed; a leg that must be secure sends and takes nothing before.
+    pub(super) crypto: Option<Crypto>,
+    pub(super) negotiator: Box<Negotiator>,
     /// `Describe` and `Accept`, answered in order once the sockets are there.
     pub(super) waiting: VecDeque<Command>,
     pub(super) is_bound: bool,
@@ -29,26 +50,28 @@ pub(super) struct Leg {
     pub(super) bind_tries: u32,
     pub(super) socket: Option<SocketId>,
     pub(super) local_port: u16,
-    pub(super) stream: Option<StreamConfig>,
+    pub(super) stream: Option<Box<StreamConfig>>,
     pub(super) browser: Option<Box<Browser>>,
     pub(super) phone: Phone,
-    /// Set once keys are agreed; a leg that must be secure sends and takes nothing before.
-    pub(super) crypto: Option<Crypto>,
-    pub(super) peer: Option<LegId>,
-    pub(super) outgoing: Outgoing,
-    pub(super) receiving: Receiving,
+    /// Of a phone that makes its keys so.
+    pub(super) dtls: Option<Box<DtlsPeer>>,
     pub(super) feed: Option<Feed>,
+    pub(super) playout: Playout,
     pub(super) playback: Option<Playback>,
-    pub(super) detector: EventDetector,
     pub(super) sender: Option<EventSender>,
     pub(super) digits: VecDeque<(char, Duration)>,
-    pub(super) is_connected: bool,
-    pub(super) is_lost: bool,
     pub(super) quality: Quality,
     /// The peer's last word on what we send.
     pub(super) told_by_peer: Option<ReportBlock>,
     /// A report was made: we are known as a participant.
     pub(super) has_reported: bool,
+    /// Once it had video, or a port for it.
+    pub(super) video: Option<Box<VideoStream>>,
+    pub(super) overlays: Option<Box<Overlays>>,
+    /// Of what it hears.
+    pub(super) switches: Switches,
+    /// It was to hear us once: if it is not any more, it holds its peer.
+    has_listened: bool,
 }
 
 #[derive(Debug)]
@@ -75,7 +98,12 @@ impl Crypto {
     }
 
     /// Goes over to new keys, in each direction where they are new.
-    fn renewed(self, profile: srtp::Profile, local: &[u8], remote: &[u8]) -> Option<Self> {
+    pub(super) fn renewed(
+        self,
+        profile: srtp::Profile,
+        local: &[u8],
+        remote: &[u8],
+    ) -> Option<Self> {
         let mut new = Self::new(profile, local, remote)?;
         if new.local == self.local {
             new.outbound = self.outbound;
@@ -87,11 +115,41 @@ impl Crypto {
     }
 }
 
+/// What became of a leg's packets where they were translated, over all buffers that they went
+/// through.
+#[derive(Debug, Default)]
+pub(super) struct Playout {
+    feed: u64,
+    before: Counts,
+    now: Counts,
+}
+
+impl Playout {
+    pub(super) fn note(&mut self, feed: u64, counts: Counts) {
+        if self.feed != feed {
+            (self.feed, self.before) = (feed, self.total());
+        }
+        self.now = counts;
+    }
+
+    fn total(&self) -> Counts {
+        let (before, now) = (self.before, self.now);
+        Counts {
+            late: before.late + now.late,
+            missed: before.missed + now.missed,
+            dropped: before.dropped + now.dropped,
+            shortened: before.shortened + now.shortened,
+            concealed: before.concealed + now.concealed,
+        }
+    }
+}
+
 impl Leg {
-    fn new(profile: Profile, rng: &mut crosspoint_base::Rng) -> Self {
-        let negotiator = Negotiator::new(profile, rng);
+    fn new(profile: Profile, shard: u8, rng: &mut crosspoint_base::Rng) -> Self {
+        let negotiator = Box::new(Negotiator::new(profile, rng).of_shard(shard));
         let outgoing = Outgoing::new(negotiator.ssrc(), rng);
         Self {
+            fast: Fast::default(),
             negotiator,
             waiting: VecDeque::new(),
             is_bound: false,
@@ -102,11 +160,13 @@ impl Leg {
             stream: None,
             browser: None,
             phone: Phone::default(),
+            dtls: None,
             crypto: None,
             peer: None,
             outgoing,
             receiving: Receiving::default(),
             feed: None,
+            playout: Playout::default(),
             playback: None,
             detector: EventDetector::default(),
             sender: None,
@@ -116,6 +176,12 @@ impl Leg {
             quality: Quality::default(),
             told_by_peer: None,
             has_reported: false,
+            proxy: None,
+            taps: Tapped::default(),
+            video: None,
+            overlays: None,
+            switches: Switches::default(),
+            has_listened: false,
         }
     }
 
@@ -124,7 +190,7 @@ impl Leg {
         match &self.browser {
             // RFC 7675 §5.1: nothing more without consent.
             Some(_) if self.is_lost => None,
-            Some(browser) => Some((SocketId::BROWSER, browser.paths.nominated()?)),
+            Some(browser) => browser.paths.nominated().map(|to| (to.socket, to.address)),
             None => Some((self.socket?, self.phone.remote?)),
         }
     }
@@ -133,6 +199,10 @@ impl Leg {
     pub(super) fn report_destination(&self) -> Option<(SocketId, SocketAddr)> {
         if self.browser.is_some() || self.phone.is_muxed() {
             return self.destination();
+        }
+        // A port of its own would need a connection of its own (RFC 5764 §4.1.2).
+        if self.dtls.is_some() {
+            return None;
         }
         Some((self.socket?.rtcp(), self.phone.rtcp?))
     }
@@ -144,6 +214,12 @@ impl Leg {
     /// A held phone may be silent.
     pub(super) fn expects_media(&self) -> bool {
         self.stream.as_ref().is_some_and(|s| s.direction.receives())
+    }
+
+    /// The party does not want to hear the other for now.
+    pub(super) fn holds(&self) -> bool {
+        self.has_listened
+            && self.stream.as_ref().is_some_and(|s| s.has_sound && !s.direction.sends())
     }
 
     pub(super) fn may_send(&self) -> bool {
@@ -163,14 +239,27 @@ impl Leg {
         let browser = self.browser.as_ref().map_or(0, |b| b.held());
         let sources = self.crypto.as_ref().map_or(0, |c| c.inbound.sources());
         let queues = self.waiting.len() + self.digits.len();
-        1 + browser + sources + queues + self.phone.held()
+        let video = self.video.as_ref().map_or(0, |v| v.held());
+        let listeners = self.proxy.as_ref().map_or(0, |proxy| proxy.listeners.len());
+        let browser = browser + self.dtls.as_ref().map_or(0, |dtls| dtls.held());
+        1 + browser + sources + queues + self.phone.held() + video + listeners
     }
 
     pub(super) fn stats(&self) -> LegStats {
         let codec = self.stream.as_ref().and_then(|s| s.send).map(|(codec, _)| codec);
         let lost_at_peer = self.at_peer().map(|told| told.packets_lost);
+        let video = self.video.as_ref().and_then(|v| v.stats());
         let stats = self.receiving.stats(&self.outgoing);
-        self.quality.complete(LegStats { codec, lost_at_peer, ..stats })
+        let counts = self.playout.total();
+        self.quality.complete(LegStats {
+            codec,
+            lost_at_peer,
+            video,
+            packets_late: counts.late,
+            packets_discarded: counts.dropped,
+            packets_concealed: counts.concealed,
+            ..stats
+        })
     }
 }
 
@@ -180,7 +269,8 @@ impl Shard {
             // `Describe` and `Accept` find no leg and are refused.
             return;
         }
-        let leg = Leg::new(profile, &mut self.rng);
+        let mut leg = Leg::new(profile, self.number, &mut self.rng);
+        leg.taps = self.taps.of_new_leg();
         self.legs.insert(id, leg);
     }
 
@@ -188,7 +278,11 @@ impl Shard {
     pub(super) fn work_off(&mut self, now: Instant, id: LegId) {
         loop {
             let Some(leg) = self.legs.get_mut(&id) else { return };
-            let Some(command) = leg.waiting.pop_front() else { return };
+            let Some(command) = leg.waiting.pop_front() else {
+                // Its memory is given back: a call rarely has more to agree on.
+                leg.waiting = VecDeque::new();
+                return;
+            };
             match command {
                 Command::Accept { kind, description, .. } => {
                     let outcome = leg.negotiator.accept(kind, &description);
@@ -207,9 +301,15 @@ impl Shard {
                     }
                 }
                 Command::Describe { kind, peer, .. } => {
+                    let is_ready = leg.is_exhausted
+                        || leg.negotiator.is_webrtc()
+                        || (leg.is_bound
+                            && !self.awaits_video_port(id, kind, peer)
+                            && !self.awaits_raw_ports(now, id, peer));
+                    let Some(leg) = self.legs.get_mut(&id) else { return };
                     if leg.is_exhausted {
                         self.event(Event::Refused { leg: id, refusal: Refusal::Exhausted });
-                    } else if leg.negotiator.is_webrtc() || leg.is_bound {
+                    } else if is_ready {
                         self.describe(now, id, kind, peer);
                     } else {
                         let needs_socket = leg.socket.is_none();
@@ -257,14 +357,26 @@ impl Shard {
 
     fn local_end(&self, id: LegId) -> Option<LocalEnd> {
         let leg = self.legs.get(&id)?;
-        let address = if leg.negotiator.is_webrtc() {
-            *self.config.browser_addresses.first()?
+        let place = leg.place();
+        let ours = place.map_or(self.config.rtp_address, |place| place.address);
+        let at = |port| SocketAddr::new(ours, port);
+        let browsers = &self.config.browser_addresses;
+        let placed = place.and_then(|p| Some(SocketAddr::new(p.address, browsers.first()?.port())));
+        let (udp, tcp) = match &placed {
+            Some(address) => (std::slice::from_ref(address), &[][..]),
+            None => (browsers.as_slice(), self.config.browser_tcp_addresses.as_slice()),
+        };
+        let (address, video) = if leg.negotiator.is_webrtc() {
+            let address = *udp.first()?;
+            (address, Some(address))
         } else {
-            SocketAddr::new(self.config.rtp_address, leg.local_port)
+            (at(leg.local_port), leg.video_port().map(at))
         };
         Some(LocalEnd {
             address,
-            candidates: super::browser::candidates(&self.config.browser_addresses),
+            video,
+            passed: self.raw_ports(id).map(|(kind, port)| (kind, at(port))).collect(),
+            candidates: super::browser::candidates(udp, tcp),
             ice_lite: self.config.ice_lite,
             fingerprint: self.fingerprint.clone(),
         })
@@ -273,7 +385,9 @@ impl Shard {
     fn bind_new(&mut self, id: LegId) {
         self.next_socket += 2;
         let socket = SocketId(self.next_socket);
-        self.by_socket.insert(socket, id);
+        if let Some(place) = self.legs.place(id) {
+            self.by_socket.insert(socket, (id, place));
+        }
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.socket = Some(socket);
         }
@@ -282,15 +396,23 @@ impl Shard {
 
     /// Asks for the next pair of ports of the range.
     pub(super) fn bind(&mut self, id: LegId, socket: SocketId) {
+        let port = self.take_port();
+        let mut bind = self.config.rtp_bind;
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.local_port = port;
+            bind = leg.place().map_or(bind, |place| place.bind);
+        }
+        let address = SocketAddr::new(bind, port);
+        self.outputs.push_back(Output::Bind { socket, address });
+    }
+
+    /// The next even port of the range.
+    pub(super) fn take_port(&mut self) -> u16 {
         let (first, last) = self.config.rtp_ports;
         let port = self.next_port;
         let next = port.checked_add(2).filter(|p| *p < last);
         self.next_port = next.unwrap_or(first.next_multiple_of(2));
-        if let Some(leg) = self.legs.get_mut(&id) {
-            leg.local_port = port;
-        }
-        let address = SocketAddr::new(self.config.rtp_bind, port);
-        self.outputs.push_back(Output::Bind { socket, address });
+        port
     }
 
     /// Takes over what was agreed, once both descriptions are known.
@@ -308,9 +430,12 @@ impl Shard {
         if let Transport::Rtp { remote, rtcp, .. } = stream.transport {
             leg.phone.describe(now, remote, rtcp);
         }
+        self.tell_source(id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         let expected = leg.expects_media();
         let is_new = leg.stream.is_none();
-        leg.stream = Some(stream);
+        leg.has_listened |= stream.direction.sends();
+        leg.stream = Some(Box::new(stream));
         if !expected {
             // Silence counts from here.
             leg.receiving.last_packet = Some(now);
@@ -320,6 +445,7 @@ impl Shard {
             self.first_report(now, id);
         }
         self.update_browser(now, id);
+        self.apply_dtls(now, id);
         // A codec may have changed on either side of the bridge.
         let peer = self.legs.get(&id).and_then(|l| l.peer);
         if let Some(peer) = peer {
@@ -327,12 +453,20 @@ impl Shard {
             self.join(now, peer, id);
         }
         self.resume_playback(now, id);
+        self.apply_video(now, id);
+        self.apply_raw(now, id);
+        self.renew_listening(id);
+        self.settle_music(now, id);
+        if let Some(peer) = peer {
+            self.settle_music(now, peer);
+        }
     }
 
     pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
         self.observe(now, id);
         let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        leg.negotiator.condense();
         self.timers.set((id, Timer::Watch), now + WATCH);
         let since = |then: Option<Instant>| {
             then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
@@ -340,14 +474,14 @@ impl Shard {
         let (is_lost, loss) = match &leg.browser {
             // Before ICE is up the call's own set-up timer counts.
             Some(browser) => (
-                browser.is_up && since(browser.paths.last_check()) >= timeout.1,
+                browser.end.is_up && since(browser.paths.last_check()) >= timeout.1,
                 Loss::ConsentExpired,
             ),
             None => {
                 (leg.expects_media() && since(leg.receiving.last_packet) >= timeout.0, Loss::Silent)
             }
         };
-        if is_lost {
+        if is_lost || self.has_lost_fax(now, id) {
             self.lost(id, loss);
         }
     }
@@ -361,4 +495,4 @@ impl Shard {
     }
 }
 
-const WATCH: Duration = Duration::from_secs(1);
+pub(super) const WATCH: Duration = Duration::from_secs(1);

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
 
+use super::fast::Tagless;
 use super::leg::Leg;
+use super::legs::Place;
 use super::{Forward, Output, Shard};
 use crate::codec::Codec;
 use crate::control::{Event, LegStats};
+use crate::noise;
 use crate::rtcp::Compound;
 use crate::rtp::{self, Header};
 use crate::srtp::{self, MAX_OVERHEAD};
@@ -62,7 +65,7 @@ impl Outgoing {
     /// The header for a foreign packet: our source, numbers that go on where the last left off.
     /// `None` for one out of all order (RFC 3550 appendix A.1): a stray, or the first of a new
     /// count, which the next packet then shows.
-    fn map(
+    pub(super) fn map(
         &mut self,
         now: Instant,
         from: LegId,
@@ -105,6 +108,12 @@ impl Outgoing {
         Some(Header::new(pt, seq, timestamp, self.ssrc, marker))
     }
 
+    /// A time of the stream that is being passed on, as it goes out.
+    pub(super) fn translated(&self, from: LegId, ssrc: u32, timestamp: u32) -> Option<u32> {
+        let mapping = self.mapped.filter(|m| m.ssrc == ssrc && m.from == from)?;
+        Some(timestamp.wrapping_add(mapping.timestamp_offset))
+    }
+
     /// Whether a number is a little after or before the last.
     fn is_in_order(&self, seq: u16) -> bool {
         let ahead = seq.wrapping_sub(self.seq);
@@ -119,6 +128,11 @@ impl Outgoing {
         self.timestamp = self.timestamp.wrapping_add(since);
         let marker = std::mem::take(&mut self.marker_due);
         Header::new(pt, self.seq, self.timestamp, self.ssrc, marker)
+    }
+
+    /// A packet of our own that would last so long is not sent, but time goes on.
+    pub(super) fn pass(&mut self, ticks: u32) {
+        self.span = Some(self.span.unwrap_or(ticks).wrapping_add(ticks));
     }
 
     /// Makes what our last packets said last so long.
@@ -176,6 +190,8 @@ pub(super) struct Receiving {
     jitter16: u32,
     clock: u32,
     pub(super) last_packet: Option<Instant>,
+    /// The last packet was comfort noise: nothing may come for long.
+    pub(super) is_paused: bool,
     /// When the last sender report of the source came, and the middle of its NTP time.
     pub(super) last_sr: Option<(Instant, u32)>,
     pub(super) expected_prior: u64,
@@ -186,7 +202,14 @@ pub(super) struct Receiving {
 impl Receiving {
     /// `is_sound` is false for packets whose timestamps do not move with time (RFC 4733): they
     /// say nothing of jitter.
-    fn count(&mut self, now: Instant, header: &Header, len: usize, clock: u32, is_sound: bool) {
+    pub(super) fn count(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        len: usize,
+        clock: u32,
+        is_sound: bool,
+    ) {
         self.last_packet = Some(now);
         self.packets += 1;
         self.bytes += len as u64;
@@ -198,6 +221,8 @@ impl Receiving {
         let step = header.seq.wrapping_sub(self.highest_seq as u16);
         if step <= MAX_DROPOUT {
             self.highest_seq += u64::from(step);
+            // A word that was said before the pause, and comes late, does not end it.
+            self.is_paused &= step == 0;
         } else if step < u16::MAX - MAX_MISORDER {
             // A stray, unless the next goes on from it: then the peer has begun to count anew.
             if self.unexpected != Some(header.seq) {
@@ -230,7 +255,9 @@ impl Receiving {
             (self.clock, self.transit, self.jitter16) = (clock, None, 0);
         }
         if let Some((then, before)) = self.transit {
-            let arrived = now.saturating_duration_since(then).as_micros() as i64;
+            let arrived = now.saturating_duration_since(then);
+            let arrived =
+                (arrived.as_secs() * 1_000_000) as i64 + i64::from(arrived.subsec_micros());
             let arrived = arrived * i64::from(clock) / 1_000_000;
             let sent = i64::from(timestamp.wrapping_sub(before) as i32);
             let difference = (arrived - sent).unsigned_abs().min(u64::from(clock)) as u32;
@@ -269,15 +296,18 @@ impl Receiving {
             packets_lost: self.lost(),
             jitter: self.jitter(),
             round_trip: self.round_trip,
+            source: self.ssrc,
             ..LegStats::default()
         }
     }
 }
 
 /// What a packet of a leg is, by its payload type.
-enum Kind {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
     Audio(Codec),
     Event { clock: u32 },
+    Noise,
     Unknown,
 }
 
@@ -290,48 +320,121 @@ impl Shard {
         buffer: &mut [u8],
         len: usize,
     ) -> Option<Forward> {
-        let leg = self.legs.get_mut(&id)?;
+        let place = self.legs.place(id)?;
+        let (_, leg) = self.legs.at_mut(place)?;
         let is_rtcp = rtp::is_rtcp(&buffer[..len]);
-        let len = match unprotect(leg, buffer, len, is_rtcp) {
-            Ok(len) => len,
-            Err(error) => {
-                match error {
-                    None => self.counters.dropped_not_ready += 1,
-                    Some(srtp::Error::BadTag) => self.counters.dropped_bad_tag += 1,
-                    Some(srtp::Error::Replayed) => self.counters.dropped_replayed += 1,
-                    Some(srtp::Error::Malformed | srtp::Error::TooManySources) => {
-                        self.counters.dropped_malformed += 1;
-                    }
-                }
-                return None;
-            }
-        };
+        let opened = unprotect(leg, buffer, len, is_rtcp);
+        let (has_video, is_shared) = (leg.video.is_some(), leg.browser.is_some());
+        let captures = leg.taps.captures();
+        let len = self.opened(opened)?;
         if is_rtcp {
-            self.take_report(now, id, &Compound::parse(&buffer[..len]));
+            if captures {
+                self.capture_report(now, place, &buffer[..len]);
+            }
+            let report = Compound::parse(&buffer[..len]);
+            self.take_report(now, id, &report);
+            if has_video && is_shared {
+                self.take_video_report(now, id, &report);
+            } else if has_video {
+                self.keep_step(now, id, &report);
+            }
             return None;
         }
+        self.rtp_packet(now, place, buffer, len)
+    }
+
+    /// The length of a packet that was opened; counts why one was not. Without an error, there
+    /// were no keys yet.
+    pub(super) fn opened(&mut self, opened: Result<usize, Option<srtp::Error>>) -> Option<usize> {
+        let counter = match opened {
+            Ok(len) => return Some(len),
+            Err(None) => &mut self.counters.dropped_not_ready,
+            Err(Some(srtp::Error::BadTag)) => &mut self.counters.dropped_bad_tag,
+            Err(Some(srtp::Error::Replayed)) => &mut self.counters.dropped_replayed,
+            Err(Some(srtp::Error::Malformed | srtp::Error::TooManySources)) => {
+                &mut self.counters.dropped_malformed
+            }
+        };
+        *counter += 1;
+        None
+    }
+
+    /// An RTP packet in the clear.
+    pub(super) fn rtp_packet(
+        &mut self,
+        now: Instant,
+        place: Place,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
         let Some(header) = Header::parse(&buffer[..len]) else {
             self.counters.dropped_malformed += 1;
             return None;
         };
-        let kind = kind_of(leg, header.pt);
+        let (id, leg) = self.legs.at_mut(place)?;
+        if leg.proxy.is_some() {
+            return self.pass_on(now, id, &header, buffer, len);
+        }
+        self.received_at(now, place, &header, buffer, len)
+    }
+
+    /// A packet of a leg whose codecs we know.
+    pub(super) fn received(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        header: &Header,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let place = self.legs.place(id)?;
+        self.received_at(now, place, header, buffer, len)
+    }
+
+    fn received_at(
+        &mut self,
+        now: Instant,
+        place: Place,
+        header: &Header,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let (id, leg) = self.legs.at_mut(place)?;
+        leg.freshen();
+        let kind = match leg.fast.kind {
+            Some((pt, kind)) if pt == header.pt => kind,
+            _ => kind_of(leg, header.pt),
+        };
+        leg.fast.kind = Some((header.pt, kind));
+        let captures = leg.taps.captures();
         let clock = match kind {
             Kind::Audio(codec) => codec.clock_rate(),
             Kind::Event { clock } => clock,
+            Kind::Noise => noise::CLOCK,
+            Kind::Unknown if leg.video.is_some() && leg.browser.is_some() => {
+                return self.video_packet(now, id, header, buffer, len);
+            }
             Kind::Unknown => {
+                if captures {
+                    self.capture(now, place, kind, header, &buffer[..len]);
+                }
                 self.counters.dropped_payload_type += 1;
                 return None;
             }
         };
         let is_sound = matches!(kind, Kind::Audio(_));
-        leg.receiving.count(now, &header, len, clock, is_sound);
+        leg.receiving.count(now, header, len, clock, is_sound);
         if !leg.is_connected {
             leg.is_connected = true;
             self.outputs.push_back(Output::Event(Event::Connected { leg: id }));
         }
+        if captures {
+            self.capture(now, place, kind, header, &buffer[..len]);
+        }
         match kind {
-            Kind::Audio(codec) => self.audio(now, id, codec, &header, buffer, len),
-            Kind::Event { clock } => self.telephone_event(now, id, clock, &header, buffer, len),
+            Kind::Audio(codec) => self.audio(now, place, codec, header, buffer, len),
+            Kind::Event { clock } => self.telephone_event(now, id, clock, header, buffer, len),
+            Kind::Noise => self.comfort_noise(now, id, header, buffer, len),
             Kind::Unknown => None,
         }
     }
@@ -339,30 +442,53 @@ impl Shard {
     fn audio(
         &mut self,
         now: Instant,
-        from: LegId,
+        place: Place,
         codec: Codec,
         header: &Header,
         buffer: &mut [u8],
         len: usize,
     ) -> Option<Forward> {
-        let leg = self.legs.get_mut(&from)?;
+        let (from, leg) = self.legs.at_mut(place)?;
         let finished = leg.detector.sound(header.timestamp);
-        let peer = leg.peer;
+        if leg.taps.is_on() {
+            self.taps.copy(now, (from, leg.taps), codec, header, &buffer[..len]);
+        }
         if let Some(digit) = finished {
             self.digit_over(now, from, digit);
         }
-        let to = self.legs.get_mut(&peer?)?;
-        if !to.may_send() || to.sender.is_some() {
+        let peer = self.peer_of(place)?;
+        let (_, to) = self.legs.at_mut(peer)?;
+        to.freshen();
+        let (send, pt) = to.fast.speaks?;
+        if to.fast.is_overlaid {
+            self.take_under(now, peer, codec, header, header.payload(&buffer[..len])?);
             return None;
         }
-        let (send, pt) = to.stream.as_ref()?.send?;
         if send != codec {
             let payload = header.payload(&buffer[..len])?;
-            to.take_foreign(now, codec, header, payload);
+            self.take_foreign(now, peer, codec, header, payload, false);
             self.counters.packets_transcoded += 1;
             return None;
         }
-        self.forward(now, from, peer?, pt, header, buffer, len)
+        if to.feed.is_some() {
+            // It spoke another codec before.
+            to.stop_translating();
+        }
+        self.forward_at(now, from, peer, pt, header, buffer, len)
+    }
+
+    /// Where the leg is that hears this one.
+    fn peer_of(&mut self, place: Place) -> Option<Place> {
+        let (_, leg) = self.legs.at(place)?;
+        let peer = leg.peer?;
+        if let Some(known) = leg.fast.peer
+            && self.legs.at(known).is_some_and(|(id, _)| id == peer)
+        {
+            return Some(known);
+        }
+        let found = self.legs.place(peer)?;
+        self.legs.at_mut(place)?.1.fast.peer = Some(found);
+        Some(found)
     }
 
     /// Passes a packet on under the other leg's source, in the buffer it came in.
@@ -377,9 +503,25 @@ impl Shard {
         buffer: &mut [u8],
         len: usize,
     ) -> Option<Forward> {
-        let leg = self.legs.get_mut(&to)?;
-        let (socket, destination) = leg.destination()?;
-        let clock = leg.stream.as_ref()?.send?.0.clock_rate();
+        let to = self.legs.place(to)?;
+        self.forward_at(now, from, to, pt, header, buffer, len)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one packet, two legs and a buffer")]
+    fn forward_at(
+        &mut self,
+        now: Instant,
+        from: LegId,
+        place: Place,
+        pt: u8,
+        header: &Header,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Forward> {
+        let (_, leg) = self.legs.at_mut(place)?;
+        leg.freshen();
+        let (socket, destination) = leg.fast.to?;
+        let clock = leg.fast.clock;
         let Some(out) = leg.outgoing.map(now, from, header, pt, clock) else {
             self.counters.dropped_out_of_order += 1;
             return None;
@@ -387,20 +529,29 @@ impl Shard {
         let payload = header.payload(&buffer[..len])?.len();
         // Extensions and contributing sources mean nothing to the other side: the payload moves
         // up behind a plain header.
-        buffer.copy_within(header.len..header.len + payload, 12);
+        if header.len != 12 {
+            buffer.copy_within(header.len..header.len + payload, 12);
+        }
         write_header(buffer, &out);
         let plain = 12 + payload;
         let protected = match &mut leg.crypto {
-            Some(crypto) => crypto.outbound.protect_rtp(buffer, plain),
-            None => Ok(plain),
+            Some(crypto) => crypto.outbound.protect_but_tag(buffer, plain),
+            None => Ok(Ok(plain)),
         };
-        let Ok(len) = protected else {
-            self.counters.dropped_out_of_order += 1;
-            return None;
+        let len = match protected {
+            Ok(Ok(len)) => len,
+            Ok(Err(unsigned)) => {
+                self.tagless.push(Tagless { frame: self.at_frame, place, unsigned });
+                leg.crypto.as_ref()?.outbound.signed_len(unsigned)
+            }
+            Err(_) => {
+                self.counters.dropped_out_of_order += 1;
+                return None;
+            }
         };
         leg.outgoing.sent(now, plain);
         self.counters.packets_forwarded += 1;
-        Some(Forward { socket, destination, len })
+        Some(Forward { frame: self.at_frame, socket, destination, len })
     }
 
     /// Sends a packet that we made.
@@ -444,6 +595,7 @@ fn kind_of(leg: &Leg, pt: u8) -> Kind {
     }
     match stream.events.receive.iter().find(|(p, _)| *p == pt) {
         Some((_, clock)) => Kind::Event { clock: *clock },
+        None if stream.noise.receive == Some(pt) => Kind::Noise,
         None => Kind::Unknown,
     }
 }
@@ -464,7 +616,7 @@ fn unprotect(
     }
 }
 
-fn write_header(buffer: &mut [u8], header: &Header) {
+pub(super) fn write_header(buffer: &mut [u8], header: &Header) {
     buffer[0] = 0x80;
     buffer[1] = header.pt | if header.marker { 0x80 } else { 0 };
     buffer[2..4].copy_from_slice(&header.seq.to_be_bytes());

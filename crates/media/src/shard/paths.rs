@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use is::Protocol;
 use is::stun::{StunMessage, TransId};
+
+use super::SocketId;
+use super::links::Remote;
 
 #[derive(Debug, Default)]
 pub(super) struct Paths {
@@ -13,17 +17,17 @@ pub(super) struct Paths {
     /// Sources that were new since ICE began, or began again.
     newcomers: usize,
     /// The last checks that were believed, and their sources.
-    checks: VecDeque<(TransId, SocketAddr)>,
+    checks: VecDeque<(TransId, Remote)>,
     /// Our own last checks.
     asked: VecDeque<TransId>,
     /// Where to send.
-    nominated: Option<SocketAddr>,
+    nominated: Option<Remote>,
     last_check: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Path {
-    source: SocketAddr,
+    source: Remote,
     /// It answered a check of ours.
     has_answered: bool,
     /// When the peer last said that it wants this one.
@@ -62,11 +66,11 @@ impl Check {
 }
 
 impl Paths {
-    pub(super) fn nominated(&self) -> Option<SocketAddr> {
+    pub(super) fn nominated(&self) -> Option<Remote> {
         self.nominated
     }
 
-    pub(super) fn nominate(&mut self, path: SocketAddr) {
+    pub(super) fn nominate(&mut self, path: Remote) {
         self.nominated = Some(path);
     }
 
@@ -79,12 +83,33 @@ impl Paths {
         self.last_check = Some(now);
     }
 
-    pub(super) fn is_validated(&self, source: SocketAddr) -> bool {
+    pub(super) fn is_validated(&self, source: Remote) -> bool {
         self.validated.iter().any(|path| path.source == source)
     }
 
+    /// Where a message for this address goes: back where it was last heard, or to the one port.
+    /// A connection can only be answered.
+    pub(super) fn way_to(&self, protocol: Protocol, address: SocketAddr) -> Option<Remote> {
+        let fits = |r: &Remote| r.address == address && r.protocol() == protocol;
+        let heard = self.validated.iter().rev().map(|path| path.source).find(fits);
+        let port = Remote { socket: SocketId::BROWSER, address };
+        heard.or((protocol == Protocol::Udp).then_some(port))
+    }
+
+    /// A path that is gone. The one that was nominated last, of those that are left and spoke
+    /// lately, takes its place.
+    pub(super) fn forget(&mut self, now: Instant, source: Remote) {
+        self.validated.retain(|path| path.source != source);
+        if self.nominated != Some(source) {
+            return;
+        }
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < ALIVE;
+        let usable = self.validated.iter().filter(|path| path.nominated_at.is_some_and(is_recent));
+        self.nominated = usable.max_by_key(|path| path.nominated_at).map(|path| path.source);
+    }
+
     /// Whether media goes there, and was consented to a short time ago.
-    pub(super) fn is_alive_at(&self, now: Instant, source: SocketAddr) -> bool {
+    pub(super) fn is_alive_at(&self, now: Instant, source: Remote) -> bool {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < ALIVE;
         self.nominated == Some(source) && self.last_check.is_some_and(is_recent)
     }
@@ -109,13 +134,17 @@ impl Paths {
         if self.asked.len() > MAX_ASKED { self.asked.pop_front() } else { None }
     }
 
+    pub(super) fn all_validated(&self) -> impl Iterator<Item = Remote> {
+        self.validated.iter().map(|path| path.source)
+    }
+
     pub(super) fn all_asked(&self) -> impl Iterator<Item = &TransId> {
         self.asked.iter()
     }
 
     /// Whether this check was believed before, from another source. The signature does not cover
     /// the source: who saw a check may send it from elsewhere.
-    pub(super) fn is_repeated(&self, source: SocketAddr, check: Check) -> bool {
+    pub(super) fn is_repeated(&self, source: Remote, check: Check) -> bool {
         self.checks.iter().any(|(id, from)| *id == check.id && *from != source)
     }
 
@@ -123,10 +152,10 @@ impl Paths {
     pub(super) fn note(
         &mut self,
         now: Instant,
-        source: SocketAddr,
+        source: Remote,
         check: Check,
         is_lite: bool,
-    ) -> Option<SocketAddr> {
+    ) -> Option<Remote> {
         // Sent again, it is no news: a copy of it may be anybody's.
         if check.is_request() {
             if self.checks.iter().any(|(id, _)| *id == check.id) {

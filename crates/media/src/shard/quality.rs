@@ -128,7 +128,16 @@ impl Leg {
         }
         let at_peer = self.at_peer();
         let (packets_received, packets_lost) = (received, lost);
-        Some(QualitySample { mos, packets_received, packets_lost, jitter, round_trip, at_peer })
+        let video = self.video.as_mut().and_then(|video| video.sample(now));
+        Some(QualitySample {
+            mos,
+            packets_received,
+            packets_lost,
+            jitter,
+            round_trip,
+            at_peer,
+            video,
+        })
     }
 }
 
@@ -148,7 +157,7 @@ impl Shard {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.quality.is_answered) else {
             return;
         };
-        let is_expected = leg.expects_media();
+        let is_expected = leg.expects_media() && !leg.receiving.is_paused;
         let Some(heard) = leg.quality.listen(now, leg.receiving.packets, is_expected) else {
             return;
         };
@@ -193,6 +202,18 @@ pub struct LegCounters {
     pub round_trip: Histogram,
 }
 
+impl std::ops::AddAssign for LegCounters {
+    fn add_assign(&mut self, other: Self) {
+        let Self { silent_start, silent_running, mos, loss, jitter, round_trip } = other;
+        self.silent_start += silent_start;
+        self.silent_running += silent_running;
+        self.mos += mos;
+        self.loss += loss;
+        self.jitter += jitter;
+        self.round_trip += round_trip;
+    }
+}
+
 impl LegCounters {
     fn add(&mut self, sample: &QualitySample) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -219,6 +240,15 @@ impl Counters {
 pub struct Histogram {
     pub counts: [u64; BORDERS + 1],
     pub sum: u64,
+}
+
+impl std::ops::AddAssign for Histogram {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum = self.sum.saturating_add(other.sum);
+    }
 }
 
 impl Histogram {

@@ -15,14 +15,15 @@ const INTERVAL: Duration = Duration::from_secs(5);
 impl Leg {
     /// The next report (RFC 3550 §6.4): a sender's when we have sent lately, with a block when
     /// something has come since the last.
-    fn report(&mut self, now: Instant, started: Option<Instant>) -> Vec<u8> {
+    /// `in_step` is the sender's own time, where it is passed on.
+    fn report(&mut self, now: Instant, started: Option<Instant>, in_step: Option<u32>) -> Vec<u8> {
         self.has_reported = true;
         let send = self.stream.as_ref().and_then(|s| s.send);
         let clock = send.map_or(8000, |(codec, _)| codec.clock_rate());
         let outgoing = &mut self.outgoing;
         let sender = outgoing.report_as_sender().then(|| SenderInfo {
             ntp: ntp(now, started),
-            rtp_timestamp: outgoing.timestamp_at(now, clock),
+            rtp_timestamp: in_step.unwrap_or_else(|| outgoing.timestamp_at(now, clock)),
             packets: outgoing.packets as u32,
             bytes: outgoing.payload_bytes() as u32,
         });
@@ -36,7 +37,7 @@ impl Leg {
 
 impl Receiving {
     /// What the peer is told of its stream; nothing when none of it has come since the last.
-    fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
+    pub(super) fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {
         let ssrc = self.ssrc?;
         let (expected, received) = (self.expected(), self.received());
         if received == self.received_prior {
@@ -72,9 +73,10 @@ impl Shard {
     pub(super) fn report_due(&mut self, now: Instant, id: LegId) {
         let spread = u64::from(self.rng.below(5000));
         self.timers.set((id, Timer::Report), now + INTERVAL / 2 + Duration::from_millis(spread));
-        let started = self.started;
+        let (started, in_step) = (self.started, self.time_in_step(now, id, true));
+        self.report_video(now, id, false);
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.can_report()) else { return };
-        let bytes = leg.report(now, started);
+        let bytes = leg.report(now, started, in_step);
         self.send_rtcp(id, bytes);
     }
 
@@ -82,11 +84,12 @@ impl Shard {
     /// (RFC 3550 §6.3.7).
     pub(super) fn send_bye(&mut self, now: Instant, id: LegId) {
         let started = self.started;
+        self.report_video(now, id, true);
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.can_report()) else { return };
         if leg.outgoing.packets == 0 && !leg.has_reported {
             return;
         }
-        let mut bytes = leg.report(now, started);
+        let mut bytes = leg.report(now, started, None);
         write_bye(&mut bytes, leg.outgoing.ssrc);
         self.send_rtcp(id, bytes);
     }
@@ -95,8 +98,13 @@ impl Shard {
         let started = self.started;
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.receiving.last_packet = Some(now);
-        if let Some((ssrc, info)) = &report.sender
-            && leg.receiving.ssrc.is_none_or(|ours| ours == *ssrc)
+        // Before its first packet a lone report is that of the sound.
+        let may_be_first = leg.video.is_none();
+        if let Some((_, info)) = report
+            .senders
+            .iter()
+            .rev()
+            .find(|(ssrc, _)| leg.receiving.ssrc.map_or(may_be_first, |ours| ours == *ssrc))
         {
             leg.receiving.last_sr = Some((now, (info.ntp >> 16) as u32));
         }
@@ -118,7 +126,7 @@ impl Shard {
 }
 
 /// Time since the shard started as an NTP timestamp: RTCP needs differences only.
-fn ntp(now: Instant, started: Option<Instant>) -> u64 {
+pub(super) fn ntp(now: Instant, started: Option<Instant>) -> u64 {
     let since = started.map_or(Duration::ZERO, |s| now.saturating_duration_since(s));
     let seconds = EPOCH + since.as_secs();
     (seconds << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)

@@ -1,26 +1,34 @@
 //! The transforms of RFC 3711 §4 and RFC 7714, with key states kept for the session.
 
 use aes::cipher::generic_array::GenericArray;
-use aes::cipher::{BlockEncrypt, InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper};
-use aes_gcm::aead::AeadInPlace;
-use aes_gcm::{Aes128Gcm, Aes256Gcm};
-use hmac::{Hmac, Mac};
-use sha1::Sha1;
+use aes::cipher::{BlockEncrypt, KeyInit};
+use crosspoint_base::is_same_secret;
 
+use super::gcm::{self, Gcm};
+use super::hmac::{Hmac, Lane};
+use super::keystream::Keystream;
 use super::{Error, Profile};
 use crate::rtp;
 
-type Ctr = ctr::Ctr128BE<aes::Aes128>;
-
+/// Keys of RTP are kept as the cipher needs them. Those of RTCP, for a packet every few seconds,
+/// are made ready for each.
 pub(super) enum Cipher {
-    Cm { rtp: Box<CmKeys>, rtcp: Box<CmKeys>, rtp_tag: usize },
-    Gcm { rtp: Box<GcmKeys>, rtcp: Box<GcmKeys> },
+    Cm { rtp: Box<CmKeys>, rtcp: Box<Keys>, rtp_tag: usize },
+    Gcm { rtp: Box<GcmKeys>, rtcp: Box<Keys> },
 }
 
+/// Session keys as they were derived (RFC 3711 §4.3.1).
+pub(super) struct Keys {
+    encryption: Vec<u8>,
+    auth: Vec<u8>,
+    salt: Vec<u8>,
+}
+
+#[repr(C, align(64))]
 pub(super) struct CmKeys {
-    key: aes::Aes128,
+    auth: Hmac,
+    stream: Keystream,
     salt: [u8; 14],
-    auth: Hmac<Sha1>,
 }
 
 pub(super) struct GcmKeys {
@@ -28,15 +36,24 @@ pub(super) struct GcmKeys {
     salt: [u8; 12],
 }
 
-#[expect(clippy::large_enum_variant, reason = "one per direction of a leg, boxed with its salt")]
-enum Gcm {
-    Aes128(Aes128Gcm),
-    Aes256(Aes256Gcm),
-}
-
-const GCM_TAG: usize = 16;
+const GCM_TAG: usize = gcm::TAG;
 const RTCP_TAG: usize = 10;
+/// The rollover counter, which is signed behind the packet.
+const ROC: usize = 4;
 const ENCRYPTED: u32 = 1 << 31;
+
+/// The longest tag that stands apart from the cipher.
+pub(super) const LONGEST_TAG: usize = 10;
+/// A tag that a packet claims.
+pub(super) type Claim = [u8; LONGEST_TAG];
+
+/// How far encryption has come.
+pub(super) enum Encrypted {
+    /// So long is the protected packet.
+    Whole(usize),
+    /// So long is the packet, and the tag behind it is missing.
+    Unsigned(usize),
+}
 
 impl Cipher {
     pub(super) fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Self {
@@ -44,44 +61,45 @@ impl Cipher {
             Profile::Aes128CmSha1_80 => 10,
             Profile::Aes128CmSha1_32 => 4,
             Profile::AeadAes128Gcm | Profile::AeadAes256Gcm => {
-                return Self::Gcm {
-                    rtp: Box::new(GcmKeys::derive(key, salt, 0, 2)),
-                    rtcp: Box::new(GcmKeys::derive(key, salt, 3, 5)),
-                };
+                let rtcp = Box::new(Keys::derive(key, salt, [3, 4, 5]));
+                return Self::Gcm { rtp: Box::new(Keys::derive(key, salt, [0, 1, 2]).gcm()), rtcp };
             }
         };
         Self::Cm {
-            rtp: Box::new(CmKeys::derive(key, salt, [0, 1, 2])),
-            rtcp: Box::new(CmKeys::derive(key, salt, [3, 4, 5])),
+            rtp: Box::new(Keys::derive(key, salt, [0, 1, 2]).cm()),
+            rtcp: Box::new(Keys::derive(key, salt, [3, 4, 5])),
             rtp_tag,
         }
     }
 
     #[cfg(test)]
     pub(super) fn with_session_keys_gcm(key: &[u8], salt: &[u8]) -> Self {
-        let keys = || {
-            let mut out = [0; 12];
-            out.copy_from_slice(salt);
-            Box::new(GcmKeys { key: Gcm::new(key), salt: out })
-        };
-        Self::Gcm { rtp: keys(), rtcp: keys() }
+        let keys = || Keys { encryption: key.to_vec(), auth: Vec::new(), salt: salt.to_vec() };
+        Self::Gcm { rtp: Box::new(keys().gcm()), rtcp: Box::new(keys()) }
     }
 
-    pub(super) fn protect_rtp(
+    pub(super) fn prefetch_keys(&self) {
+        match self {
+            Self::Cm { rtp, .. } => super::prefetch(&**rtp, usize::MAX),
+            Self::Gcm { rtp, .. } => super::prefetch(&**rtp, usize::MAX),
+        }
+    }
+
+    /// Encrypts a packet. With a tag that stands apart from the cipher, what it signs is then in
+    /// place, `len + 4` bytes, and the tag is yet to be made; else all is done.
+    pub(super) fn encrypt_rtp(
         &self,
         buffer: &mut [u8],
         len: usize,
         header: &rtp::Header,
         index: u64,
-    ) -> Result<usize, Error> {
+    ) -> Result<Encrypted, Error> {
         match self {
             Self::Cm { rtp, rtp_tag, .. } => {
-                let end = len + rtp_tag;
-                let room = buffer.get_mut(..end).ok_or(Error::Malformed)?;
-                rtp.stream(header.ssrc, index).apply_keystream(&mut room[header.len..len]);
-                let tag = rtp.tag(&room[..len], &roc(index));
-                room[len..].copy_from_slice(&tag[..*rtp_tag]);
-                Ok(end)
+                let room = buffer.get_mut(..len + rtp_tag).ok_or(Error::Malformed)?;
+                rtp.apply(header.ssrc, index, &mut room[header.len..len]);
+                room[len..len + ROC].copy_from_slice(&roc(index));
+                Ok(Encrypted::Unsigned(len))
             }
             Self::Gcm { rtp, .. } => {
                 let end = len + GCM_TAG;
@@ -89,38 +107,82 @@ impl Cipher {
                 let (aad, rest) = room.split_at_mut(header.len);
                 let (payload, tag) = rest.split_at_mut(len - header.len);
                 let nonce = rtp.rtp_nonce(header.ssrc, index);
-                tag.copy_from_slice(&rtp.key.seal(&nonce, aad, payload)?);
-                Ok(end)
+                tag.copy_from_slice(&rtp.key.seal(nonce, aad, payload)?);
+                Ok(Encrypted::Whole(end))
             }
         }
     }
 
+    /// What is signed of an encrypted packet of RTP, and with which key; `None` with a cipher
+    /// that signs for itself.
+    pub(super) fn lane<'p>(&'p self, buffer: &'p [u8], len: usize) -> Option<Lane<'p>> {
+        match self {
+            Self::Cm { rtp, .. } => {
+                Some(Lane { hmac: &rtp.auth, message: buffer.get(..len + ROC)? })
+            }
+            Self::Gcm { .. } => None,
+        }
+    }
+
+    /// How long a tag is that stands apart from the cipher.
+    pub(super) fn rtp_tag(&self) -> Option<usize> {
+        match self {
+            Self::Cm { rtp_tag, .. } => Some(*rtp_tag),
+            Self::Gcm { .. } => None,
+        }
+    }
+
+    /// Takes the tag off a packet and puts what else is signed in its place: then it can be
+    /// checked. `None` with a cipher that checks for itself.
+    pub(super) fn unsign(
+        &self,
+        buffer: &mut [u8],
+        header: &rtp::Header,
+        index: u64,
+    ) -> Result<Option<(usize, Claim)>, Error> {
+        let Some(tag) = self.rtp_tag() else { return Ok(None) };
+        let len = buffer.len().checked_sub(tag).filter(|l| *l >= header.len);
+        let len = len.ok_or(Error::Malformed)?;
+        let mut claim = [0; LONGEST_TAG];
+        claim[..tag].copy_from_slice(&buffer[len..]);
+        buffer[len..len + ROC].copy_from_slice(&roc(index));
+        Ok(Some((len, claim)))
+    }
+
+    /// Whether a packet may claim this tag.
+    pub(super) fn is_signed(&self, claim: &Claim, tag: &[u8; 20]) -> bool {
+        let len = self.rtp_tag().unwrap_or(LONGEST_TAG);
+        is_same_secret(&tag[..len], &claim[..len])
+    }
+
+    /// Decrypts a packet whose tag was checked.
+    pub(super) fn decrypt_rtp(&self, packet: &mut [u8], header: &rtp::Header, index: u64) {
+        if let Self::Cm { rtp, .. } = self {
+            rtp.apply(header.ssrc, index, packet.get_mut(header.len..).unwrap_or_default());
+        }
+    }
+
+    /// Checks and decrypts at once.
     pub(super) fn unprotect_rtp(
         &self,
         buffer: &mut [u8],
         header: &rtp::Header,
         index: u64,
     ) -> Result<usize, Error> {
-        match self {
-            Self::Cm { rtp, rtp_tag, .. } => {
-                let len = buffer.len().checked_sub(*rtp_tag).filter(|l| *l >= header.len);
-                let len = len.ok_or(Error::Malformed)?;
-                let tag = rtp.tag(&buffer[..len], &roc(index));
-                if !is_equal(&tag[..*rtp_tag], &buffer[len..]) {
-                    return Err(Error::BadTag);
-                }
-                rtp.stream(header.ssrc, index).apply_keystream(&mut buffer[header.len..len]);
-                Ok(len)
+        if let Some((len, claim)) = self.unsign(buffer, header, index)? {
+            let lane = self.lane(buffer, len).ok_or(Error::Malformed)?;
+            if !self.is_signed(&claim, &lane.hmac.tag(lane.message)) {
+                return Err(Error::BadTag);
             }
-            Self::Gcm { rtp, .. } => {
-                let len = buffer.len().checked_sub(GCM_TAG).filter(|l| *l >= header.len);
-                let len = len.ok_or(Error::Malformed)?;
-                let (aad, rest) = buffer.split_at_mut(header.len);
-                let (payload, tag) = rest.split_at_mut(len - header.len);
-                rtp.key.open(&rtp.rtp_nonce(header.ssrc, index), aad, payload, tag)?;
-                Ok(len)
-            }
+            self.decrypt_rtp(&mut buffer[..len], header, index);
+            return Ok(len);
         }
+        let Self::Gcm { rtp, .. } = self else { return Err(Error::Malformed) };
+        let len = buffer.len().checked_sub(GCM_TAG).filter(|l| *l >= header.len);
+        let len = len.ok_or(Error::Malformed)?;
+        let (aad, rest) = buffer.split_at_mut(header.len);
+        rtp.key.open(rtp.rtp_nonce(header.ssrc, index), aad, rest)?;
+        Ok(len)
     }
 
     pub(super) fn protect_rtcp(
@@ -133,22 +195,24 @@ impl Cipher {
         let trailer = (ENCRYPTED | index).to_be_bytes();
         match self {
             Self::Cm { rtcp, .. } => {
+                let rtcp = rtcp.cm();
                 let end = len + 4 + RTCP_TAG;
                 let room = buffer.get_mut(..end).ok_or(Error::Malformed)?;
-                rtcp.stream(ssrc, u64::from(index)).apply_keystream(&mut room[8..len]);
+                rtcp.apply(ssrc, u64::from(index), &mut room[8..len]);
                 room[len..len + 4].copy_from_slice(&trailer);
-                let tag = rtcp.tag(&room[..len + 4], &[]);
+                let tag = rtcp.auth.tag(&room[..len + 4]);
                 room[len + 4..].copy_from_slice(&tag[..RTCP_TAG]);
                 Ok(end)
             }
             Self::Gcm { rtcp, .. } => {
+                let rtcp = rtcp.gcm();
                 let end = len + GCM_TAG + 4;
                 let room = buffer.get_mut(..end).ok_or(Error::Malformed)?;
                 // RFC 7714 §9.3: the header and the trailer are authenticated, not encrypted.
                 let mut aad = [0; 12];
                 aad[..8].copy_from_slice(&room[..8]);
                 aad[8..].copy_from_slice(&trailer);
-                let tag = rtcp.key.seal(&rtcp.rtcp_nonce(ssrc, index), &aad, &mut room[8..len])?;
+                let tag = rtcp.key.seal(rtcp.rtcp_nonce(ssrc, index), &aad, &mut room[8..len])?;
                 room[len..len + GCM_TAG].copy_from_slice(&tag);
                 room[len + GCM_TAG..].copy_from_slice(&trailer);
                 Ok(end)
@@ -172,76 +236,66 @@ impl Cipher {
         let index = self.rtcp_index(buffer)?;
         match self {
             Self::Cm { rtcp, .. } => {
+                let rtcp = rtcp.cm();
                 let signed = buffer.len().checked_sub(RTCP_TAG).ok_or(Error::Malformed)?;
                 let len = signed.checked_sub(4).filter(|l| *l >= 8).ok_or(Error::Malformed)?;
-                let tag = rtcp.tag(&buffer[..signed], &[]);
-                if !is_equal(&tag[..RTCP_TAG], &buffer[signed..]) {
+                let tag = rtcp.auth.tag(&buffer[..signed]);
+                if !is_same_secret(&tag[..RTCP_TAG], &buffer[signed..]) {
                     return Err(Error::BadTag);
                 }
-                rtcp.stream(ssrc, u64::from(index)).apply_keystream(&mut buffer[8..len]);
+                rtcp.apply(ssrc, u64::from(index), &mut buffer[8..len]);
                 Ok(len)
             }
             Self::Gcm { rtcp, .. } => {
+                let rtcp = rtcp.gcm();
                 let len = buffer.len().checked_sub(4 + GCM_TAG).filter(|l| *l >= 8);
                 let len = len.ok_or(Error::Malformed)?;
                 let mut aad = [0; 12];
                 aad[..8].copy_from_slice(&buffer[..8]);
                 aad[8..].copy_from_slice(&buffer[len + GCM_TAG..]);
                 let nonce = rtcp.rtcp_nonce(ssrc, index);
-                let (payload, rest) = buffer[8..].split_at_mut(len - 8);
-                rtcp.key.open(&nonce, &aad, payload, &rest[..GCM_TAG])?;
+                rtcp.key.open(nonce, &aad, &mut buffer[8..len + GCM_TAG])?;
                 Ok(len)
             }
         }
     }
 }
 
-impl CmKeys {
+impl Keys {
     fn derive(key: &[u8], salt: &[u8], [encryption, auth, salting]: [u8; 3]) -> Self {
-        let mut session_salt = [0; 14];
-        session_salt.copy_from_slice(&derive(key, salt, salting, 14));
-        let session_key = derive(key, salt, encryption, 16);
-        let auth_key = derive(key, salt, auth, 20);
         Self {
-            key: aes::Aes128::new(GenericArray::from_slice(&session_key)),
-            salt: session_salt,
-            auth: <Hmac<Sha1> as Mac>::new_from_slice(&auth_key)
-                .expect("HMAC takes keys of any length"),
+            encryption: derive(key, salt, encryption, key.len()),
+            auth: derive(key, salt, auth, 20),
+            salt: derive(key, salt, salting, salt.len()),
         }
     }
 
+    fn cm(&self) -> CmKeys {
+        let mut salt = [0; 14];
+        salt.copy_from_slice(&self.salt);
+        let mut key = [0; 16];
+        key.copy_from_slice(&self.encryption);
+        CmKeys { auth: Hmac::new(&self.auth), stream: Keystream::new(&key), salt }
+    }
+
+    fn gcm(&self) -> GcmKeys {
+        let mut salt = [0; 12];
+        salt.copy_from_slice(&self.salt);
+        GcmKeys { key: Gcm::new(&self.encryption), salt }
+    }
+}
+
+impl CmKeys {
     /// RFC 3711 §4.1.1: IV = salt·2¹⁶ ⊕ SSRC·2⁶⁴ ⊕ index·2¹⁶.
-    fn stream(&self, ssrc: u32, index: u64) -> Ctr {
-        let mut iv = [0; 16];
-        iv[..14].copy_from_slice(&self.salt);
-        for (at, byte) in ssrc.to_be_bytes().into_iter().enumerate() {
-            iv[4 + at] ^= byte;
-        }
-        for (at, byte) in index.to_be_bytes()[2..].iter().enumerate() {
-            iv[8 + at] ^= byte;
-        }
-        let core = ctr::CtrCore::<aes::Aes128, ctr::flavors::Ctr128BE>::inner_iv_init(
-            self.key.clone(),
-            GenericArray::from_slice(&iv),
-        );
-        StreamCipherCoreWrapper::from_core(core)
-    }
-
-    fn tag(&self, signed: &[u8], roc: &[u8]) -> [u8; 20] {
-        let mut mac = self.auth.clone();
-        mac.update(signed);
-        mac.update(roc);
-        mac.finalize().into_bytes().into()
+    fn apply(&self, ssrc: u32, index: u64, data: &mut [u8]) {
+        let mut salt = [0; 16];
+        salt[..14].copy_from_slice(&self.salt);
+        let block = u128::from_be_bytes(salt) ^ u128::from(ssrc) << 64 ^ u128::from(index) << 16;
+        self.stream.apply(&block.to_be_bytes(), data);
     }
 }
 
 impl GcmKeys {
-    fn derive(key: &[u8], salt: &[u8], encryption: u8, salting: u8) -> Self {
-        let mut session_salt = [0; 12];
-        session_salt.copy_from_slice(&derive(key, salt, salting, 12));
-        Self { key: Gcm::new(&derive(key, salt, encryption, key.len())), salt: session_salt }
-    }
-
     /// RFC 7714 §8.1.
     fn rtp_nonce(&self, ssrc: u32, index: u64) -> [u8; 12] {
         let mut nonce = [0; 12];
@@ -263,40 +317,6 @@ impl GcmKeys {
             *byte ^= salt;
         }
         nonce
-    }
-}
-
-impl Gcm {
-    fn new(key: &[u8]) -> Self {
-        if key.len() == 32 {
-            Self::Aes256(Aes256Gcm::new(GenericArray::from_slice(key)))
-        } else {
-            Self::Aes128(Aes128Gcm::new(GenericArray::from_slice(key)))
-        }
-    }
-
-    fn seal(&self, nonce: &[u8; 12], aad: &[u8], payload: &mut [u8]) -> Result<[u8; 16], Error> {
-        let nonce = GenericArray::from_slice(nonce);
-        let tag = match self {
-            Self::Aes128(key) => key.encrypt_in_place_detached(nonce, aad, payload),
-            Self::Aes256(key) => key.encrypt_in_place_detached(nonce, aad, payload),
-        };
-        tag.map(Into::into).map_err(|_| Error::Malformed)
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        payload: &mut [u8],
-        tag: &[u8],
-    ) -> Result<(), Error> {
-        let (nonce, tag) = (GenericArray::from_slice(nonce), GenericArray::from_slice(tag));
-        let opened = match self {
-            Self::Aes128(key) => key.decrypt_in_place_detached(nonce, aad, payload, tag),
-            Self::Aes256(key) => key.decrypt_in_place_detached(nonce, aad, payload, tag),
-        };
-        opened.map_err(|_| Error::BadTag)
     }
 }
 
@@ -323,8 +343,4 @@ pub(super) fn derive(key: &[u8], salt: &[u8], label: u8, len: usize) -> Vec<u8> 
 fn roc(index: u64) -> [u8; 4] {
     let bytes = index.to_be_bytes();
     [bytes[2], bytes[3], bytes[4], bytes[5]]
-}
-
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
 }

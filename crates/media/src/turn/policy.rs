@@ -18,8 +18,8 @@ pub struct PeerPolicy {
     pub own: Vec<OwnAddress>,
     /// Every other address of this host.
     pub host: Vec<IpAddr>,
-    /// The port of the media plane on our own addresses.
-    pub media_port: u16,
+    /// The ports of the media plane on our own addresses.
+    pub media_ports: Vec<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,7 +57,7 @@ impl PeerPolicy {
     #[must_use]
     pub fn permits(&self, peer: SocketAddr, is_relay: impl FnOnce(SocketAddr) -> bool) -> bool {
         if self.is_own(peer.ip()) {
-            return peer.port() == self.media_port || is_relay(peer);
+            return self.media_ports.contains(&peer.port()) || is_relay(peer);
         }
         let is_allowed = self.allowed.iter().any(|network| network.contains(peer.ip()));
         // Below are name servers and the like, which would answer for our clients.
@@ -70,6 +70,22 @@ impl PeerPolicy {
     pub fn to_local(&self, peer: SocketAddr) -> SocketAddr {
         let own = self.own.iter().find(|own| own.advertised == peer.ip());
         own.map_or(peer, |own| SocketAddr::new(own.local, peer.port()))
+    }
+
+    /// Which of our addresses, with which media port, this is.
+    #[must_use]
+    pub fn is_media(&self, peer: SocketAddr) -> Option<usize> {
+        let own = self.own.iter().position(|own| own.advertised == peer.ip())?;
+        let port = self.media_ports.iter().position(|port| *port == peer.port())?;
+        Some(own * self.media_ports.len() + port)
+    }
+
+    /// One of our addresses with a media port.
+    #[must_use]
+    pub fn media(&self, own: usize) -> Option<SocketAddr> {
+        let address = self.own.get(own.checked_div(self.media_ports.len())?)?;
+        let port = self.media_ports.get(own.checked_rem(self.media_ports.len())?)?;
+        Some(SocketAddr::new(address.advertised, *port))
     }
 
     /// As whom a client knows the sender of a packet.
@@ -121,8 +137,10 @@ impl FromStr for Network {
     }
 }
 
-/// The kernel takes `::ffff:10.0.0.1` for `10.0.0.1`.
-fn is_mapped(ip: IpAddr) -> bool {
+/// Whether it is an IPv4 address written as an IPv6 one: the kernel takes `::ffff:10.0.0.1` for
+/// `10.0.0.1`.
+#[must_use]
+pub fn is_mapped(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
 
@@ -235,7 +253,7 @@ mod tests {
             own: vec![own("8.8.8.8"), own("10.0.0.5")],
             host: vec!["9.9.9.9".parse().unwrap()],
             allowed: vec!["9.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
-            media_port: 8443,
+            media_ports: vec![8443, 8444],
             ..PeerPolicy::default()
         };
         let check = |peer: &str, expected| {

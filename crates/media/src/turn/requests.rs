@@ -102,7 +102,8 @@ impl TurnServer {
         let running = self.by_client.get(&client).and_then(|relay| self.allocations.get(relay));
         let is_running = running.is_some_and(|allocation| allocation.username == username);
         let unix = self.unix(now);
-        let claim = claim.filter(|claim| is_running || claim.expires > unix);
+        let is_expired = claim.as_ref().is_some_and(|claim| !is_running && claim.expires <= unix);
+        let claim = claim.filter(|_| !is_expired);
         let signer = claim.map(|claim| Signer {
             username: username.to_owned(),
             user: claim.user.to_owned(),
@@ -112,6 +113,10 @@ impl TurnServer {
         let signer = signer.filter(|signer| message.is_signed_with(&signer.key));
         signer.ok_or_else(|| {
             self.counters.auth_failures += 1;
+            // The nonce was made for this address. Who comes too late was let in once.
+            if !is_expired {
+                self.outputs.push_back(Output::WrongPassword { client });
+            }
             Refusal(401, "Unauthorized")
         })
     }

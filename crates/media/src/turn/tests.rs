@@ -20,6 +20,8 @@ struct World {
     credentials: Credentials,
     next: u8,
     port: u16,
+    /// Wrong passwords that were told of.
+    wrong: u32,
 }
 
 /// A client that follows the rules, unless told otherwise.
@@ -40,7 +42,7 @@ impl World {
             credentials: credentials.clone(),
             policy: PeerPolicy {
                 own: vec![OwnAddress { advertised: own, local: own }],
-                media_port: MEDIA_PORT,
+                media_ports: vec![MEDIA_PORT],
                 ..PeerPolicy::default()
             },
             relay_addresses: vec![own],
@@ -53,7 +55,7 @@ impl World {
         };
         change(&mut config);
         let server = TurnServer::new(config, Rng::from_u64(7));
-        Self { server, now, credentials, next: 0, port: 49_152 }
+        Self { server, now, credentials, next: 0, port: 49_152, wrong: 0 }
     }
 
     fn page(&mut self, user: &str, port: u16) -> Page {
@@ -156,6 +158,7 @@ impl World {
                     self.port += 1;
                     self.server.handle_opened(self.now, relay, Some(self.port));
                 }
+                Output::WrongPassword { .. } => self.wrong += 1,
                 Output::Close { .. } => {}
                 Output::Timeout(_) => return None,
             }
@@ -197,7 +200,10 @@ fn relays_both_ways_by_indication_and_by_channel() {
     let data = [b"\x40\x05\0\x05hello", &[0; 3][..]].concat();
     let sent = world.server.handle_client(world.now, page.client, &data);
     let peer = "8.8.8.8:4000".parse().unwrap();
-    assert_eq!(sent, Some(ToPeer { relay, peer, data: b"hello" }));
+    assert_eq!(
+        sent.map(|s| (s.relay, s.to, s.data)),
+        Some((relay, Destination::Peer(peer), &b"hello"[..]))
+    );
     assert_eq!(world.server.counters().relayed, [10, 10]);
 }
 
@@ -280,10 +286,49 @@ fn our_own_address_behind_a_nat_is_reached_from_inside() {
     let media = format!("{OWN}:{MEDIA_PORT}");
     assert_eq!(world.bind(&page, 1, &media), 0);
     let sent = world.server.handle_client(world.now, page.client, b"\x40\x01\0\x01x\0\0\0");
-    assert_eq!(sent.unwrap().peer, format!("127.0.0.1:{MEDIA_PORT}").parse().unwrap());
+    let port = format!("127.0.0.1:{MEDIA_PORT}").parse().unwrap();
+    assert_eq!(sent.unwrap().to, Destination::Media { own: 0, port });
     assert!(world.hear(relay, &format!("127.0.0.1:{MEDIA_PORT}")).is_some());
     assert_eq!(world.hear(relay, "127.0.0.1:5060"), None);
     assert_eq!(world.permit(&page, "127.0.0.1:8443"), 403);
+}
+
+/// What is handed over in memory is judged and counted like everything else.
+#[test]
+fn media_and_other_relays_get_packets_without_a_socket_and_by_the_same_rules() {
+    let mut world = World::new(|config| config.limits.bytes_per_second_per_user = 1_000);
+    let (page, relay) = world.relayed("alice", 1);
+    let (other, other_relay) = world.relayed("bob", 2);
+    let relayed = world.server.allocations[&relay].relayed;
+    let target = world.server.allocations[&other_relay].relayed;
+    let mut out = Vec::new();
+    let from_media = |world: &mut World, own, out: &mut Vec<u8>| {
+        world.server.handle_media(world.now, relay, own, &[7; 100], out)
+    };
+    assert_eq!(from_media(&mut world, 0, &mut out), None, "without a permission");
+    let media = format!("{OWN}:{MEDIA_PORT}");
+    assert_eq!(world.bind(&page, 1, &media), 0);
+    assert_eq!(from_media(&mut world, 0, &mut out), Some(page.client));
+    assert_eq!(out[..4], [0x40, 1, 0, 100]);
+    assert_eq!(from_media(&mut world, 1, &mut out), None, "there is no such address");
+    assert_eq!(world.bind(&page, 2, &target.to_string()), 0);
+    let sent = world.server.handle_client(world.now, page.client, b"\x40\x02\0\x01x\0\0\0");
+    let sent = sent.unwrap();
+    assert_eq!((sent.to, sent.relayed), (Destination::Relay(other_relay), relayed));
+    let to_other = |world: &mut World, out: &mut Vec<u8>| {
+        world.server.handle_relayed(world.now, other_relay, relayed, &[7; 100], out)
+    };
+    assert_eq!(to_other(&mut world, &mut out), None, "bob has not let alice in");
+    // A permission is for an address, which all relays share.
+    assert_eq!(world.permit(&other, &media), 0);
+    assert_eq!(to_other(&mut world, &mut out), Some(other.client));
+    for _ in 0..100 {
+        from_media(&mut world, 0, &mut out);
+        to_other(&mut world, &mut out);
+    }
+    assert!(world.server.counters().over_bandwidth > 100, "neither user gets more than his share");
+    world.pass(301);
+    assert_eq!(from_media(&mut world, 0, &mut out), None, "the permission is over");
 }
 
 #[test]
@@ -311,6 +356,7 @@ fn wrong_credentials_get_nothing() {
     }
     assert_eq!(world.server.allocations(), 0);
     assert_eq!(world.server.counters().auth_failures, 4);
+    assert_eq!(world.wrong, 4, "told only of who has a nonce of ours");
     assert_eq!(world.ask(&good, method::ALLOCATE, transport).0, 0);
     // Another user on the same socket does not get what the first has.
     let mut other = world.page_of("bob", good.client);
@@ -341,6 +387,7 @@ fn expired_credentials_begin_nothing_and_keep_what_runs_for_a_while() {
     late.username.clone_from(&page.username);
     late.key = page.key;
     assert_eq!(world.ask(&late, method::ALLOCATE, transport).0, 401);
+    assert_eq!(world.wrong, 0, "who comes too late is no guesser");
     // The nonce has become old meanwhile, which costs a round trip.
     for _ in 0..20 {
         let (code, answer) = world.ask(&page, method::REFRESH, refresh);

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::FormatParams;
-use str0m::media::{Direction, Frequency, MediaKind, Mid};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{RawPacket, RtpWrite};
@@ -14,6 +15,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 use crosspoint_media::codec::Codec;
 
 use crate::sound::{Heard, Voice};
+use crate::video::PICTURE;
 use crate::world::Datagram;
 
 /// The numbers of its digits, beside Opus and beside PCMU.
@@ -26,6 +28,8 @@ pub(crate) struct Browser {
     home: SocketAddr,
     /// Where it sends from; it may move.
     pub(crate) address: SocketAddr,
+    /// How its packets travel.
+    protocol: Protocol,
     /// Its network cable is out.
     pub(crate) is_cut: bool,
     pub(crate) heard: Vec<Heard>,
@@ -36,8 +40,20 @@ pub(crate) struct Browser {
     pub(crate) voice: Option<Voice>,
     gateway_ufrag: String,
     pub(crate) gateway_password: String,
+    /// The gateway's last description.
+    pub(crate) told: String,
     mid: Option<Mid>,
+    /// Of its camera.
+    pub(crate) camera: Option<Mid>,
+    pub(crate) seen: Vec<Heard>,
+    /// What it takes the way to us to carry, in bit/s, where it estimates that.
+    pub(crate) estimate: Option<u64>,
+    /// How often it was asked for a whole picture.
+    pub(crate) key_frames_asked: u32,
+    picture: (u64, u32),
     pending: Option<SdpPendingOffer>,
+    /// An offer that was not asked for yet.
+    prepared: Option<String>,
     seq: u64,
     timestamp: u32,
     next_word: Option<Instant>,
@@ -50,6 +66,16 @@ impl Browser {
     }
 
     pub(crate) fn with(
+        now: Instant,
+        address: SocketAddr,
+        codec: Codec,
+        change: impl FnOnce(RtcConfig) -> RtcConfig,
+    ) -> Self {
+        Self::over(Protocol::Udp, now, address, codec, change)
+    }
+
+    fn over(
+        protocol: Protocol,
         now: Instant,
         address: SocketAddr,
         codec: Codec,
@@ -70,11 +96,12 @@ impl Browser {
             config.codec_config().add_config(pt.into(), None, tele, rate, None, events);
         }
         let mut rtc = config.build(now);
-        rtc.add_local_candidate(candidate(address));
+        rtc.add_local_candidate(candidate(protocol, address));
         let mut browser = Self {
             rtc,
             home: address,
             address,
+            protocol,
             is_cut: false,
             heard: vec![],
             reports: vec![],
@@ -84,8 +111,15 @@ impl Browser {
             voice: None,
             gateway_ufrag: String::new(),
             gateway_password: String::new(),
+            told: String::new(),
             mid: None,
+            camera: None,
+            seen: vec![],
+            estimate: None,
+            key_frames_asked: 0,
+            picture: (65_500, 4_000_000_000),
             pending: None,
+            prepared: None,
             seq: 7000,
             timestamp: 1_000_000,
             next_word: None,
@@ -93,6 +127,11 @@ impl Browser {
         };
         browser.drain();
         browser
+    }
+
+    /// One whose network lets out nothing but connections (RFC 6544): it is the active side.
+    pub(crate) fn over_tcp(now: Instant, address: SocketAddr, codec: Codec) -> Self {
+        Self::over(Protocol::Tcp, now, address, codec, |config| config)
     }
 
     pub(crate) fn lives_at(&self, address: SocketAddr) -> bool {
@@ -104,6 +143,9 @@ impl Browser {
     }
 
     pub(crate) fn offer(&mut self) -> String {
+        if let Some(prepared) = self.prepared.take() {
+            return prepared;
+        }
         let mut api = self.rtc.sdp_api();
         if self.mid.is_none() {
             self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
@@ -112,6 +154,25 @@ impl Browser {
         self.pending = Some(pending);
         self.drain();
         offer.to_sdp_string()
+    }
+
+    /// Switches the camera on; the next offer says so.
+    pub(crate) fn add_camera(&mut self) {
+        self.offer_with(|api| {
+            api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None)
+        });
+    }
+
+    fn offer_with(&mut self, change: impl FnOnce(&mut str0m::change::SdpApi<'_>) -> Mid) {
+        let mut api = self.rtc.sdp_api();
+        if self.mid.is_none() {
+            self.mid = Some(api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None));
+        }
+        self.camera = Some(change(&mut api));
+        let (offer, pending) = api.apply().expect("something to offer");
+        self.pending = Some(pending);
+        self.prepared = Some(offer.to_sdp_string());
+        self.drain();
     }
 
     /// Offers again with new ICE credentials.
@@ -125,6 +186,7 @@ impl Browser {
     }
 
     pub(crate) fn take_answer(&mut self, answer: &str) {
+        answer.clone_into(&mut self.told);
         self.gateway_ufrag = line(answer, "a=ice-ufrag:");
         self.gateway_password = line(answer, "a=ice-pwd:");
         let answer = SdpAnswer::from_sdp_string(answer).expect("an answer that can be read");
@@ -179,7 +241,10 @@ impl Browser {
 
     pub(crate) fn tick(&mut self, now: Instant) {
         self.handle(Input::Timeout(now));
-        let Some(voice) = &mut self.voice else { return };
+        let Some(voice) = &mut self.voice else {
+            self.next_word = None;
+            return;
+        };
         let due = *self.next_word.get_or_insert(now);
         if now < due {
             return;
@@ -209,11 +274,66 @@ impl Browser {
         self.handle(Input::Timeout(now));
     }
 
+    /// A picture in one packet.
+    pub(crate) fn show(&mut self, now: Instant, codec: str0m::format::Codec, payload: Vec<u8>) {
+        self.show_parts(now, codec, vec![payload]);
+    }
+
+    /// A picture in several packets, 35 ms after the one before.
+    pub(crate) fn show_parts(
+        &mut self,
+        now: Instant,
+        codec: str0m::format::Codec,
+        parts: Vec<Vec<u8>>,
+    ) {
+        let pt = self.rtc.media(self.camera.expect("a camera")).and_then(|m| {
+            let params = self.rtc.codec_config();
+            m.remote_pts()
+                .iter()
+                .copied()
+                .find(|pt| params.iter().any(|p| p.pt() == *pt && p.spec().codec == codec))
+        });
+        let camera = self.camera.expect("a camera");
+        let (seq, timestamp) = &mut self.picture;
+        *timestamp = timestamp.wrapping_add(PICTURE);
+        let pt = pt.expect("a number for the codec");
+        let last = parts.len().saturating_sub(1);
+        for (index, payload) in parts.into_iter().enumerate() {
+            *seq += 1;
+            let packet = RtpWrite::new(pt, (*seq).into(), *timestamp, now, payload);
+            let mut api = self.rtc.direct_api();
+            let stream = api.stream_tx_by_mid(camera, None).expect("a stream to send");
+            stream.write_rtp(packet.marker(index == last).nackable(true));
+        }
+        self.drain();
+        self.handle(Input::Timeout(now));
+    }
+
+    /// Asks the other side for a whole picture.
+    pub(crate) fn ask_key_frame(&mut self, now: Instant, kind: KeyframeRequestKind) {
+        let camera = self.camera.expect("a camera");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(camera, None).expect("a stream that comes");
+        stream.request_keyframe(kind);
+        self.drain();
+        self.handle(Input::Timeout(now));
+    }
+
+    /// Says what it can take, in bit/s.
+    pub(crate) fn limit(&mut self, now: Instant, bits: u64) {
+        let camera = self.camera.expect("a camera");
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(camera, None).expect("a stream that comes");
+        stream.request_remb(bits.into());
+        self.drain();
+        self.handle(Input::Timeout(now));
+    }
+
     pub(crate) fn receive(&mut self, now: Instant, datagram: &Datagram) {
         if self.is_cut {
             return;
         }
-        let received = Receive::new(Protocol::Udp, datagram.from, self.home, &datagram.bytes);
+        let received = Receive::new(self.protocol, datagram.from, self.home, &datagram.bytes);
         let received = received.expect("a datagram that a browser can tell");
         self.handle(Input::Receive(now, received));
     }
@@ -246,12 +366,29 @@ impl Browser {
         }
     }
 
+    fn take(&mut self, packet: Heard) {
+        let params = self.rtc.codec_config();
+        let is_video = params.iter().any(|p| *p.pt() == packet.pt && p.spec().codec.is_video());
+        if is_video {
+            self.seen.push(packet);
+        } else {
+            self.heard.push(packet);
+        }
+    }
+
     fn note(&mut self, event: Event) {
         match event {
             Event::Connected => self.is_connected = true,
             Event::IceConnectionStateChange(state) => self.ice = state,
+            Event::MediaAdded(added) if added.kind == MediaKind::Video => {
+                self.camera = Some(added.mid);
+            }
             Event::MediaAdded(added) => self.mid = Some(added.mid),
-            Event::RtpPacket(packet) => self.heard.push(Heard {
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.estimate = Some(estimate.as_u64());
+            }
+            Event::KeyframeRequest(_) => self.key_frames_asked += 1,
+            Event::RtpPacket(packet) => self.take(Heard {
                 pt: *packet.header.payload_type,
                 seq: packet.header.sequence_number,
                 timestamp: packet.header.timestamp,
@@ -274,8 +411,8 @@ pub(crate) fn birthplace() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 6000))
 }
 
-fn candidate(address: SocketAddr) -> Candidate {
-    Candidate::host(address, "udp").expect("an address that may be a candidate")
+fn candidate(protocol: Protocol, address: SocketAddr) -> Candidate {
+    Candidate::host(address, protocol).expect("an address that may be a candidate")
 }
 
 /// The rest of the line of a description that begins like this.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Command, Loss, Profile, SdpKind};
+use crosspoint_media::control::{Command, Loss, Profile, SdpKind, Step};
 
 use crate::browser::{Browser, birthplace};
 use crate::sound::{Voice, assert_continuous, assert_tone, worst_share_of};
@@ -46,6 +46,13 @@ fn two_browsers_hear_each_other_and_nobody_else_hears_them() {
     for ice_lite in [true, false] {
         for codec in [Codec::Opus, Codec::Pcmu] {
             let mut world = call(ice_lite, codec, codec);
+            let steps = world.steps(BROWSER);
+            // A handshake may be waited for before a pair is chosen.
+            let started = |step: &Step| matches!(step, Step::DtlsStarted { .. });
+            let chosen = |step: &Step| matches!(step, Step::Pair { transport: "udp", .. });
+            assert!(steps[..2].iter().any(started) && steps[..2].iter().any(chosen), "{steps:?}");
+            assert_eq!(steps[2], Step::Certificate { is_right: true });
+            assert!(matches!(steps[3..], [Step::Keys { .. }]), "{steps:?}");
             let ticks = codec.clock_rate() / 50;
             let said = world.browser().voice.take().expect("a voice").said;
             let heard = world.callee().heard.clone();

@@ -30,13 +30,13 @@ impl World {
     }
 
     /// What the browser hears in the next two seconds.
-    fn browser_hears(&mut self) -> Vec<Heard> {
+    pub(crate) fn browser_hears(&mut self) -> Vec<Heard> {
         let heard = self.browser().heard.len();
         self.run(Duration::from_secs(2));
         self.browser().heard[heard..].to_vec()
     }
 
-    fn phone_hears(&mut self) -> Vec<Heard> {
+    pub(crate) fn phone_hears(&mut self) -> Vec<Heard> {
         let heard = self.phone().heard.len();
         self.run(Duration::from_secs(2));
         self.phone().heard[heard..].to_vec()
@@ -78,6 +78,23 @@ fn a_codec_may_change_and_change_back() {
         assert_one_stream(&world.phone().heard.clone());
         world.close();
     }
+}
+
+/// It agreed on two and goes over to the second, as it may at any time.
+#[test]
+fn a_phone_may_change_its_codec_without_a_word() {
+    let mut world = World::with_peers(Setup::default(), Codec::Pcmu);
+    world.phone().with("0 8 101", "a=rtpmap:8 PCMA/8000\r\n");
+    world.browser_calls(|offer| offer);
+    world.talk(Codec::Pcmu);
+    for codec in [Codec::Pcma, Codec::Pcmu] {
+        world.phone().voice = Some(Voice::new(codec, PHONE_TONE));
+        world.run(Duration::from_millis(300));
+        let heard = world.browser_hears();
+        assert!(heard.len() > 90, "{codec}: {} packets", heard.len());
+        assert!(share_of(&heard, Codec::Pcmu, PHONE_TONE) > 0.8, "{codec}");
+    }
+    world.close();
 }
 
 #[test]
@@ -165,7 +182,7 @@ fn what_is_played_comes_in_the_browsers_codec_and_ends() {
 impl World {
     /// The phone offers with a direction, the browser is offered what comes of it, and all is
     /// answered, as a call does it.
-    fn phone_wants(&mut self, version: u32, direction: &str) -> String {
+    pub(crate) fn phone_wants(&mut self, version: u32, direction: &str) -> String {
         let offer = self.phone().offer().replace("o=- 5 1", &format!("o=- 5 {version}"));
         self.accept(PHONE, SdpKind::Offer, &offer.replace("a=sendrecv", direction));
         let offer = self.describe(BROWSER, SdpKind::Offer, Some(PHONE));

@@ -9,7 +9,8 @@ use crosspoint_media::dtmf::EventPayload;
 
 use crate::browser::{EVENT_8, EVENT_48};
 use crate::phone::SSRC;
-use crate::sound::Heard;
+use crate::sound::{Heard, Voice};
+use crate::story::{BROWSER_TONE, PHONE_TONE};
 use crate::world::{BROWSER, PHONE, Setup, World};
 
 const PHONE_EVENT: u8 = 101;
@@ -73,18 +74,20 @@ impl World {
         self.phone().is_silent = true;
         let gateway = self.phone().gateway.expect("a port of ours");
         let address = self.phone().address;
-        let timestamp = self.phone().timestamp.wrapping_add(160);
-        for (n, payload) in key(event, 8000).into_iter().enumerate() {
+        let ticks = self.phone().voice.as_ref().expect("a voice").ticks();
+        let timestamp = self.phone().timestamp.wrapping_add(ticks);
+        let (pt, clock) = self.phone().event;
+        for (n, payload) in key(event, clock).into_iter().enumerate() {
             let phone = self.phone();
             phone.seq = phone.seq.wrapping_add(1);
             let mut packet = crate::phone::rtp(phone.seq, timestamp, SSRC, &payload);
-            packet[1] = PHONE_EVENT | if n == 0 { 0x80 } else { 0 };
+            packet[1] = pt | if n == 0 { 0x80 } else { 0 };
             if !lost.contains(&n) {
                 self.inject(address, gateway, &packet);
             }
             self.run(WORD);
         }
-        self.phone().timestamp = timestamp.wrapping_add(12 * 160);
+        self.phone().timestamp = timestamp.wrapping_add(12 * ticks);
         self.phone().is_silent = false;
         self.run(Duration::from_millis(300));
     }
@@ -131,6 +134,39 @@ fn a_phones_keys_reach_the_browser_once_each() {
         let (pt, clock) = browser_event(codec);
         let heard = keys(&world.browser().heard, pt, clock);
         assert_eq!(heard, [(1, 200), (1, 200), (10, 200), (9, 200)], "{codec}");
+    }
+}
+
+/// Sound that passes through and sound that is translated, digits of the sound's clock and of
+/// another: each key comes once, as long as it was pressed.
+#[test]
+fn keys_go_both_ways_through_every_pair_of_codecs_and_clocks() {
+    let phones = [(Codec::Pcmu, "0"), (Codec::G722, "9"), (Codec::Opus, "111")];
+    for browser in [Codec::Opus, Codec::Pcmu] {
+        for (phone, numbers) in phones {
+            for (number, clock) in [(PHONE_EVENT, 8000), (110, 48_000)] {
+                let pair = format!("{browser} to {phone} with digits at {clock}");
+                let mut world = World::with_peers(Setup::default(), browser);
+                world.phone().with(&format!("{numbers} {number}"), "a=rtpmap:111 opus/48000/2\r\n");
+                world.phone().event = (number, clock);
+                world.browser_calls(|offer| offer);
+                world.run_until("DTLS connects", |w| w.browser().is_connected);
+                world.browser().voice = Some(Voice::new(browser, BROWSER_TONE));
+                world.phone().voice = Some(Voice::new(phone, PHONE_TONE));
+                world.run(Duration::from_millis(400));
+                for event in [5, 11] {
+                    world.browser_presses(event, browser, &[]);
+                    world.phone_presses(event, &[]);
+                }
+                let told = [('5', 200, true), ('#', 200, true)];
+                assert_eq!(world.told_digits(BROWSER), told, "{pair}");
+                assert_eq!(world.told_digits(PHONE), told, "{pair}");
+                let expected = [(5, 200), (11, 200)];
+                assert_eq!(keys(&world.phone().heard, number, clock), expected, "{pair}");
+                let (pt, theirs) = browser_event(browser);
+                assert_eq!(keys(&world.browser().heard, pt, theirs), expected, "{pair}");
+            }
+        }
     }
 }
 

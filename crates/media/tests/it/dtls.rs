@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::Loss;
+use crosspoint_media::control::{Loss, Step};
 
 use crate::browser::birthplace;
 use crate::dtls_records::{
@@ -227,6 +227,8 @@ fn a_wrong_certificate_ends_the_leg_and_nothing_passes() {
         world.run(Duration::from_secs(2));
         let losses: Vec<Loss> = world.losses(BROWSER).iter().map(|(_, loss)| *loss).collect();
         assert_eq!(losses, [Loss::WrongCertificate], "{role}");
+        let wrong = Step::Certificate { is_right: false };
+        assert_eq!(world.steps(BROWSER).last(), Some(&wrong), "{role}");
         assert!(!world.is_connected(BROWSER), "{role}");
         assert_eq!(world.counters().dtls_failed, 1);
         assert!(world.counters().dropped_not_ready > 50, "what the browser says is not taken");

@@ -9,6 +9,7 @@ use crosspoint_media::codec::Codec;
 use crosspoint_media::control::{Candidate, Command, Profile, SdpKind};
 
 use crate::browser::birthplace;
+use crate::sound::{Voice, assert_tone};
 use crate::story::desk;
 use crate::stun::{Stun, is_request};
 use crate::world::{BROWSER, PHONE, Setup, World, ours};
@@ -275,5 +276,39 @@ fn the_address_of_a_living_call_is_not_given_to_another_leg() {
     let log = world.log.take().expect("a log");
     assert!(log.iter().any(|d| d.from == birthplace() && is_request(&d.bytes)));
     world.command(Command::Close { leg: thief });
+    world.close();
+}
+
+/// Every packet in another codec: a decoder for each would be the most that a phone can cost.
+#[test]
+fn a_phone_that_changes_its_codec_with_every_packet_costs_few_decoders() {
+    let mut world = World::with_peers(Setup::default(), Codec::Opus);
+    world.phone().with("0 8 101", "a=rtpmap:8 PCMA/8000\r\n");
+    world.browser_calls(|offer| offer);
+    world.talk(Codec::Opus);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.counters().codec_changes, 0);
+    // One change is made at once, and heard.
+    world.phone().voice = Some(Voice::new(Codec::Pcma, 660.0));
+    world.browser().heard.clear();
+    world.run(Duration::from_secs(2));
+    assert_eq!((world.counters().codec_changes, world.counters().dropped_codec_change), (1, 0));
+    let heard = world.browser().heard.clone();
+    assert_tone(&heard, Codec::Opus, 660.0);
+    for n in 0..250 {
+        let codec = if n % 2 == 0 { Codec::Pcmu } else { Codec::Pcma };
+        world.phone().voice = Some(Voice::new(codec, 660.0));
+        world.run(Duration::from_millis(20));
+    }
+    let counters = world.counters();
+    assert!(counters.codec_changes <= 15, "{} in five seconds", counters.codec_changes);
+    assert!(counters.dropped_codec_change > 100, "{}", counters.dropped_codec_change);
+    // Whoever comes to rest is heard again.
+    world.phone().voice = Some(Voice::new(Codec::Pcmu, 990.0));
+    world.run(Duration::from_secs(2));
+    world.browser().heard.clear();
+    world.run(Duration::from_secs(2));
+    let heard = world.browser().heard.clone();
+    assert_tone(&heard, Codec::Opus, 990.0);
     world.close();
 }

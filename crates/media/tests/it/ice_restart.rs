@@ -28,6 +28,7 @@ impl World {
         let ours = SocketAddr::from(([192, 0, 2, 1], 4000));
         let config = ShardConfig {
             browser_addresses: vec![ours],
+            browser_tcp_addresses: vec![],
             rtp_address: ours.ip(),
             rtp_bind: ours.ip(),
             rtp_ports: (10_000, 10_100),

@@ -28,7 +28,7 @@ fn silences(world: &World, wanted: LegId) -> Vec<Option<Silence>> {
     world.events.iter().filter_map(told).collect()
 }
 
-fn stats(world: &mut World, wanted: LegId) -> LegStats {
+pub(crate) fn stats(world: &mut World, wanted: LegId) -> LegStats {
     world.command(Command::Close { leg: wanted });
     let closed = world.events.iter().find_map(|(_, event)| match event {
         Event::Closed { leg, stats } if *leg == wanted => Some(*stats),

@@ -12,6 +12,7 @@ use crosspoint_media::srtp::{Context, MAX_OVERHEAD, Profile};
 use crosspoint_sdp::Session;
 
 use crate::sound::{Heard, Voice};
+use crate::video::Lens;
 use crate::world::Datagram;
 
 const WORD: Duration = Duration::from_millis(20);
@@ -33,6 +34,14 @@ pub(crate) struct Phone {
     /// What could not be decrypted.
     pub(crate) broken: u32,
     pub(crate) keys: Option<Keys>,
+    /// The numbers of its formats, and lines about them.
+    formats: (String, String),
+    /// Of its digits: number and clock.
+    pub(crate) event: (u8, u32),
+    /// The gateway's last description.
+    pub(crate) told: String,
+    /// What it sees with, when it can.
+    pub(crate) lens: Option<Lens>,
     pub(crate) seq: u16,
     pub(crate) timestamp: u32,
     /// How long its twenty milliseconds are.
@@ -74,18 +83,38 @@ impl Keys {
         bytes
     }
 
+    /// The same of a report.
+    pub(crate) fn seal_report(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut bytes = plain.to_vec();
+        bytes.resize(plain.len() + MAX_OVERHEAD, 0);
+        let len = self.outbound.protect_rtcp(&mut bytes, plain.len()).expect("room");
+        bytes.truncate(len);
+        bytes
+    }
+
     /// Sends with another key than it says.
     pub(crate) fn spoil(&mut self) {
         let wrong = vec![0x77; self.local.len()];
         self.outbound = context(self.profile, &wrong);
     }
 
-    fn line(&self, tag: u32) -> String {
+    pub(crate) fn line(&self, tag: u32) -> String {
         let key = BASE64.encode(&self.local);
         format!("a=crypto:{tag} {} inline:{key}\r\n", self.profile.sdes_name())
     }
 
-    fn take(&mut self, cryptos: &[crosspoint_sdp::Crypto]) -> u32 {
+    /// What came over the wire, if it is whole.
+    pub(crate) fn open(&mut self, bytes: &mut Vec<u8>) -> bool {
+        let Some(inbound) = &mut self.inbound else { return false };
+        let plain = match is_rtcp(bytes) {
+            true => inbound.unprotect_rtcp(bytes),
+            false => inbound.unprotect_rtp(bytes),
+        };
+        bytes.truncate(plain.unwrap_or(0));
+        plain.is_ok()
+    }
+
+    pub(crate) fn take(&mut self, cryptos: &[crosspoint_sdp::Crypto]) -> u32 {
         let name = self.profile.sdes_name();
         let crypto = cryptos.iter().find(|c| c.suite == name).expect("the suite we speak");
         let key = BASE64.decode(&crypto.key).expect("a key");
@@ -115,6 +144,10 @@ impl Phone {
             has_reports: true,
             broken: 0,
             keys: None,
+            formats: ("0 101".to_owned(), String::new()),
+            event: (101, 8000),
+            told: String::new(),
+            lens: None,
             seq: 100,
             timestamp: 50_000,
             word: WORD,
@@ -124,8 +157,14 @@ impl Phone {
         }
     }
 
+    /// Other formats than PCMU and digits of 8 kHz.
+    pub(crate) fn with(&mut self, numbers: &str, lines: &str) {
+        self.formats = (numbers.to_owned(), lines.to_owned());
+    }
+
     pub(crate) fn lives_at(&self, address: SocketAddr) -> bool {
-        self.address == address || self.rtcp() == address
+        let sees = self.lens.as_ref().is_some_and(|lens| lens.lives_at(address));
+        self.address == address || self.rtcp() == address || sees
     }
 
     fn rtcp(&self) -> SocketAddr {
@@ -133,7 +172,10 @@ impl Phone {
     }
 
     pub(crate) fn take_sent(&mut self) -> Vec<Datagram> {
-        std::mem::take(&mut self.sent)
+        let seen = self.lens.as_mut().map(|lens| std::mem::take(&mut lens.sent));
+        let mut sent = std::mem::take(&mut self.sent);
+        sent.extend(seen.unwrap_or_default());
+        sent
     }
 
     pub(crate) fn offer(&self) -> String {
@@ -151,23 +193,31 @@ impl Phone {
     }
 
     fn learn(&mut self, description: &str) -> u32 {
+        description.clone_into(&mut self.told);
         let session = Session::parse(description.as_bytes()).expect("a description");
         let audio = session.media().next().expect("a section of audio");
         let address = audio.address.expect("an address");
         self.gateway = Some(SocketAddr::new(address, audio.port));
+        if let Some(lens) = &mut self.lens {
+            lens.learn(&session);
+        }
         self.keys.as_mut().map_or(1, |keys| keys.take(&audio.cryptos))
     }
 
     fn description(&self, tag: u32) -> String {
         let (ip, port) = (self.signaled.ip(), self.signaled.port());
+        let ((numbers, lines), (event, clock)) = (&self.formats, self.event);
         let profile = if self.keys.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
         let mut text = format!(
             "v=0\r\no=- 5 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio {port} {profile} 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
-             a=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"
+             m=audio {port} {profile} {numbers}\r\na=rtpmap:0 PCMU/8000\r\n{lines}\
+             a=rtpmap:{event} telephone-event/{clock}\r\na=sendrecv\r\n"
         );
         if let Some(keys) = &self.keys {
             let _ = write!(text, "{}", keys.line(tag));
+        }
+        if let Some(lens) = &self.lens {
+            text += &lens.section(profile);
         }
         text
     }
@@ -236,6 +286,9 @@ impl Phone {
     }
 
     pub(crate) fn receive(&mut self, _now: Instant, datagram: &Datagram) {
+        if let Some(lens) = self.lens.as_mut().filter(|lens| lens.lives_at(datagram.to)) {
+            return lens.receive(datagram);
+        }
         let mut bytes = datagram.bytes.clone();
         let is_report = is_rtcp(&bytes);
         if let Some(inbound) = self.keys.as_mut().and_then(|k| k.inbound.as_mut()) {

@@ -40,7 +40,7 @@ fn floor(from: Codec, to: Codec) -> Floor {
         (Codec::G722, Codec::G722) => (30.0, 0.6),
         (_, Codec::G722) => (24.5, 0.8),
         (Codec::G722, _) => (27.5, 0.7),
-        (Codec::L16Wide, _) | (_, Codec::L16Wide) => (29.0, 0.6),
+        (Codec::L16Wide | Codec::L16Cd, _) | (_, Codec::L16Wide | Codec::L16Cd) => (29.0, 0.6),
         _ => (31.5, 0.6),
     };
     Floor { snr, distance }

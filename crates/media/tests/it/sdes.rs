@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
 use crosspoint_media::control::SdpKind;
+use crosspoint_media::rtcp::{ReportBlock, write_report};
+use crosspoint_media::shard::Counters;
 use crosspoint_media::srtp::Profile;
 
 use crate::phone::{Keys, SSRC, rtp};
@@ -124,6 +126,50 @@ fn plain_or_foreign_packets_do_not_enter_an_encrypted_leg() {
         assert_eq!(world.strays, []);
         world.assert_undisturbed();
         world.close();
+    }
+}
+
+/// Before, at and after the first packet: reports that say all is lost, or goodbye.
+#[test]
+fn plain_or_foreign_reports_do_not_enter_an_encrypted_leg() {
+    for (profile, _) in SUITES {
+        let mut world = with_keys(profile);
+        world.phone_calls(|offer| offer);
+        let gateway = world.phone().gateway.expect("a port of ours");
+        let beside = SocketAddr::new(gateway.ip(), gateway.port() + 1);
+        let mut stranger = Keys::new(profile);
+        stranger.spoil();
+        let mut spray = |world: &mut World, from: SocketAddr| {
+            let ssrc = world.phone().heard.first().map_or(7, |h| h.ssrc);
+            let block = ReportBlock { ssrc, fraction_lost: 255, last_sr: 1, ..Default::default() };
+            let mut plain = Vec::new();
+            write_report(&mut plain, SSRC, "evil", None, Some(&block));
+            plain.extend([0x81, 203, 0, 1]);
+            plain.extend(SSRC.to_be_bytes());
+            for _ in 0..10 {
+                let sealed = stranger.seal_report(&plain);
+                for to in [gateway, beside] {
+                    world.inject(from, to, &plain);
+                    world.inject(from, to, &sealed);
+                }
+                world.run(Duration::from_millis(20));
+            }
+        };
+        let refused = |c: Counters| {
+            c.dropped_unknown_source + c.dropped_bad_tag + c.dropped_replayed + c.dropped_malformed
+        };
+        for from in [attacker(), desk(), SocketAddr::new(desk().ip(), desk().port() + 1)] {
+            spray(&mut world, from);
+        }
+        world.talk(Codec::Pcmu);
+        for from in [attacker(), desk(), SocketAddr::new(desk().ip(), desk().port() + 1)] {
+            spray(&mut world, from);
+        }
+        assert_eq!(refused(world.counters()), 6 * 40, "{profile:?}");
+        assert_eq!(world.strays, []);
+        world.assert_undisturbed();
+        let stats = crate::leg_quality::stats(&mut world, PHONE);
+        assert_eq!(stats.lost_at_peer, None, "{profile:?}: no lie was believed");
     }
 }
 

@@ -24,6 +24,11 @@ impl Voice {
         Self { codec, encoder, frequency, rate, frame: rate / 50, samples: 0, said: vec![] }
     }
 
+    /// One that says nothing, at length.
+    pub(crate) fn silent(codec: Codec) -> Self {
+        Self::new(codec, 0.0)
+    }
+
     /// In packets of so many milliseconds.
     pub(crate) fn cut(mut self, milliseconds: u32) -> Self {
         self.frame = self.rate / 1000 * milliseconds;
@@ -45,7 +50,7 @@ impl Voice {
         self.samples += frame;
         let mut payload = Vec::new();
         self.encoder.encode(&pcm, &mut payload);
-        if self.codec == Codec::Pcmu {
+        if self.codec == Codec::Pcmu && self.frequency > 0.0 {
             // Numbered, so that no two packets are alike: four quiet samples of four bits each.
             for (n, byte) in payload.iter_mut().take(4).enumerate() {
                 *byte = 0xf0 | (self.said.len() >> (4 * n) & 15) as u8;
@@ -100,7 +105,8 @@ fn shares_of(heard: &[Heard], codec: Codec, frequency: f64) -> Vec<f64> {
     pcm.chunks_exact(WINDOW).map(|window| share(window, frequency)).collect()
 }
 
-fn share(pcm: &[i16], frequency: f64) -> f64 {
+/// The share of energy at a frequency, in sound at 8 kHz.
+pub(crate) fn share(pcm: &[i16], frequency: f64) -> f64 {
     let (mut real, mut imaginary, mut all) = (0.0, 0.0, 0.0);
     for (n, sample) in pcm.iter().enumerate() {
         let phase = TAU * frequency * n as f64 / f64::from(RATE);

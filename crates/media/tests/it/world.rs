@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
-use crosspoint_media::control::{Command, Event, Loss, Profile, SdpKind};
-use crosspoint_media::shard::{Counters, Output, Shard, ShardConfig, SocketId};
+use crosspoint_media::control::{Command, Event, Loss, Profile, SdpKind, Step};
+use crosspoint_media::shard::{Counters, Handshake, Output, Shard, ShardConfig, SocketId};
 use crosspoint_sdp::Session;
 
 use crate::browser::Browser;
@@ -53,10 +53,30 @@ pub(crate) struct World {
     pub(crate) strays: Vec<Datagram>,
     /// Everything that reached the shard or left it, when it is to be kept.
     pub(crate) log: Option<Vec<Datagram>>,
+    /// How long the host works on a step of DTLS, and what it works on.
+    pub(crate) handshakes_take: Duration,
+    pub(crate) handshakes: VecDeque<(Instant, Handshake)>,
     wire: Option<Wire>,
     outward: Option<Wire>,
     sockets: BTreeMap<SocketId, SocketAddr>,
+    /// The only source that counts on a socket: a host may drop all others.
+    only: BTreeMap<SocketId, SocketAddr>,
+    /// What packets of an address come over instead of the browser socket.
+    pub(crate) links: BTreeMap<SocketAddr, SocketId>,
+    /// How many datagrams left over each socket.
+    pub(crate) sent_over: BTreeMap<SocketId, usize>,
     in_flight: VecDeque<Datagram>,
+    line: Option<Line>,
+}
+
+/// The way of the first browser to us, when it is narrow: what is too much waits, and what would
+/// wait too long is lost.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// In bit/s.
+    pub(crate) carries: u64,
+    free_at: Instant,
+    waiting: VecDeque<(Instant, Datagram)>,
 }
 
 /// How the shard is set up.
@@ -65,6 +85,7 @@ pub(crate) struct Setup {
     pub(crate) ice_lite: bool,
     pub(crate) rtp_timeout: Duration,
     pub(crate) consent_timeout: Duration,
+    pub(crate) tcp: bool,
 }
 
 impl Default for Setup {
@@ -73,6 +94,7 @@ impl Default for Setup {
             ice_lite: true,
             rtp_timeout: Duration::from_secs(30),
             consent_timeout: Duration::from_secs(15),
+            tcp: false,
         }
     }
 }
@@ -87,6 +109,7 @@ impl World {
     pub(crate) fn new(setup: Setup) -> Self {
         let config = ShardConfig {
             browser_addresses: vec![ours()],
+            browser_tcp_addresses: if setup.tcp { vec![ours()] } else { vec![] },
             rtp_address: ours().ip(),
             rtp_bind: ours().ip(),
             rtp_ports: (10_000, 10_100),
@@ -107,11 +130,38 @@ impl World {
             events: vec![],
             strays: vec![],
             log: None,
+            handshakes_take: Duration::ZERO,
+            handshakes: VecDeque::new(),
             wire: None,
             outward: None,
             sockets: BTreeMap::from([(SocketId::BROWSER, ours())]),
+            only: BTreeMap::new(),
+            links: BTreeMap::new(),
+            sent_over: BTreeMap::new(),
             in_flight: VecDeque::new(),
+            line: None,
         }
+    }
+
+    /// From now on the browser's way to us carries so much, in bit/s.
+    pub(crate) fn narrow(&mut self, carries: u64) {
+        let line = Line { carries, free_at: self.now, waiting: VecDeque::new() };
+        self.line.get_or_insert(line).carries = carries;
+    }
+
+    /// Whether a datagram has its turn now; else it waits, or is lost.
+    fn passes(&mut self, datagram: Datagram) -> Option<Datagram> {
+        let from_browser = self.browser.as_ref().is_some_and(|b| b.lives_at(datagram.from));
+        let Some(line) = self.line.as_mut().filter(|_| from_browser) else {
+            return Some(datagram);
+        };
+        let bits = 8 * (datagram.bytes.len() as u64 + 28);
+        let free_at = line.free_at.max(self.now);
+        if free_at < self.now + Duration::from_millis(400) {
+            line.free_at = free_at + Duration::from_micros(bits * 1_000_000 / line.carries);
+            line.waiting.push_back((line.free_at, datagram));
+        }
+        None
     }
 
     /// Puts something between the peers and the shard.
@@ -196,10 +246,23 @@ impl World {
     fn step(&mut self) {
         self.now += STEP;
         for datagram in std::mem::take(&mut self.in_flight) {
+            if let Some(datagram) = self.passes(datagram) {
+                self.arrive(datagram);
+            }
+        }
+        while let Some(line) = &mut self.line
+            && line.waiting.front().is_some_and(|(at, _)| *at <= self.now)
+        {
+            let (_, datagram) = line.waiting.pop_front().expect("a datagram");
             self.arrive(datagram);
         }
         self.shard.handle_timeout(self.now);
         self.settle();
+        while self.handshakes.front().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, work) = self.handshakes.pop_front().expect("work");
+            self.shard.handle_handshake(self.now, work.run());
+            self.settle();
+        }
         for browser in self.browser.iter_mut().chain(&mut self.callee) {
             browser.tick(self.now);
             self.in_flight.extend(browser.take_sent());
@@ -246,12 +309,32 @@ impl World {
     pub(crate) fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let socket = self.sockets.iter().find(|(_, address)| **address == to).map(|(s, _)| *s);
         let socket = socket.expect("a socket of the shard");
+        let link = self.links.get(&from).filter(|_| socket == SocketId::BROWSER);
+        self.inject_over(link.copied().unwrap_or(socket), from, to, bytes);
+    }
+
+    /// The same over a link, or past the one that the address has.
+    pub(crate) fn inject_over(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) {
         if let Some(log) = &mut self.log {
             log.push(Datagram { from, to, bytes: bytes.to_vec() });
         }
         let mut buffer = vec![0; 2048];
         buffer[..bytes.len()].copy_from_slice(bytes);
+        let (is_stranger, before) = (
+            self.only.get(&socket).is_some_and(|only| *only != from),
+            self.shard.counters().dropped_unknown_source,
+        );
         let forward = self.shard.handle_datagram(self.now, socket, from, &mut buffer, bytes.len());
+        if is_stranger {
+            let dropped = self.shard.counters().dropped_unknown_source - before;
+            assert_eq!((forward, dropped), (None, 1), "{from} does not count, as the host knows");
+        }
         if let Some(forward) = forward {
             self.send(forward.socket, forward.destination, buffer[..forward.len].to_vec());
         }
@@ -259,7 +342,12 @@ impl World {
     }
 
     fn send(&mut self, socket: SocketId, to: SocketAddr, bytes: Vec<u8>) {
-        let from = *self.sockets.get(&socket).expect("a socket that was bound");
+        *self.sent_over.entry(socket).or_default() += 1;
+        let from = match self.sockets.get(&socket) {
+            Some(address) => *address,
+            None if self.links.values().any(|link| *link == socket) => ours(),
+            None => panic!("sent over {socket:?}, which is not there"),
+        };
         let datagram = Datagram { from, to, bytes };
         if let Some(log) = &mut self.log {
             log.push(datagram.clone());
@@ -269,6 +357,7 @@ impl World {
 
     /// Does what the shard wants done.
     fn settle(&mut self) {
+        let told = self.events.len();
         loop {
             match self.shard.poll_output() {
                 Output::Transmit { socket, destination, bytes } => {
@@ -283,7 +372,18 @@ impl World {
                 Output::Unbind { socket } => {
                     self.sockets.remove(&socket);
                     self.sockets.remove(&socket.rtcp());
+                    self.only.remove(&socket);
                 }
+                Output::Connect { socket, remote } => {
+                    let is_late = remote.is_none() && self.events.len() > told;
+                    assert!(!is_late, "a peer was told before its packets are let in");
+                    self.only.remove(&socket);
+                    self.only.extend(remote.map(|remote| (socket, remote)));
+                }
+                Output::Handshake(work) => match self.handshakes_take {
+                    Duration::ZERO => self.shard.handle_handshake(self.now, work.run()),
+                    time => self.handshakes.push_back((self.now + time, work)),
+                },
                 Output::Event(event) => self.events.push((self.now, event)),
                 Output::Timeout(_) => return,
             }
@@ -307,6 +407,15 @@ impl World {
     pub(crate) fn connections(&self, leg: LegId) -> usize {
         let is_it = |e: &Event| matches!(e, Event::Connected { leg: l } if *l == leg);
         self.events.iter().filter(|(_, event)| is_it(event)).count()
+    }
+
+    /// What was told of its way, in order.
+    pub(crate) fn steps(&self, leg: LegId) -> Vec<Step> {
+        let step = |(_, event): &(Instant, Event)| match event {
+            Event::Step { leg: l, step } if *l == leg => Some(*step),
+            _ => None,
+        };
+        self.events.iter().filter_map(step).collect()
     }
 
     /// Each time that the leg's media was told to be gone, and why.

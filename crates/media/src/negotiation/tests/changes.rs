@@ -77,7 +77,7 @@ fn a_peers_offer_voids_ours() {
 #[test]
 fn a_restart_of_ice_is_answered_with_new_credentials_and_nothing_else_new() {
     let (mut front, back) = established();
-    let before = first(front.negotiator.agreed.local.as_ref().unwrap());
+    let before = first(&front.negotiator.agreed.local.as_ref().unwrap().unpack());
     let offer = browser("111 0 110 126").to_string();
     // The same offer again is no restart.
     front.takes_offer(&parse(&offer));
@@ -113,7 +113,7 @@ fn a_refused_restart_keeps_the_old_credentials() {
 #[test]
 fn a_new_offer_of_ours_keeps_numbers_mids_and_credentials() {
     let (mut front, back) = established();
-    let answered = first(front.negotiator.agreed.local.as_ref().unwrap());
+    let answered = first(&front.negotiator.agreed.local.as_ref().unwrap().unpack());
     let offer = front.offer(Some(&back));
     let audio = first(&offer);
     assert_eq!(audio.mid.as_deref(), Some("audio"));

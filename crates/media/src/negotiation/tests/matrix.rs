@@ -40,7 +40,7 @@ fn call(kinds: (Profile, Profile), codecs: (&[Codec], &[Codec]), clocks: (&[u32]
     let (mut front, mut back) = (leg(kinds.0, 3), leg(kinds.1, 4));
     let offer = limited(&caller.offer(None), codecs.0, clocks.0);
     caller.negotiator.exchange = match std::mem::replace(&mut caller.negotiator.exchange, SETTLED) {
-        Exchange::Offered { before, .. } => Exchange::Offered { offer: offer.clone(), before },
+        Exchange::Offered { before, .. } => Exchange::Offered { offer: offer.pack(), before },
         other => other,
     };
     front.takes_offer(&offer);

@@ -48,9 +48,11 @@ pub(super) fn judge(heard: &[i16], rate: u32) -> Verdict {
 
 /// The delay at which heard is most like said, in samples.
 fn best_lag(said: &[f64], heard: &[f64], from: usize, to: usize, low: usize, high: usize) -> usize {
+    // About three thousand samples tell it.
+    let step = ((to - from) / 3000).max(1);
     let like = |lag: usize| {
         let (mut product, mut energy) = (0.0, 1.0);
-        for n in (from..to).step_by(3) {
+        for n in (from..to).step_by(step) {
             let sample = heard.get(n + lag).copied().unwrap_or(0.0);
             product += said[n] * sample;
             energy += sample * sample;
@@ -63,15 +65,20 @@ fn best_lag(said: &[f64], heard: &[f64], from: usize, to: usize, low: usize, hig
 /// What was said, moved by parts of a sample and as loud as it was heard, so that neither a
 /// filter's delay nor its gain counts as noise.
 fn aligned(heard: &[f64], begin: f64, rate: u32) -> Vec<f64> {
-    let candidates = (-4..=4).map(|step| {
-        let moved = f64::from(step) / 8.0 / f64::from(rate);
-        let said = spoken(rate, begin + moved, heard.len());
+    let candidate = |moved: f64| {
+        let said = spoken(rate, begin + moved / f64::from(rate), heard.len());
         let product: f64 = said.iter().zip(heard).map(|(s, h)| s * h).sum();
         let energy: f64 = said.iter().map(|s| s * s).sum();
-        (product / energy.max(1.0).sqrt(), product / energy.max(1.0), said)
-    });
-    let best = candidates.max_by(|a, b| a.0.total_cmp(&b.0));
-    let (_, gain, said) = best.expect("nine candidates");
+        (product / energy.max(1.0).sqrt(), product / energy.max(1.0), said, moved)
+    };
+    let coarse = (-4..=4).map(|step| candidate(f64::from(step) / 8.0));
+    let mut best = coarse.max_by(|a, b| a.0.total_cmp(&b.0)).expect("nine candidates");
+    // A filter between rates of no common measure delays by any part of a sample.
+    for step in [1.0 / 16.0, 1.0 / 32.0, 1.0 / 64.0] {
+        let near = [best.3 - step, best.3 + step].map(candidate);
+        best = near.into_iter().fold(best, |a, b| if b.0 > a.0 { b } else { a });
+    }
+    let (_, gain, said, _) = best;
     let gain = gain.clamp(0.8, 1.25);
     said.iter().map(|s| s * gain).collect()
 }

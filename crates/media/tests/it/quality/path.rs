@@ -62,7 +62,7 @@ fn played(from: Codec, rate: u32, network: &Network) -> Vec<Vec<i16>> {
     let arrivals = network.arrivals(payloads.len());
     let mut arrivals = arrivals.iter().peekable();
     let mut buffer = JitterBuffer::new(from, rate);
-    let ticks = from.clock_rate() / 1000 * network.packet;
+    let ticks = from.clock_rate() * network.packet / 1000;
     let start = beginning();
     let mut frames = Vec::new();
     for n in 0..u64::from(network.seconds) * 50 {
