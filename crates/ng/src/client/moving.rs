@@ -1,0 +1,75 @@
+//! Legs of different calls that are to hear each other: after an attended transfer, say.
+//!
+//! A server can join what one call of its own has, and no more. So both legs come to the media
+//! plane beside us, which is told what their parties said last and then offers them anew
+//! (decision 0025). Until they have answered they hear nothing.
+
+use std::time::Instant;
+
+use crosspoint_base::LegId;
+use crosspoint_media::control::{Command, Event, SdpKind};
+use crosspoint_sdp::Session;
+
+use super::{Client, ClientOutput, Home};
+
+impl Client {
+    pub(super) fn bridge(&mut self, now: Instant, a: LegId, b: LegId) {
+        match (self.home(a), self.home(b)) {
+            // Offer and answer joined those over there already.
+            (Some(Home::Remote(first)), Some(Home::Remote(second))) if first == second => return,
+            (Some(Home::Remote(_) | Home::Local), Some(Home::Remote(_)))
+            | (Some(Home::Remote(_)), Some(Home::Local)) => {
+                self.fetch(now, a);
+                self.fetch(now, b);
+            }
+            _ => {}
+        }
+        self.local(Command::Bridge { a, b });
+    }
+
+    /// Takes a leg from its server.
+    pub(super) fn fetch(&mut self, now: Instant, leg: LegId) {
+        let Some(number) = self.call_of(leg) else { return };
+        if let Some(call) = self.calls.get_mut(&number) {
+            call.legs.retain(|other| *other != leg);
+            call.closed.retain(|other| *other != leg);
+            if call.legs.iter().all(|leg| call.closed.contains(leg)) {
+                self.delete(now, number);
+            }
+        }
+        let Some(state) = self.legs.get_mut(&leg) else { return };
+        state.home = Home::Local;
+        let said = state.said.take();
+        self.outputs.push_back(ClientOutput::Carried { leg, is_elsewhere: false });
+        self.open_local(leg);
+        if let Some((kind, said, _)) = said {
+            // As if its party had offered that: sections, their names and codecs stay as they are.
+            let description = if kind == SdpKind::Answer { unheld(&said) } else { said };
+            self.repeated.extend([leg, leg]);
+            self.local(Command::Accept { leg, kind: SdpKind::Offer, description });
+            self.local(Command::Describe { leg, kind: SdpKind::Answer, peer: None });
+        }
+        self.local(Command::Answered { leg });
+        self.event(Event::Displaced { leg });
+    }
+
+    /// Begins a leg in the media plane beside us.
+    pub(super) fn open_local(&mut self, leg: LegId) {
+        let Some(state) = self.legs.get_mut(&leg) else { return };
+        let (profile, rules) = (state.profile, std::mem::take(&mut state.rules));
+        self.local(Command::Open { leg, profile });
+        rules.into_iter().for_each(|rule| self.local(rule));
+    }
+}
+
+/// An answer says no more than its offer allowed, so a direction in it is the other side's wish.
+fn unheld(description: &Session) -> Session {
+    let is_direction = |line: &str| ["a=sendonly", "a=recvonly", "a=inactive"].contains(&line);
+    let text: String = description
+        .to_string()
+        .lines()
+        .filter(|line| !is_direction(line.trim_end()))
+        .flat_map(|line| [line.trim_end(), "\r\n"])
+        .collect();
+    Session::parse(text.as_bytes()).unwrap_or_else(|_| description.clone())
+}
