@@ -6,27 +6,37 @@
 //!
 //! Not here: wire formats (connectors), offer/answer and packets (media), where to call (router).
 
+mod attempts;
+mod diversion;
 mod ending;
+mod joining;
+mod parking;
 mod running;
 mod setup;
 mod takeover;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{CallId, Gcid, LegId, Private, TimerTable};
 
-use crate::router::{Decision, RouteRequest};
+use crate::router::{Attempt, Causes, Decision, Refusal, RouteRequest};
 use crate::{
-    Cause, Ended, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice, MediaPath,
-    MediaRequest, Playback, Profile, Reach, Role,
+    Cause, Diverted, Ended, Grade, Identity, IncomingOffer, LegCommand, LegEvent, Location,
+    MediaNotice, MediaPath, MediaRequest, Playback, Profile, Quality, Reach, Role, Scope,
 };
+use diversion::Diversion;
+pub use joining::Handover;
+use parking::Parked;
+pub use parking::ParkingPlace;
 use takeover::Takeover;
 use transfer::Transfer;
+pub use view::{CallState, LegView, View};
 
 /// What happens to a call.
 #[derive(Debug)]
@@ -44,6 +54,10 @@ pub enum Input {
         new: LegId,
         offer: Box<IncomingOffer>,
     },
+    /// The answer to `Output::Route` for a transfer to where calls wait.
+    Parked(Result<ParkingPlace, Cause>),
+    /// The answer to `Output::Join`.
+    Joined(Result<Box<Handover>, Cause>),
     /// End everything, for a reason of the gateway's.
     End(Cause),
     Timeout,
@@ -55,10 +69,17 @@ pub enum Output {
     Command(LegId, LegCommand),
     Media(MediaRequest),
     Route(RouteRequest),
+    /// Have the call of this leg hand over whoever the leg is joined with.
+    Join(LegId),
+    /// Somebody waits in the slot of this key, or does so no longer.
+    Parked(Arc<str>),
+    Unparked(Arc<str>),
     /// The call was answered.
     Answered,
     /// Who takes part, or how, is not what it was.
     Changed,
+    /// A leg does better or worse.
+    Graded,
     /// Last output: every leg has ended and every media session is closed.
     Done(Box<CallRecord>),
     Timeout(Option<Instant>),
@@ -73,6 +94,7 @@ pub struct CallRecord {
     pub to: Private<String>,
     /// The trunk it came over or was to leave over; no call does both.
     pub trunk: Option<Arc<str>>,
+    pub scope: Scope,
     pub started: Instant,
     pub ringing: Option<Instant>,
     pub answered: Option<Instant>,
@@ -84,8 +106,18 @@ pub struct CallRecord {
     pub builtin: Option<Playback>,
     /// The legs of the call, for joining media figures to the record.
     pub legs: Vec<LegId>,
-    /// Every routing rule tried, with its verdict.
+    /// Every routing rule tried, with its verdict, a line each, and what became of it.
     pub why: String,
+    /// The kind of rule that refused it.
+    pub refusal: Option<Refusal>,
+    /// Places that were tried one after the other.
+    pub attempts: u32,
+    /// The user who was called; of a group, who answered.
+    pub called_user: Option<Arc<str>>,
+    /// Where the call was before it came to who answered or was tried last, oldest first.
+    pub diverted: Vec<Diverted>,
+    /// Where somebody waited to be taken up: the slot, who parked, and what became of it.
+    pub parked: Vec<String>,
 }
 
 /// One leg of a running call, as the devices of its user may see it.
@@ -98,6 +130,8 @@ pub struct Side {
     /// Who is at the other end.
     pub peer: Identity,
     pub is_active: bool,
+    /// It rings, here or at the other end.
+    pub is_ringing: bool,
     pub started: Instant,
 }
 
@@ -112,14 +146,28 @@ pub struct Call {
     reoffer: Option<PendingReoffer>,
     transfer: Option<Transfer>,
     takeover: Option<Takeover>,
+    parked: Option<Parked>,
     timers: TimerTable<Timer>,
     outputs: VecDeque<Output>,
     facts: Facts,
+    /// Legs that are to hear an offer of ours as soon as the exchange under way is over.
+    owed: BTreeSet<LegId>,
+    diversion: Diversion,
     /// Where each back leg is to go, until its connector is told.
-    dialing: BTreeMap<LegId, (Reach, Duration)>,
-    /// Who was called, for a transfer asked for by the called side.
+    dialing: BTreeMap<LegId, Dial>,
+    /// What is tried when all that rings now has failed.
+    later: VecDeque<(Attempt, Vec<LegId>)>,
+    /// Legs that were numbered for attempts that nobody needs any more.
+    unused: Vec<LegId>,
+    /// After which failures it is.
+    go_on: Causes,
+    /// What tells most of the failures since the last attempt began.
+    attempt_failed_by: Option<Cause>,
+    /// Who was called.
     called_user: Option<Arc<str>>,
     called_trunk: Option<Arc<str>>,
+    /// Who speaks for the caller and for the called side.
+    speakers: [Option<LegId>; 2],
     done: bool,
 }
 
@@ -135,16 +183,37 @@ struct Facts {
     ringing: Option<Instant>,
     answered: Option<Instant>,
     ended: Option<Ended>,
+    front_profile: Profile,
     back_profile: Option<Profile>,
     builtin: Option<Playback>,
+    record: bool,
+    is_emergency: bool,
     why: String,
+    refusal: Option<Refusal>,
+    attempts: u32,
+    location: Option<Box<Location>>,
+    auto_answer: bool,
+    may_press: bool,
+    scope: Scope,
+    diverted: Vec<Diverted>,
+    /// Where somebody waited, who had it so, and what became of it.
+    parked: Vec<String>,
+}
+
+/// A back leg on its way.
+#[derive(Debug)]
+struct Dial {
+    reach: Reach,
+    ring: Duration,
+    /// Shown to it instead of the caller's own number.
+    caller: Option<Private<String>>,
 }
 
 #[derive(Debug)]
 enum Stage {
     /// Waiting for the router and for media control to take the front's description.
     Routing {
-        decision: Option<(Decision, Vec<LegId>)>,
+        decision: Option<Box<(Decision, Vec<LegId>)>>,
         media_ready: bool,
     },
     /// Back legs are being tried. `early` already gives the front its media.
@@ -168,6 +237,11 @@ struct Leg {
     role: Role,
     /// Whose device it is.
     user: Option<Arc<str>>,
+    /// The trunk it goes over.
+    trunk: Option<Arc<str>>,
+    /// The user or number that is called by it, and where the call was before.
+    place: Private<String>,
+    diverted: Vec<Diverted>,
     profile: Profile,
     phase: Phase,
     /// What the next media answers of this leg are for.
@@ -177,8 +251,14 @@ struct Leg {
     connected: bool,
     telephone_event: bool,
     on_hold: bool,
+    /// There is fax in the place of sound.
+    only_fax: bool,
     /// How long lost media may take to come back.
     grace: Option<Duration>,
+    /// How its last five seconds were, and what its party was told last.
+    quality: Option<Quality>,
+    is_silent: bool,
+    grade: Grade,
 }
 
 impl Leg {
@@ -186,6 +266,9 @@ impl Leg {
         Self {
             role,
             user: None,
+            trunk: None,
+            place: Private::default(),
+            diverted: Vec::new(),
             profile,
             phase,
             steps: VecDeque::new(),
@@ -193,12 +276,21 @@ impl Leg {
             connected: false,
             telephone_event: false,
             on_hold: false,
+            only_fax: false,
             grace: None,
+            quality: None,
+            is_silent: false,
+            grade: Grade::default(),
         }
     }
 
     fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Open | Phase::Answered)
+    }
+
+    /// A back leg that may still answer.
+    fn is_rung(&self) -> bool {
+        self.role == Role::Back && matches!(self.phase, Phase::Opening | Phase::Open)
     }
 }
 
@@ -234,6 +326,17 @@ enum Step {
 struct PendingReoffer {
     origin: Option<LegId>,
     far: LegId,
+    /// The origin wants fax, or text, or no more of it.
+    is_of_passed: bool,
+}
+
+/// What of a description the far side has to hear.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    /// Of sound or pictures.
+    media: bool,
+    /// Of what passes as it is.
+    passed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,6 +347,10 @@ enum Timer {
     EndingGuard,
     /// Media of this leg was lost and may come back.
     Grace(LegId),
+    /// Nothing was heard of what is being tried.
+    Patience,
+    /// Nobody has taken up who waits.
+    Parked,
 }
 
 impl Call {
@@ -260,12 +367,24 @@ impl Call {
             ringing: None,
             answered: None,
             ended: None,
+            front_profile: offer.profile,
             back_profile: None,
             builtin: None,
+            record: false,
+            is_emergency: false,
             why: String::new(),
+            refusal: None,
+            attempts: 0,
+            location: offer.location.clone(),
+            auto_answer: offer.auto_answer && offer.may_press,
+            may_press: offer.may_press,
+            scope: offer.scope.clone(),
+            diverted: offer.diverted.clone(),
+            parked: vec![],
         };
         let mut leg = Leg::new(Role::Front, offer.profile, Phase::Open);
         leg.user.clone_from(&offer.from.user);
+        leg.trunk.clone_from(&offer.trunk);
         let mut call = Self {
             id,
             gcid,
@@ -275,12 +394,20 @@ impl Call {
             reoffer: None,
             transfer: None,
             takeover: None,
+            parked: None,
             timers: TimerTable::new(),
             outputs: VecDeque::new(),
             facts,
+            owed: BTreeSet::new(),
+            diversion: Diversion::default(),
             dialing: BTreeMap::new(),
+            later: VecDeque::new(),
+            unused: Vec::new(),
+            go_on: Causes::NONE,
+            attempt_failed_by: None,
             called_user: None,
             called_trunk: None,
+            speakers: [None; 2],
             done: false,
         };
         call.begin(offer);
@@ -295,6 +422,12 @@ impl Call {
     #[must_use]
     pub fn gcid(&self) -> &Gcid {
         &self.gcid
+    }
+
+    /// Why it goes where it goes, as far as it was decided: what its record will say.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.facts.why
     }
 
     /// A party's side of this call: what the user's other devices may know of it.
@@ -317,9 +450,18 @@ impl Call {
             role: leg.role,
             profile: leg.profile,
             peer,
+            is_ringing: leg.phase == Phase::Open
+                && matches!(self.stage, Stage::Dialing { .. })
+                && (leg.role == Role::Back || self.facts.ringing.is_some()),
             is_active: leg.phase == Phase::Answered && matches!(self.stage, Stage::Active { .. }),
             started: self.facts.started,
         })
+    }
+
+    /// Legs that were numbered for attempts that have not begun.
+    pub fn spare_legs(&self) -> impl Iterator<Item = LegId> + '_ {
+        let later = self.later.iter().flat_map(|(_, legs)| legs);
+        later.chain(&self.unused).copied()
     }
 
     /// Every leg the call ever had.
@@ -333,9 +475,12 @@ impl Call {
             Input::Media(notice) => self.handle_notice(now, notice),
             Input::Routed { decision, legs } => self.handle_routed(now, decision, legs),
             Input::Replace { old, new, offer } => self.replace(old, new, *offer),
+            Input::Parked(place) => self.park(now, place),
+            Input::Joined(handover) => self.joined(now, handover),
             Input::End(cause) => self.end_all(now, crate::Party::Gateway, cause),
             Input::Timeout => self.handle_timeout(now),
         }
+        self.settle_speakers();
         self.finish_if_over(now);
     }
 
@@ -359,7 +504,7 @@ impl Call {
         match event {
             // Both handled above or at construction.
             LegEvent::Offer(_) | LegEvent::Ended(_) => {}
-            LegEvent::Trying => {}
+            LegEvent::Trying => self.heard_of(id),
             LegEvent::Ringing => self.back_ringing(now, id),
             LegEvent::EarlyMedia(description) => self.back_early_media(id, description),
             LegEvent::Answer(description) => self.back_answered(now, id, description),
@@ -370,9 +515,12 @@ impl Call {
             LegEvent::EndOfCandidates => self.media(MediaRequest::EndOfCandidates { leg: id }),
             LegEvent::Reoffer(description) => self.reoffered(id, description),
             LegEvent::Reanswer(description) => self.reanswered(id, description),
-            LegEvent::ReofferFailed(_) => self.reoffer_failed(id),
+            LegEvent::ReofferFailed(why) => self.reoffer_failed(id, why),
             LegEvent::Dtmf(digit, duration) => self.digit_signaled(id, digit, duration),
+            LegEvent::KeyFrameWanted => self.media(MediaRequest::RequestKeyFrame { leg: id }),
             LegEvent::Transfer(target) => self.transfer_requested(id, target),
+            LegEvent::Pressed(button) => self.pressed(id, button),
+            LegEvent::Redirected(targets) => self.redirected(id, targets),
             LegEvent::Moved => self.moved(id),
             LegEvent::MediaGrace(grace) => self.grant_grace(id, grace),
         }
@@ -391,8 +539,11 @@ impl Call {
                     state.accepted = true;
                     state.telephone_event = accepted.telephone_event;
                     state.on_hold = accepted.on_hold;
+                    state.only_fax = accepted.only_fax;
                 }
-                self.accepted(now, leg, step, accepted.far_side_concerned);
+                let crate::Described { far_side_concerned: media, passed_news: passed, .. } =
+                    accepted;
+                self.accepted(now, leg, step, News { media, passed });
             }
             MediaNotice::Refused { leg, refusal } => {
                 if let Some(step) = self.next_step(leg) {
@@ -414,8 +565,27 @@ impl Call {
                 self.digit_heard(leg, digit, duration, relayed);
             }
             MediaNotice::Lost { leg, by_peer } => self.media_lost(now, leg, by_peer),
-            MediaNotice::PlaybackEnded { leg } => {
+            MediaNotice::Displaced { leg } => self.owe_offer(leg),
+            MediaNotice::KeyFrameWanted { leg } => {
                 if self.is_live(leg) {
+                    self.command(leg, LegCommand::RequestKeyFrame);
+                }
+            }
+            MediaNotice::Quality { leg, quality } => {
+                if let Some(state) = self.legs.get_mut(&leg) {
+                    state.quality = Some(quality);
+                    self.tell_grade(leg);
+                }
+            }
+            MediaNotice::Silence { leg, is_silent } => {
+                if let Some(state) = self.legs.get_mut(&leg) {
+                    state.is_silent = is_silent;
+                    self.tell_grade(leg);
+                }
+            }
+            MediaNotice::PlaybackEnded { leg } => {
+                // Who waits does so without music, where there is none to be had.
+                if self.is_live(leg) && self.parked.is_none() {
                     self.end_all(now, crate::Party::Gateway, Cause::Normal);
                 }
             }

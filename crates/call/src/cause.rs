@@ -51,6 +51,12 @@ pub enum Cause {
     NetworkFailure,
     /// A limit of ours was reached.
     Overload,
+    /// The trunk has as many calls, or as many new ones a second, as its configuration allows.
+    TrunkFull,
+    /// No destination of the trunk answers.
+    TrunkDown,
+    /// Its network does not vouch for the caller, and the operator wants that.
+    CallerUnproved,
     /// We are shutting down.
     Shutdown,
     /// A defect of ours.
@@ -58,7 +64,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Normal,
         Self::Cancelled,
         Self::AnsweredElsewhere,
@@ -79,6 +85,9 @@ impl Cause {
         Self::SignalingLost,
         Self::NetworkFailure,
         Self::Overload,
+        Self::TrunkFull,
+        Self::TrunkDown,
+        Self::CallerUnproved,
         Self::Shutdown,
         Self::Internal,
     ];
@@ -107,8 +116,45 @@ impl Cause {
             Self::SignalingLost => "signaling_lost",
             Self::NetworkFailure => "network_failure",
             Self::Overload => "overload",
+            Self::TrunkFull => "trunk_full",
+            Self::TrunkDown => "trunk_down",
+            Self::CallerUnproved => "caller_unproved",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
+        }
+    }
+
+    /// Of two failures of a fork, the one that tells the caller more: a person's decision before
+    /// a device's state, a device's state before the network's (RFC 3261 §16.7 step 6 in spirit).
+    #[must_use]
+    pub fn or_telling(self, other: Self) -> Self {
+        if other.distance_from_person() < self.distance_from_person() { other } else { self }
+    }
+
+    fn distance_from_person(self) -> u8 {
+        match self {
+            Self::Declined => 0,
+            Self::Busy => 1,
+            Self::NoAnswer => 2,
+            Self::NoCommonCodec | Self::BadDescription => 3,
+            Self::Forbidden | Self::Unauthorized => 4,
+            Self::NotFound | Self::InvalidNumber => 5,
+            Self::Unavailable => 6,
+            Self::Normal
+            | Self::Cancelled
+            | Self::AnsweredElsewhere
+            | Self::Transferred
+            | Self::Replaced
+            | Self::MediaLost
+            | Self::MediaFailed
+            | Self::SignalingLost
+            | Self::NetworkFailure
+            | Self::Overload
+            | Self::TrunkFull
+            | Self::TrunkDown
+            | Self::CallerUnproved
+            | Self::Shutdown
+            | Self::Internal => 7,
         }
     }
 }

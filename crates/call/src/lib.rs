@@ -5,13 +5,21 @@
 
 mod call;
 mod cause;
+mod diverted;
+mod quality;
 pub mod router;
 mod signal;
 
-pub use call::{Call, CallRecord, Input, Output, Side};
+pub use call::{
+    Call, CallRecord, CallState, Handover, Input, LegView, Output, ParkingPlace, Side, View,
+};
 pub use cause::{Cause, Ended, Party};
+pub use diverted::{DiversionReason, Diverted};
+pub use quality::{About, Grade, GradeChange, Quality, VideoQuality};
 pub use signal::{
-    Candidate, Described, Digit, Identity, IncomingOffer, LegCommand, LegEvent, MediaNotice,
-    MediaPath, MediaRefusal, MediaRequest, OutgoingOffer, Playback, Profile, Reach, ReofferFailure,
-    Replaces, Role, Scope, SdpKind, SrtpPolicy, TransferProgress, TransferTarget,
+    Aspect, Button, CallerCheck, CallerVerdict, Candidate, Described, Digit, Identity,
+    IncomingOffer, LegCommand, LegEvent, Location, LocationDocument, Mailbox, MediaNotice,
+    MediaPath, MediaRefusal, MediaRequest, OutgoingOffer, Playback, Profile, Published, Reach,
+    ReofferFailure, Replaces, Role, Scope, SdpKind, SrtpPolicy, Standing, Text, TransferProgress,
+    TransferTarget,
 };

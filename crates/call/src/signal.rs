@@ -8,7 +8,7 @@ use std::time::Duration;
 use crosspoint_base::{BindingId, Gcid, LegId, Private, RegistrationId};
 use crosspoint_sdp::Session;
 
-use crate::Cause;
+use crate::{Cause, Diverted, GradeChange, Quality, Side};
 
 /// The part a leg plays in its call, seen from us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,60 @@ pub struct Identity {
     pub display_name: Option<Private<String>>,
     /// The signed-in user this identity belongs to, when the connector authenticated one.
     pub user: Option<Arc<str>>,
+    /// Who calls does not want the called side to know it.
+    pub is_private: bool,
+    /// What its network says about the call beyond this, for the other side: names and values
+    /// that both connectors are told to pass on.
+    pub remarks: Vec<(Arc<str>, Private<String>)>,
+    /// What other networks say of a caller of theirs, where that is asked for.
+    pub check: Option<CallerCheck>,
+}
+
+/// Whether a caller from another network is who it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerCheck {
+    pub verdict: CallerVerdict,
+    /// Who vouches, or why nobody does: words for the call's record.
+    pub detail: String,
+    /// The operator wants a proof and there is none: the call ends here.
+    pub is_refused: bool,
+}
+
+/// How far another network vouches for a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerVerdict {
+    /// The caller is known there, and the number is the caller's.
+    Full,
+    /// The caller is known there; whose number it is, is not.
+    Partial,
+    /// It is only known where the call entered that network.
+    Gateway,
+    /// What was said is wrong, or cannot be checked.
+    Failed,
+    /// Nobody has said anything.
+    Unsigned,
+}
+
+impl CallerVerdict {
+    /// The stable word used in call records and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+            Self::Gateway => "gateway",
+            Self::Failed => "failed",
+            Self::Unsigned => "unsigned",
+        }
+    }
+}
+
+/// As a call's record has it: the verdict, and the detail in brackets.
+impl std::fmt::Display for CallerCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.verdict.as_str())?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+    }
 }
 
 /// Where an outgoing leg goes. Only the connector that owns the address looks inside.
@@ -52,6 +106,8 @@ pub enum Scope {
     Out(RegistrationId),
     /// It came in at this sign-in: to the app that owns it.
     In(RegistrationId),
+    /// To the caller's own phones, never to a browser or app; without any, to the number outside.
+    OwnPhone,
 }
 
 /// Where the media of a call goes.
@@ -140,6 +196,8 @@ pub struct IncomingOffer {
     pub profile: Profile,
     /// The trunk it came over, when it did not come from a signed-in user.
     pub trunk: Option<Arc<str>>,
+    /// The caller may be given video.
+    pub video: bool,
     pub gcid: Option<Gcid>,
     /// Candidates will follow one by one.
     pub trickle: bool,
@@ -147,11 +205,41 @@ pub struct IncomingOffer {
     pub path: MediaPath,
     /// Joins a running call instead of beginning one.
     pub replaces: Option<Replaces>,
+    /// Where the caller is, if it says so.
+    pub location: Option<Box<Location>>,
+    /// Where the call was before it came to us, oldest first.
+    pub diverted: Vec<Diverted>,
+    /// The called device is to answer by itself.
+    pub auto_answer: bool,
+    /// It may have the called device answer and hold, as a plan says.
+    pub may_press: bool,
+}
+
+/// Where a caller is, in its own words: passed on as it came, and read by nobody on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Location {
+    /// References: to a document by its id, or to a server that knows.
+    pub references: Vec<Private<String>>,
+    /// Whether servers on the way may use it, as the caller put it.
+    pub routing: Option<String>,
+    pub documents: Vec<LocationDocument>,
+}
+
+/// A document that describes a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocationDocument {
+    /// What references call it.
+    pub id: Option<String>,
+    /// Its media type.
+    pub kind: String,
+    pub text: Private<String>,
 }
 
 /// A call that we bring to somebody.
 #[derive(Debug, Clone)]
 pub struct OutgoingOffer {
+    /// No limit holds it up.
+    pub is_emergency: bool,
     pub reach: Reach,
     pub from: Identity,
     /// The number or user dialled, as the called side should see it.
@@ -160,12 +248,91 @@ pub struct OutgoingOffer {
     pub gcid: Gcid,
     /// Give up ringing after this long.
     pub ring_timeout: Duration,
+    /// Who sent the caller here by a transfer.
+    pub referred_by: Option<Private<String>>,
+    /// The call in another network that this one takes the place of, by the name that it has there.
+    pub joins: Option<Private<String>>,
+    /// Where the call was before, oldest first.
+    pub diverted: Vec<Diverted>,
+    /// The device is to answer by itself: the caller may ask for it.
+    pub auto_answer: bool,
+    /// Where the caller is, if it says so.
+    pub location: Option<Box<Location>>,
+}
+
+/// A button of a telephone that somebody else presses from afar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Button {
+    /// Answers what rings, or goes on with what is held.
+    Talk,
+    Hold,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransferTarget {
     /// A number or user, routed like a dialled one on behalf of the transferring user.
     Blind(Private<String>),
+    /// Whoever this other leg of the same party is joined with, or has ring. The connector has
+    /// checked that it is the same party's.
+    Attended(LegId),
+    /// Whoever the party talks to in a call of another network, at this number: the new call takes
+    /// the place of that one, which has this name there.
+    Elsewhere { to: Private<String>, call: Private<String> },
+    /// The transferring user's own phone: a desk phone of its, or else this number outside.
+    OwnPhone(Private<String>),
+}
+
+/// A text that one party sends another, outside of any call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    pub from: Identity,
+    /// The number or user it is for.
+    pub to: Private<String>,
+    /// A media type, `text/plain` most of the time.
+    pub kind: Arc<str>,
+    pub body: Private<String>,
+    /// It is worth nothing later: that somebody is typing, say.
+    pub is_fleeting: bool,
+}
+
+/// What may be watched of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aspect {
+    /// The calls, one by one.
+    Calls,
+    /// Whether a device is signed in, and whether it is busy.
+    Presence,
+    /// Messages that wait.
+    Mailbox,
+}
+
+/// How a watched user is.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    pub is_reachable: bool,
+    pub calls: Vec<Side>,
+    pub mailbox: Mailbox,
+    /// What the user's devices say of it themselves.
+    pub published: Vec<Published>,
+}
+
+/// What one device says of its user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Whether the user may be called there, if it says so.
+    pub is_open: Option<bool>,
+    /// Words of a closed list.
+    pub activities: Vec<&'static str>,
+    pub note: Option<Private<String>>,
+}
+
+/// Messages that wait for a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Voice messages of a mailbox elsewhere, not heard yet and heard.
+    pub voice: (u32, u32),
+    /// Texts that we keep.
+    pub texts: u32,
 }
 
 /// What a connector tells a call about one leg.
@@ -191,7 +358,13 @@ pub enum LegEvent {
     /// Our `Reoffer` was refused; the old state stands.
     ReofferFailed(ReofferFailure),
     Dtmf(Digit, Duration),
+    /// The party sees nothing until a whole picture comes.
+    KeyFrameWanted,
     Transfer(TransferTarget),
+    /// The called party wants these called instead, in this order; its leg ends.
+    Redirected(Vec<Private<String>>),
+    /// The party presses a button of the far side's telephone.
+    Pressed(Button),
     /// The leg's party is at another address now: its media path must be found anew.
     Moved,
     /// The leg's party may come back after its media was lost: wait this long.
@@ -224,11 +397,19 @@ pub enum LegCommand {
     Reanswer(Session),
     /// Refuses the peer's `Reoffer`.
     RejectReoffer(Cause),
+    /// The same, because the other side wants a change of its own: it may be asked again.
+    PostponeReoffer,
     Dtmf(Digit, Duration),
     /// A digit that the leg hears in its media anyway, for parties that show digits.
     DtmfShown(Digit, Duration),
+    /// The party should send a whole picture: its media cannot be asked in its own way.
+    RequestKeyFrame,
     /// Tells how a requested transfer goes.
     TransferProgress(TransferProgress),
+    /// The far side presses a button of the party's telephone, and may.
+    Press(Button),
+    /// It or its far side does better or worse, for parties that show it.
+    Grade(GradeChange),
     /// End the leg, in whatever state it is. `Ended` follows.
     End(Cause),
 }
@@ -239,6 +420,8 @@ pub enum TransferProgress {
     Trying,
     Ringing,
     Done,
+    /// Done: the party waits in this slot.
+    Parked(u32),
     Failed(Cause),
 }
 
@@ -251,11 +434,12 @@ pub enum Playback {
     Tone,
     /// A spoken or chimed announcement, then the call ends by our hand.
     Announcement,
+    /// Music for who waits, where there is any.
+    Music,
 }
 
 /// What a call asks of the media plane about one leg.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
 pub enum MediaRequest {
     /// Creates the leg's media session.
     Open {
@@ -305,6 +489,14 @@ pub enum MediaRequest {
         digit: Digit,
         duration: Duration,
     },
+    /// Keeps a leg from having video. To be asked before its first description.
+    RefuseVideo {
+        leg: LegId,
+    },
+    /// The party of this leg wants a whole picture of the one it sees.
+    RequestKeyFrame {
+        leg: LegId,
+    },
     Close {
         leg: LegId,
     },
@@ -312,7 +504,6 @@ pub enum MediaRequest {
 
 /// What media control tells a call about one leg.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "descriptions are what most of them carry")]
 pub enum MediaNotice {
     Described {
         leg: LegId,
@@ -356,6 +547,24 @@ pub enum MediaNotice {
     PlaybackEnded {
         leg: LegId,
     },
+    /// The party of this leg should send a whole picture, and only signalling can ask it.
+    KeyFrameWanted {
+        leg: LegId,
+    },
+    /// How a leg did, every five seconds.
+    Quality {
+        leg: LegId,
+        quality: Quality,
+    },
+    /// The media of a leg is at another place of ours now: its party has to be offered it anew.
+    Displaced {
+        leg: LegId,
+    },
+    /// Nothing has come from an answered leg for three seconds, or it is heard again.
+    Silence {
+        leg: LegId,
+        is_silent: bool,
+    },
 }
 
 /// What an accepted remote description means for the call.
@@ -363,6 +572,10 @@ pub enum MediaNotice {
 pub struct Described {
     /// The direction that the peer wants or its codec changed, so the far leg must hear of it.
     pub far_side_concerned: bool,
+    /// What passes as it is between telephones (fax, text) is not what it was.
+    pub passed_news: bool,
+    /// Fax, and no sound.
+    pub only_fax: bool,
     /// The peer holds us: it does not want to receive, or sends nothing.
     pub on_hold: bool,
     /// Digits can travel in the media of this leg (RFC 4733).

@@ -36,27 +36,44 @@ impl Call {
         }
         let front = self.front;
         let others = self.legs.iter().any(|(id, l)| *id != front && l.is_live());
-        let Stage::Dialing { best, early } = &mut self.stage else { return };
+        let Stage::Dialing { early, .. } = &mut self.stage else { return };
         if *early == Some(leg) {
             *early = None;
         }
-        *best = Some(best.map_or(cause, |old| worthier(old, cause)));
-        let best = best.unwrap_or(cause);
-        // A person said no: the other devices stop ringing too (RFC 3261 §16.7, 6xx).
-        if !others || cause == Cause::Declined {
-            self.end_all(now, Party::Back, best);
+        let cause_of_attempt = self.note_failure(cause);
+        // A person said no: the person's other devices stop ringing too (RFC 3261 §16.7, 6xx).
+        if cause == Cause::Declined {
+            self.end_devices_of_decliner(leg);
         }
+        if !others || !self.is_anybody_rung() {
+            self.attempt_failed(now, cause_of_attempt);
+        }
+    }
+
+    /// Who declined does so on every device; other members of a group ring on.
+    fn end_devices_of_decliner(&mut self, leg: LegId) {
+        let decliner = self.legs.get(&leg).and_then(|l| l.user.clone());
+        let is_theirs = |l: &super::Leg| decliner.is_none() || l.user == decliner;
+        let theirs: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|(id, l)| **id != leg && l.is_rung() && is_theirs(l))
+            .map(|(id, _)| *id)
+            .collect();
+        for leg in theirs {
+            self.end_leg(leg, Cause::Declined);
+        }
+    }
+
+    pub(super) fn is_anybody_rung(&self) -> bool {
+        self.legs.values().any(super::Leg::is_rung)
     }
 
     pub(super) fn end_other_branches(&mut self, winner: LegId) {
         let losers: Vec<LegId> = self
             .legs
             .iter()
-            .filter(|(id, l)| {
-                **id != winner
-                    && l.role == Role::Back
-                    && matches!(l.phase, Phase::Opening | Phase::Open)
-            })
+            .filter(|(id, l)| **id != winner && l.is_rung())
             .map(|(id, _)| *id)
             .collect();
         for leg in losers {
@@ -70,6 +87,8 @@ impl Call {
         self.stage = Stage::Ending;
         self.transfer = None;
         self.takeover = None;
+        self.unpark("left");
+        self.no_more_attempts();
         self.timers.cancel(&Timer::MediaSetup);
         self.timers.set(Timer::EndingGuard, now + ENDING_GUARD);
         let live: Vec<LegId> =
@@ -113,6 +132,8 @@ impl Call {
                     self.end_all(now, Party::Gateway, Cause::MediaLost);
                 }
                 Timer::Grace(_) => {}
+                Timer::Patience => self.lose_patience(now),
+                Timer::Parked => self.waited_long(now),
                 Timer::EndingGuard => {
                     let stuck: Vec<LegId> = self
                         .legs
@@ -137,13 +158,14 @@ impl Call {
         let ended =
             self.facts.ended.unwrap_or(Ended { by: Party::Gateway, cause: Cause::Internal });
         let front_profile =
-            self.legs.get(&self.front).map(|l| l.profile).unwrap_or(crate::Profile::WebRtc);
+            self.legs.get(&self.front).map_or(self.facts.front_profile, |l| l.profile);
         let record = CallRecord {
             call: self.id,
             gcid: self.gcid.clone(),
             from: self.facts.from.clone(),
             to: self.facts.to.clone(),
             trunk: self.facts.trunk.clone().or_else(|| self.called_trunk.clone()),
+            scope: self.facts.scope.clone(),
             started: self.facts.started,
             ringing: self.facts.ringing,
             answered: self.facts.answered,
@@ -154,6 +176,11 @@ impl Call {
             builtin: self.facts.builtin,
             legs: self.legs_front_first(),
             why: std::mem::take(&mut self.facts.why),
+            refusal: self.facts.refusal,
+            attempts: self.facts.attempts,
+            called_user: self.called_user.clone(),
+            diverted: std::mem::take(&mut self.facts.diverted),
+            parked: std::mem::take(&mut self.facts.parked),
         };
         self.outputs.push_back(Output::Done(Box::new(record)));
     }
@@ -178,34 +205,4 @@ fn party(role: Role) -> Party {
 /// A front that leaves before the answer gave up, whatever word its connector had for it.
 fn cancelled_if_normal(cause: Cause) -> Cause {
     if cause == Cause::Normal { Cause::Cancelled } else { cause }
-}
-
-/// Which of two failures tells the caller more (RFC 3261 §16.7 step 6 in spirit): a person's
-/// decision before a device's state, a device's state before the network's.
-fn worthier(a: Cause, b: Cause) -> Cause {
-    if rank(b) < rank(a) { b } else { a }
-}
-
-fn rank(cause: Cause) -> u8 {
-    match cause {
-        Cause::Declined => 0,
-        Cause::Busy => 1,
-        Cause::NoAnswer => 2,
-        Cause::NoCommonCodec | Cause::BadDescription => 3,
-        Cause::Forbidden | Cause::Unauthorized => 4,
-        Cause::NotFound | Cause::InvalidNumber => 5,
-        Cause::Unavailable => 6,
-        Cause::Normal
-        | Cause::Cancelled
-        | Cause::AnsweredElsewhere
-        | Cause::Transferred
-        | Cause::Replaced
-        | Cause::MediaLost
-        | Cause::MediaFailed
-        | Cause::SignalingLost
-        | Cause::NetworkFailure
-        | Cause::Overload
-        | Cause::Shutdown
-        | Cause::Internal => 7,
-    }
 }

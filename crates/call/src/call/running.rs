@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 use crosspoint_base::LegId;
 use crosspoint_sdp::Session;
 
-use super::{Call, Leg, PendingReoffer, Step, Timer};
-use crate::{Cause, Digit, LegCommand, MediaRequest, Party, Profile, SdpKind};
+use super::{Call, Leg, News, Output, PendingReoffer, Step, Timer};
+use crate::{
+    About, Button, Cause, Digit, Grade, GradeChange, LegCommand, MediaRequest, Party, Profile,
+    ReofferFailure, SdpKind,
+};
 
 impl Call {
     pub(super) fn reoffered(&mut self, leg: LegId, description: Option<Session>) {
@@ -20,23 +23,39 @@ impl Call {
         }
     }
 
-    pub(super) fn reoffer_accepted(&mut self, leg: LegId, far_side_concerned: bool) {
-        match self.peer_of(leg) {
+    pub(super) fn reoffer_accepted(&mut self, leg: LegId, news: News) {
+        let far = self.peer_of(leg);
+        // Browsers have neither fax nor text.
+        let is_phone = |far| self.legs.get(&far).is_some_and(|l| l.profile != Profile::WebRtc);
+        let passes = news.passed && far.is_some_and(is_phone);
+        match far {
             // Only the direction or the codec concerns the far side; a new address or an ICE
             // restart ends at our media. One change at a time: a second is answered by us.
-            Some(far) if far_side_concerned && self.may_reoffer(far) => {
+            Some(far) if (news.media || passes) && self.may_reoffer(far) => {
                 self.describe_far_reoffer(far, Some(leg));
+                if let Some(pending) = &mut self.reoffer {
+                    pending.is_of_passed = passes;
+                }
             }
-            _ => self.describe_reanswer(leg, SdpKind::Answer),
+            // We cannot answer for the far side whether it takes up fax.
+            Some(_) if passes && self.reoffer.is_some() => self.postpone(leg),
+            far => {
+                // What is under way does not know of it: the far side hears once more then.
+                self.owed.extend(far.filter(|_| news.media && self.reoffer.is_some()));
+                self.describe_reanswer(leg, SdpKind::Answer);
+            }
         }
+    }
+
+    fn postpone(&mut self, leg: LegId) {
+        self.media(MediaRequest::Rollback { leg });
+        self.command(leg, LegCommand::PostponeReoffer);
     }
 
     /// A late answer or a transfer changed what the far side should send: re-offer it ourselves.
     pub(super) fn tell_far_side(&mut self, leg: LegId) {
-        if let Some(far) = self.peer_of(leg)
-            && self.may_reoffer(far)
-        {
-            self.describe_far_reoffer(far, None);
+        if let Some(far) = self.peer_of(leg) {
+            self.owe_offer(far);
         }
     }
 
@@ -46,7 +65,7 @@ impl Call {
     }
 
     pub(super) fn describe_far_reoffer(&mut self, far: LegId, origin: Option<LegId>) {
-        self.reoffer = Some(PendingReoffer { origin, far });
+        self.reoffer = Some(PendingReoffer { origin, far, is_of_passed: false });
         let peer = self.peer_of(far);
         let request = MediaRequest::Describe { leg: far, kind: SdpKind::Offer, peer };
         self.ask(far, Step::DescribeFarReoffer { origin }, request);
@@ -72,20 +91,43 @@ impl Call {
         self.ask(leg, Step::AcceptFarReanswer { origin: pending.origin }, request);
     }
 
+    /// Has the leg hear an offer of ours that fits who it is joined with: now, or once the
+    /// exchange under way is over.
+    pub(super) fn owe_offer(&mut self, leg: LegId) {
+        self.owed.insert(leg);
+        self.pay_owed();
+    }
+
+    pub(super) fn pay_owed(&mut self) {
+        while self.reoffer.is_none()
+            && let Some(leg) = self.owed.pop_first()
+        {
+            if self.may_reoffer(leg) {
+                self.describe_far_reoffer(leg, None);
+            }
+        }
+    }
+
     pub(super) fn far_reanswer_accepted(&mut self, origin: Option<LegId>) {
         self.reoffer = None;
         if let Some(origin) = origin {
             self.describe_reanswer(origin, SdpKind::Answer);
         }
+        self.pay_owed();
     }
 
     /// The far side refused: its media stays as it was, and the origin is answered by us alone.
-    pub(super) fn reoffer_failed(&mut self, leg: LegId) {
+    pub(super) fn reoffer_failed(&mut self, leg: LegId, why: ReofferFailure) {
         let Some(pending) = self.reoffer.take_if(|r| r.far == leg) else { return };
         self.media(MediaRequest::Rollback { leg });
-        if let Some(origin) = pending.origin {
-            self.describe_reanswer(origin, SdpKind::Answer);
+        match pending.origin {
+            Some(origin) if pending.is_of_passed && why == ReofferFailure::Glare => {
+                self.postpone(origin);
+            }
+            Some(origin) => self.describe_reanswer(origin, SdpKind::Answer),
+            None => {}
         }
+        self.pay_owed();
     }
 
     fn describe_reanswer(&mut self, leg: LegId, kind: SdpKind) {
@@ -123,6 +165,45 @@ impl Call {
                 false => LegCommand::Dtmf(digit, duration),
             },
         );
+    }
+
+    /// A caller who may presses a button of the called devices: of the one that answered, or of all
+    /// that ring. Nobody else does, for it opens somebody's microphone.
+    pub(super) fn pressed(&mut self, leg: LegId, button: Button) {
+        if leg != self.front || !self.facts.may_press {
+            return;
+        }
+        let ringing = self.legs.iter().filter(|(id, l)| **id != leg && l.is_rung());
+        let far: Vec<LegId> = match self.peer_of(leg) {
+            Some(far) => vec![far],
+            None => ringing.map(|(id, _)| *id).collect(),
+        };
+        for far in far {
+            self.command(far, LegCommand::Press(button));
+        }
+    }
+
+    /// Tells both sides of an answered leg when it does better or worse.
+    pub(super) fn tell_grade(&mut self, leg: LegId) {
+        let Some(state) = self.legs.get_mut(&leg) else { return };
+        if state.phase != super::Phase::Answered {
+            return;
+        }
+        let quality = state.quality;
+        let grade = match quality {
+            _ if state.is_silent => Grade::Silent,
+            Some(quality) => quality.grade(),
+            None => Grade::Good,
+        };
+        if std::mem::replace(&mut state.grade, grade) == grade {
+            return;
+        }
+        let change = |about| LegCommand::Grade(GradeChange { about, grade, quality });
+        self.command(leg, change(About::Near));
+        if let Some(far) = self.peer_of(leg).filter(|far| self.is_live(*far)) {
+            self.command(far, change(About::Far));
+        }
+        self.outputs.push_back(Output::Graded);
     }
 
     /// The leg's party may come back: lost media is not the end at once.

@@ -1,23 +1,25 @@
 //! From the first offer to the answer: routing, forking, early media, the first answer wins.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{LegId, Private};
 use crosspoint_sdp::Session;
 
-use super::{Call, Leg, MEDIA_SETUP, Phase, Stage, Step, Timer};
+use super::{Call, Dial, Leg, MEDIA_SETUP, News, Phase, Stage, Step, Timer};
 use crate::call::Output;
-use crate::router::{Decision, Outcome, RouteRequest, Target};
+use crate::router::{Decision, Outcome, RouteRequest, Target, Terms};
 use crate::{
     Cause, IncomingOffer, LegCommand, MediaRefusal, MediaRequest, OutgoingOffer, Party, Playback,
-    Profile, Role, SdpKind,
+    Profile, Reach, ReofferFailure, Role, SdpKind,
 };
 
 impl Call {
     pub(super) fn begin(&mut self, offer: IncomingOffer) {
         let front = self.front;
         self.media(MediaRequest::Open { leg: front, profile: offer.profile });
+        if !offer.video {
+            self.media(MediaRequest::RefuseVideo { leg: front });
+        }
         match offer.description {
             Some(description) => {
                 let request =
@@ -29,8 +31,12 @@ impl Call {
         self.outputs.push_back(Output::Route(RouteRequest {
             user: offer.from.user,
             trunk: offer.trunk,
+            from: offer.from.address,
             to: offer.to,
             scope: offer.scope,
+            diverted: offer.diverted,
+            is_transfer: false,
+            origin: None,
         }));
     }
 
@@ -39,9 +45,21 @@ impl Call {
             self.transfer_routed(now, decision, legs);
             return;
         }
+        if self.diversion.is_asking() {
+            self.diversion_routed(now, decision, legs);
+            return;
+        }
         let Stage::Routing { decision: slot, media_ready } = &mut self.stage else { return };
         self.facts.why = decision.why();
-        *slot = Some((decision, legs));
+        self.facts.refusal = decision.refusal;
+        self.facts.record = decision.record;
+        self.facts.is_emergency = decision.is_emergency;
+        if let Some(check) = self.facts.from.check.as_ref().filter(|check| check.is_refused) {
+            self.facts.why = format!("caller: refused ({check}); {}", self.facts.why);
+            self.end_all(now, Party::Gateway, Cause::CallerUnproved);
+            return;
+        }
+        *slot = Some(Box::new((decision, legs)));
         if *media_ready {
             self.start(now);
         }
@@ -49,25 +67,25 @@ impl Call {
 
     /// Both the router and media control have spoken: carry the decision out.
     fn start(&mut self, now: Instant) {
-        let Stage::Routing { decision: Some((decision, legs)), media_ready: true } =
+        let Stage::Routing { decision: Some(decided), media_ready: true } =
             std::mem::replace(&mut self.stage, Stage::Ending)
         else {
             return;
         };
+        let (mut decision, legs) = *decided;
+        let legs = self.keep_later(&mut decision, legs);
         match decision.outcome {
             Outcome::Refused(cause) => self.end_all(now, Party::Gateway, cause),
             Outcome::Builtin(playback) => self.answer_ourselves(playback),
             Outcome::Fork(targets) => {
                 self.called_user = decision.called_user;
-                self.called_trunk = trunk_of(&targets);
                 self.stage = Stage::Dialing { best: None, early: None };
-                let targets = (targets, self.called_user.clone());
-                self.dial(decision.ring_timeout, targets, legs, Some(self.front));
+                self.try_targets(now, targets, &decision.terms, legs);
             }
         }
     }
 
-    fn answer_ourselves(&mut self, playback: Playback) {
+    pub(super) fn answer_ourselves(&mut self, playback: Playback) {
         let front = self.front;
         self.facts.builtin = Some(playback);
         self.stage = Stage::Answering { back: None };
@@ -78,20 +96,47 @@ impl Call {
     /// Opens a back leg for each target. `peer` is the leg they will be joined with.
     pub(super) fn dial(
         &mut self,
-        ring_timeout: std::time::Duration,
-        (targets, user): (Vec<Target>, Option<Arc<str>>),
+        now: Instant,
+        targets: Vec<Target>,
+        terms: &Terms,
         legs: Vec<LegId>,
         peer: Option<LegId>,
     ) {
+        self.facts.attempts += 1;
+        self.go_on = terms.go_on;
+        self.diversion.onward.clone_from(&terms.onward);
+        self.diversion.way.clone_from(&terms.diverted);
+        self.diversion.may_redirect = terms.may_redirect;
+        self.facts.diverted.clone_from(&terms.diverted);
+        self.attempt_failed_by = None;
+        match terms.patience {
+            Some(patience) => self.timers.set(Timer::Patience, now + patience),
+            None => {
+                self.timers.cancel(&Timer::Patience);
+            }
+        }
         for (target, id) in targets.into_iter().zip(legs) {
-            self.facts.back_profile = Some(target.profile);
-            let mut leg = Leg::new(Role::Back, target.profile, Phase::Opening);
-            if matches!(target.reach, crate::Reach::Binding(_)) {
-                leg.user.clone_from(&user);
+            let Target { reach, profile, video, user, caller } = target;
+            self.facts.back_profile = Some(profile);
+            let mut leg = Leg::new(Role::Back, profile, Phase::Opening);
+            leg.place = match (&user, &reach) {
+                (Some(user), _) => Private(user.to_string()),
+                (None, Reach::Trunk { number, .. } | Reach::Registration { number, .. }) => {
+                    number.clone()
+                }
+                (None, Reach::Binding(_)) => self.facts.to.clone(),
+            };
+            leg.user = user;
+            leg.diverted.clone_from(&terms.diverted);
+            if let Reach::Trunk { name, .. } = &reach {
+                leg.trunk = Some(name.clone());
             }
             self.legs.insert(id, leg);
-            self.dialing.insert(id, (target.reach, ring_timeout));
-            self.media(MediaRequest::Open { leg: id, profile: target.profile });
+            self.dialing.insert(id, Dial { reach, ring: terms.ring, caller });
+            self.media(MediaRequest::Open { leg: id, profile });
+            if !video {
+                self.media(MediaRequest::RefuseVideo { leg: id });
+            }
             let request = MediaRequest::Describe { leg: id, kind: SdpKind::Offer, peer };
             self.ask(id, Step::DescribeBackOffer, request);
         }
@@ -109,7 +154,10 @@ impl Call {
             Step::DescribeFarReoffer { origin } => {
                 self.send_reoffer(leg, origin, description);
             }
-            Step::DescribeReanswer => self.command(leg, LegCommand::Reanswer(description)),
+            Step::DescribeReanswer => {
+                self.command(leg, LegCommand::Reanswer(description));
+                self.pay_owed();
+            }
             Step::DescribeTakeover => self.takeover_described(leg, description),
             // These wait for `Accepted`; media control never describes for them.
             Step::AcceptFrontOffer
@@ -122,24 +170,38 @@ impl Call {
     }
 
     fn offer_back(&mut self, leg: LegId, description: Session) {
-        let Some((reach, ring_timeout)) = self.dialing.remove(&leg) else { return };
+        let Some(Dial { reach, ring, caller }) = self.dialing.remove(&leg) else { return };
+        let mut diverted = Vec::new();
         if let Some(state) = self.legs.get_mut(&leg) {
             state.phase = Phase::Open;
+            diverted.clone_from(&state.diverted);
         }
+        let is_diverted = !diverted.is_empty();
         let to = self.transfer.as_ref().map_or_else(|| self.facts.to.clone(), |t| t.to().clone());
+        let mut from = self.caller_seen_by_new_leg();
+        if let Some(caller) = caller {
+            from.address = caller;
+        }
         let offer = OutgoingOffer {
+            is_emergency: self.facts.is_emergency && self.transfer.is_none(),
             reach,
-            from: self.caller_seen_by_new_leg(),
+            from,
             to,
             description,
             gcid: self.gcid.clone(),
-            ring_timeout,
+            ring_timeout: ring,
+            referred_by: self.transfer.as_ref().and_then(|t| t.transferor()),
+            joins: self.transfer.as_ref().and_then(|t| t.joins().cloned()),
+            diverted,
+            // Who is called by a transfer or in another's place was not asked to by the caller.
+            auto_answer: self.facts.auto_answer && self.transfer.is_none() && !is_diverted,
+            location: self.facts.location.clone(),
         };
         self.command(leg, LegCommand::Offer(Box::new(offer)));
         self.outputs.push_back(Output::Changed);
     }
 
-    pub(super) fn accepted(&mut self, now: Instant, leg: LegId, step: Step, far: bool) {
+    pub(super) fn accepted(&mut self, now: Instant, leg: LegId, step: Step, news: News) {
         match step {
             Step::AcceptFrontOffer => {
                 if let Stage::Routing { decision, media_ready } = &mut self.stage {
@@ -151,11 +213,11 @@ impl Call {
             }
             Step::AcceptBackAnswer { early } => self.back_answer_accepted(now, leg, early),
             Step::AcceptLateAnswer => {
-                if far {
+                if news.media {
                     self.tell_far_side(leg);
                 }
             }
-            Step::AcceptReoffer => self.reoffer_accepted(leg, far),
+            Step::AcceptReoffer => self.reoffer_accepted(leg, news),
             Step::AcceptFarReanswer { origin } => self.far_reanswer_accepted(origin),
             Step::AcceptTakeover => self.takeover_accepted(now, leg),
             // These wait for `Described`; media control never accepts for them.
@@ -187,17 +249,26 @@ impl Call {
                     self.branch_failed(now, leg, cause);
                 }
             }
-            Step::AcceptReoffer | Step::DescribeReanswer => {
+            Step::AcceptReoffer => self.command(leg, LegCommand::RejectReoffer(cause)),
+            Step::DescribeReanswer => {
+                self.media(MediaRequest::Rollback { leg });
                 self.command(leg, LegCommand::RejectReoffer(cause));
+                self.pay_owed();
             }
-            Step::DescribeFarReoffer { .. } | Step::AcceptFarReanswer { .. } => {
-                self.reoffer_failed(leg);
+            Step::DescribeFarReoffer { .. } => self.reoffer_failed(leg, ReofferFailure::Refused),
+            Step::AcceptFarReanswer { origin } => {
+                self.reoffer_failed(leg, ReofferFailure::Refused);
+                // It believes that its answer counts: it is offered once what there was before.
+                if origin.is_some() {
+                    self.owed.insert(leg);
+                }
             }
             Step::AcceptTakeover | Step::DescribeTakeover => self.takeover_failed(leg, cause),
         }
     }
 
     pub(super) fn back_ringing(&mut self, now: Instant, leg: LegId) {
+        self.heard_of(leg);
         if self.transfer.is_some() {
             self.transfer_ringing(leg);
         } else if matches!(self.stage, Stage::Dialing { .. }) && self.facts.ringing.is_none() {
@@ -207,6 +278,7 @@ impl Call {
     }
 
     pub(super) fn back_early_media(&mut self, leg: LegId, description: Session) {
+        self.heard_of(leg);
         // The front of a late offer has not said what it can hear; it gets ringing instead.
         let Stage::Dialing { early: None, .. } = self.stage else { return };
         if self.facts.late_offer || leg == self.front {
@@ -229,9 +301,15 @@ impl Call {
         if let Some(state) = self.legs.get_mut(&leg) {
             state.phase = Phase::Answered;
             self.facts.back_profile = Some(state.profile);
+            self.facts.diverted.clone_from(&state.diverted);
         }
+        self.no_more_attempts();
         self.end_other_branches(leg);
         if dialing {
+            // Of a group the one who answered is who was called.
+            if let Some(user) = self.legs.get(&leg).and_then(|l| l.user.clone()) {
+                self.called_user = Some(user);
+            }
             self.stage = Stage::Answering { back: Some(leg) };
         } else if let Some(transfer) = &mut self.transfer {
             transfer.answered_by(leg);
@@ -325,19 +403,11 @@ impl Call {
         match &self.transfer {
             Some(transfer) if transfer.remaining() != self.front => crate::Identity {
                 address: Private(self.facts.to.expose().clone()),
-                display_name: None,
-                user: None,
+                ..crate::Identity::default()
             },
             _ => self.facts.from.clone(),
         }
     }
-}
-
-fn trunk_of(targets: &[Target]) -> Option<std::sync::Arc<str>> {
-    targets.iter().find_map(|t| match &t.reach {
-        crate::Reach::Trunk { name, .. } => Some(name.clone()),
-        crate::Reach::Binding(_) | crate::Reach::Registration { .. } => None,
-    })
 }
 
 fn waits_for_media(leg: &Leg) -> bool {

@@ -10,7 +10,10 @@ use crosspoint_base::LegId;
 use crosspoint_sdp::Session;
 
 use super::{Call, Leg, MEDIA_SETUP, Output, Phase, Stage, Step, Timer};
-use crate::{Cause, IncomingOffer, LegCommand, MediaPath, MediaRequest, Role, SdpKind};
+use crate::{
+    Cause, IncomingOffer, LegCommand, MediaPath, MediaRequest, Playback, ReofferFailure, Role,
+    SdpKind,
+};
 
 /// A takeover under way: one at a time.
 #[derive(Debug, Clone, Copy)]
@@ -26,16 +29,30 @@ impl Call {
         let role = self.legs.get(&old).map_or(Role::Back, |l| l.role);
         let mut leg = Leg::new(role, offer.profile, Phase::Open);
         leg.user.clone_from(&offer.from.user);
+        leg.trunk.clone_from(&offer.trunk);
         self.legs.insert(new, leg);
         self.media(MediaRequest::Open { leg: new, profile: offer.profile });
+        if !offer.video {
+            self.media(MediaRequest::RefuseVideo { leg: new });
+        }
+        let may = match self.is_parked_by(old) {
+            true => self.may_take_up(offer.path) && self.stop_return(),
+            false => self.may_take_over(old, offer.path),
+        };
         match offer.description {
-            Some(description) if self.may_take_over(old, offer.path) => {
+            Some(description) if may => {
                 self.takeover = Some(Takeover { old, new, is_in_place: false });
                 let request = MediaRequest::Accept { leg: new, kind: SdpKind::Offer, description };
                 self.ask(new, Step::AcceptTakeover, request);
             }
             _ => self.end_leg(new, Cause::NotFound),
         }
+    }
+
+    /// True while somebody waits who can be taken up.
+    fn may_take_up(&self, path: MediaPath) -> bool {
+        let waits = matches!(self.stage, Stage::Active { a, b: None } if self.is_live(a));
+        waits && self.takeover.is_none() && path == MediaPath::Anchored
     }
 
     /// True while `leg` has a place that can be taken.
@@ -63,8 +80,13 @@ impl Call {
         {
             pending.origin = None;
         }
-        self.reoffer_failed(old);
+        self.reoffer_failed(old, ReofferFailure::Refused);
         match self.stage {
+            Stage::Active { a, b: None } if self.is_parked_by(old) => {
+                self.stage = Stage::Active { a, b: Some(new) };
+                self.take_place(takeover, Phase::Answered);
+                self.join_newcomer(new);
+            }
             Stage::Active { a, b } if old == a || Some(old) == b => {
                 let swap = |leg: LegId| if leg == old { new } else { leg };
                 self.stage = Stage::Active { a: swap(a), b: b.map(swap) };
@@ -151,6 +173,13 @@ impl Call {
     pub(super) fn takeover_described(&mut self, new: LegId, description: Session) {
         let Some(takeover) = self.takeover.take_if(|t| t.new == new) else { return };
         let was_held = self.legs.get(&takeover.old).is_some_and(|l| l.on_hold);
+        if self.is_parked_by(takeover.old) {
+            let taker = self.legs.get(&new).and_then(|leg| leg.user.clone());
+            let profile = self.legs.get(&new).map(|leg| leg.profile);
+            self.facts.back_profile = profile.or(self.facts.back_profile);
+            self.unpark(&format!("taken up by {}", taker.as_deref().unwrap_or("somebody")));
+            self.outputs.push_back(Output::Changed);
+        }
         self.command(new, LegCommand::Answer(description));
         self.end_leg(takeover.old, Cause::Replaced);
         // Who was put on hold by the old leg must be told to talk again.
@@ -173,7 +202,7 @@ impl Call {
             Some(takeover) if takeover.new == leg => {
                 self.takeover = None;
                 self.give_back(takeover);
-                self.is_live(takeover.old)
+                self.is_live(takeover.old) || self.is_parked_by(takeover.old)
             }
             // It leaves a place that is taken.
             Some(takeover) if takeover.old == leg => takeover.is_in_place,
@@ -183,6 +212,17 @@ impl Call {
 
     fn give_back(&mut self, takeover: Takeover) {
         let Takeover { old, new, is_in_place } = takeover;
+        if self.is_parked_by(old) {
+            if let Stage::Active { a, b } = self.stage
+                && is_in_place
+            {
+                let waiting = if a == new { b.unwrap_or(a) } else { a };
+                self.stage = Stage::Active { a: waiting, b: None };
+                self.media(MediaRequest::Play { leg: waiting, playback: Playback::Music });
+                self.outputs.push_back(Output::Changed);
+            }
+            return;
+        }
         if !is_in_place || !self.is_live(old) {
             return;
         }
@@ -196,5 +236,6 @@ impl Call {
         if let Some(peer) = self.peer_of(old) {
             self.media(MediaRequest::Bridge { a: peer, b: old });
         }
+        self.outputs.push_back(Output::Changed);
     }
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
 
 use super::*;
-use crate::router::{Outcome, Target};
+use crate::router::{Attempt, Causes, Outcome, Target, Terms, Way};
 use crate::{
     Described, Digit, MediaPath, MediaRefusal, Party, ReofferFailure, Scope, SrtpPolicy,
     TransferTarget,
@@ -22,6 +22,7 @@ struct Story {
     commands: Vec<(LegId, String)>,
     media: Vec<String>,
     routes: Vec<RouteRequest>,
+    offers: Vec<crate::OutgoingOffer>,
     record: Option<CallRecord>,
     far_side_concerned: bool,
     refuse: Option<(LegId, MediaRefusal)>,
@@ -38,7 +39,16 @@ impl Story {
         Self::with_offer(Some(description()))
     }
 
+    /// Alice asks for an answer without hands.
+    fn allowed(may: bool) -> Self {
+        Self::called(Some(description()), may)
+    }
+
     fn with_offer(description: Option<Session>) -> Self {
+        Self::called(description, false)
+    }
+
+    fn called(description: Option<Session>, may_press: bool) -> Self {
         let now = Instant::now();
         let offer = IncomingOffer {
             from: Identity { user: Some("alice".into()), ..Identity::default() },
@@ -46,11 +56,16 @@ impl Story {
             description,
             profile: Profile::WebRtc,
             trunk: None,
+            video: true,
             gcid: None,
             trickle: false,
             scope: Scope::Everywhere,
             path: MediaPath::Anchored,
             replaces: None,
+            location: None,
+            diverted: vec![],
+            auto_answer: true,
+            may_press,
         };
         let gcid = Gcid::generate(&mut Rng::from_u64(1));
         let mut story = Self {
@@ -59,6 +74,7 @@ impl Story {
             commands: Vec::new(),
             media: Vec::new(),
             routes: Vec::new(),
+            offers: Vec::new(),
             record: None,
             far_side_concerned: false,
             refuse: None,
@@ -78,6 +94,9 @@ impl Story {
         let target = |id: &LegId| Target {
             reach: Reach::Binding(BindingId(id.0)),
             profile: Profile::Rtp(SrtpPolicy::Off),
+            video: true,
+            user: Some("bob".into()),
+            caller: None,
         };
         let outcome = Outcome::Fork(legs.iter().map(target).collect());
         self.decide(outcome, legs.to_vec());
@@ -85,10 +104,8 @@ impl Story {
 
     fn decide(&mut self, outcome: Outcome, legs: Vec<LegId>) {
         let decision = Decision {
-            outcome,
-            ring_timeout: Duration::from_secs(60),
             called_user: Some("bob".into()),
-            steps: vec![],
+            ..Decision::plain(outcome, Duration::from_secs(60))
         };
         self.input(Input::Routed { decision, legs });
     }
@@ -117,7 +134,9 @@ impl Story {
                 Output::Command(leg, command) => self.commanded(leg, command),
                 Output::Media(request) => self.requested(request),
                 Output::Route(request) => self.routes.push(request),
-                Output::Answered | Output::Changed => {}
+                Output::Join(_) => {}
+                Output::Parked(_) | Output::Unparked(_) => {}
+                Output::Answered | Output::Changed | Output::Graded => {}
                 Output::Done(record) => self.record = Some(*record),
                 Output::Timeout(_) => return,
             }
@@ -134,6 +153,10 @@ impl Story {
             }
             LegCommand::TransferProgress(progress) => {
                 self.commands.push((leg, format!("{progress:?}")));
+            }
+            LegCommand::Offer(offer) => {
+                self.offers.push(*offer);
+                self.commands.push((leg, name));
             }
             _ => self.commands.push((leg, name)),
         }
@@ -153,6 +176,8 @@ impl Story {
             MediaRequest::Accept { leg, .. } => Some(MediaNotice::Accepted {
                 leg: *leg,
                 accepted: Described {
+                    passed_news: false,
+                    only_fax: false,
                     far_side_concerned: self.far_side_concerned,
                     on_hold: self.far_side_concerned,
                     telephone_event: self.telephone_event,
@@ -170,6 +195,7 @@ impl Story {
                 self.media.push(format!("play {playback:?} {leg}"));
             }
             MediaRequest::Rollback { leg } => self.media.push(format!("rollback {leg}")),
+            MediaRequest::RefuseVideo { leg } => self.media.push(format!("no video {leg}")),
             _ => {}
         }
         if let Some(notice) = notice {
@@ -302,6 +328,44 @@ fn a_far_side_that_refuses_a_change_keeps_its_media_and_the_origin_is_answered()
     assert_eq!(story.media, ["rollback leg-2"]);
 }
 
+/// The new leg takes the place of a call in another network; who asked is routed like a caller.
+#[test]
+fn a_transfer_to_a_call_elsewhere_names_it_to_who_is_called() {
+    let mut story = Story::answered();
+    let [to, call] = ["carol", "a@b;to-tag=1;from-tag=2"].map(|text| Private(text.to_owned()));
+    story.leg(B, LegEvent::Transfer(TransferTarget::Elsewhere { to, call }));
+    let story = story.forked(&[C]);
+    let joins = story.offers.last().and_then(|offer| offer.joins.clone());
+    assert_eq!(joins.map(|call| call.expose().clone()).as_deref(), Some("a@b;to-tag=1;from-tag=2"));
+}
+
+#[test]
+fn a_leg_whose_media_has_moved_is_offered_anew() {
+    let mut story = Story::answered();
+    for leg in [A, B] {
+        story.input(Input::Media(MediaNotice::Displaced { leg }));
+    }
+    assert_eq!((story.heard(A), story.heard(B)), (vec!["Reoffer"], vec![]));
+    story.leg(A, LegEvent::Reanswer(description()));
+    assert_eq!(story.heard(B), ["Reoffer"]);
+    story.leg(B, LegEvent::Reanswer(description()));
+    assert_eq!((story.heard(A).len(), story.heard(B).len()), (1, 1));
+}
+
+/// Who resumes while the far side is still being told of the hold is resumed all the same.
+#[test]
+fn a_change_that_comes_during_another_reaches_the_far_side_after_it() {
+    let mut story = Story::answered();
+    story.input(Input::Media(MediaNotice::Displaced { leg: B }));
+    story.far_side_concerned = true;
+    story.leg(A, LegEvent::Reoffer(Some(description())));
+    assert_eq!((story.heard(A), story.heard(B)), (vec!["Reanswer"], vec!["Reoffer"]));
+    story.leg(B, LegEvent::Reanswer(description()));
+    assert_eq!(story.heard(B), ["Reoffer", "Reoffer"]);
+    story.leg(B, LegEvent::Reanswer(description()));
+    assert_eq!((story.heard(A).len(), story.heard(B).len()), (1, 2));
+}
+
 #[test]
 fn a_bad_reoffer_is_refused_and_the_call_lives() {
     let mut story = Story::answered();
@@ -309,6 +373,35 @@ fn a_bad_reoffer_is_refused_and_the_call_lives() {
     story.leg(A, LegEvent::Reoffer(Some(description())));
     assert_eq!(story.heard(A), ["RejectReoffer"]);
     assert!(story.record.is_none());
+}
+
+/// Both sides hear when one does worse, and again when it is well; nothing in between.
+#[test]
+fn both_sides_are_told_when_one_does_worse() {
+    let mut story = Story::answered();
+    let told = |mos| {
+        let quality = crate::Quality { mos: Some(mos), ..crate::Quality::default() };
+        Input::Media(MediaNotice::Quality { leg: A, quality })
+    };
+    let silence = |is_silent| Input::Media(MediaNotice::Silence { leg: A, is_silent });
+    for (input, news) in [
+        (told(440), false),
+        (told(350), true),
+        (told(360), false),
+        (silence(true), true),
+        (told(350), false),
+        (silence(false), true),
+        (told(441), true),
+    ] {
+        story.commands.clear();
+        story.input(input);
+        let expected: &[&str] = if news { &["Grade"] } else { &[] };
+        assert_eq!((story.heard(A), story.heard(B)), (expected.to_vec(), expected.to_vec()));
+    }
+    let seen = story.call.view();
+    let leg = seen.legs.iter().find(|leg| leg.leg == A).expect("the leg");
+    assert_eq!(leg.quality.and_then(|quality| quality.mos), Some(441));
+    assert!(!leg.is_silent);
 }
 
 #[test]
@@ -330,7 +423,13 @@ fn digits_travel_in_media_where_they_can_and_by_signaling_where_not() {
 fn the_record_names_the_trunk_that_a_call_left_over() {
     let mut story = Story::begin();
     let reach = Reach::Trunk { name: "carrier".into(), number: Private("+4930".to_owned()) };
-    let target = Target { reach, profile: Profile::Rtp(SrtpPolicy::Off) };
+    let target = Target {
+        reach,
+        profile: Profile::Rtp(SrtpPolicy::Off),
+        video: true,
+        user: None,
+        caller: None,
+    };
     story.decide(Outcome::Fork(vec![target]), vec![B]);
     story.leg(B, LegEvent::Ended(Cause::Busy));
     assert_eq!(story.record.and_then(|r| r.trunk).as_deref(), Some("carrier"));
@@ -420,6 +519,95 @@ fn a_remaining_party_that_hangs_up_stops_the_transfer() {
     assert!(story.is_over());
 }
 
+/// Who was brought in over a trunk must not dial on behalf of the user that was there before.
+#[test]
+fn a_trunk_party_that_came_by_a_transfer_transfers_as_itself() {
+    let mut story = Story::answered();
+    story.leg(B, LegEvent::Transfer(TransferTarget::Blind(Private("+4930".to_owned()))));
+    let reach = Reach::Trunk { name: "carrier".into(), number: Private("+4930".to_owned()) };
+    let target = Target {
+        reach,
+        profile: Profile::Rtp(SrtpPolicy::Off),
+        video: true,
+        user: None,
+        caller: None,
+    };
+    story.decide(Outcome::Fork(vec![target]), vec![D]);
+    story.leg(D, LegEvent::Answer(Some(description())));
+    story.leg(D, LegEvent::Transfer(TransferTarget::Blind(Private("+999".to_owned()))));
+    let request = story.routes.last().expect("it is routed");
+    assert_eq!((request.user.as_deref(), request.trunk.as_deref()), (None, Some("carrier")));
+}
+
+/// Whoever else asks for it opens no microphone.
+#[test]
+fn only_callers_who_may_press_buttons() {
+    for may in [false, true] {
+        let mut story = Story::allowed(may).forked(&[B, C]);
+        let offers = story.offers.iter().filter(|offer| offer.auto_answer).count();
+        assert_eq!(offers, if may { 2 } else { 0 });
+        story.leg(A, LegEvent::Pressed(crate::Button::Talk));
+        story.leg(B, LegEvent::Pressed(crate::Button::Talk));
+        let heard: &[&str] = if may { &["Offer", "Press"] } else { &["Offer"] };
+        assert_eq!((story.heard(B), story.heard(C)), (heard.to_vec(), heard.to_vec()));
+        story.leg(C, LegEvent::Answer(Some(description())));
+        story.leg(A, LegEvent::Pressed(crate::Button::Hold));
+        assert_eq!(story.heard(C).contains(&"Press"), may);
+        assert!(!story.heard(A).contains(&"Press"), "the called side presses nothing");
+    }
+}
+
+/// Alice has bob in one call and carol, leg C, in another.
+fn consulting() -> (Story, Story) {
+    let mut second = Story::begin();
+    second.route_to(&[C]);
+    second.leg(C, LegEvent::Answer(Some(description())));
+    (Story::answered(), second)
+}
+
+#[test]
+fn an_attended_transfer_moves_the_leg_of_the_other_call() {
+    let (mut first, mut second) = consulting();
+    let given = second.call.hand_over_peer(second.now, A);
+    second.drain();
+    assert_eq!(second.heard(A).last(), Some(&"End transferred"));
+    assert_eq!(second.ended(), Some((Party::Front, Cause::Transferred)));
+    assert!(!second.media.contains(&"close leg-3".to_owned()), "its media goes on");
+    first.leg(A, LegEvent::Transfer(TransferTarget::Attended(D)));
+    first.input(Input::Joined(given.map(Box::new)));
+    assert_eq!(first.heard(A), ["Done", "End transferred"]);
+    assert!(first.media.contains(&"bridge leg-2 leg-3".to_owned()));
+    first.leg(C, LegEvent::Ended(Cause::Normal));
+    assert_eq!(first.heard(B), ["End normal"]);
+    assert!(first.is_over());
+}
+
+/// The call is over before the other gives its party away: nobody is left behind.
+#[test]
+fn a_party_that_comes_too_late_is_ended() {
+    let (mut first, mut second) = consulting();
+    let given = second.call.hand_over_peer(second.now, A);
+    first.leg(A, LegEvent::Transfer(TransferTarget::Attended(D)));
+    first.call.handle_input(first.now, Input::End(Cause::Shutdown));
+    first.input(Input::Joined(given.map(Box::new)));
+    assert_eq!(first.heard(C), ["End transferred"]);
+    assert!(first.is_over());
+}
+
+/// A change of its media has to be over first.
+#[test]
+fn a_party_is_not_given_away_in_the_middle_of_a_change() {
+    let (mut first, mut second) = consulting();
+    second.far_side_concerned = true;
+    second.leg(A, LegEvent::Reoffer(Some(description())));
+    let given = second.call.hand_over_peer(second.now, A);
+    assert!(matches!(given, Err(Cause::Busy)));
+    first.leg(A, LegEvent::Transfer(TransferTarget::Attended(D)));
+    first.input(Input::Joined(given.map(Box::new)));
+    assert_eq!(first.heard(A), ["Failed(Busy)"]);
+    assert!(first.record.is_none() && second.record.is_none());
+}
+
 #[test]
 fn shutdown_ends_every_leg_once() {
     let mut story = Story::answered();
@@ -436,11 +624,16 @@ fn newcomer() -> Box<IncomingOffer> {
         description: Some(description()),
         profile: Profile::WebRtc,
         trunk: None,
+        video: true,
         gcid: None,
         trickle: true,
         scope: Scope::Everywhere,
         path: MediaPath::Anchored,
         replaces: None,
+        location: None,
+        diverted: vec![],
+        auto_answer: false,
+        may_press: false,
     })
 }
 
@@ -459,6 +652,20 @@ fn a_new_leg_takes_the_place_of_an_old_one() {
     let record = story.record.expect("the call is over");
     assert_eq!(record.ended, Ended { by: Party::Front, cause: Cause::Normal });
     assert_eq!(record.legs[0], C);
+}
+
+/// Whoever comes speaks on the side of who left.
+#[test]
+fn everybody_keeps_their_side() {
+    let mut story = Story::answered();
+    assert_eq!(story.call.view().speakers, [Some(A), Some(B)]);
+    story.input(Input::Replace { old: A, new: C, offer: newcomer() });
+    assert_eq!(story.call.view().speakers, [Some(C), Some(B)]);
+    // The caller hands the call over: the newcomer calls in its place.
+    story.leg(C, LegEvent::Transfer(TransferTarget::Blind(Private("dave".to_owned()))));
+    story.route_to(&[D]);
+    story.leg(D, LegEvent::Answer(Some(description())));
+    assert_eq!(story.call.view().speakers, [Some(D), Some(B)]);
 }
 
 /// The called side may move too.
@@ -561,4 +768,177 @@ fn closed_media_waits_for_the_hang_up_that_explains_it() {
     story.input(Input::Timeout);
     let record = story.record.expect("nobody explained it");
     assert_eq!(record.ended, Ended { by: Party::Gateway, cause: Cause::MediaLost });
+}
+
+/// A carrier's trunk, say.
+#[test]
+fn a_leg_that_may_have_no_video_is_kept_from_it() {
+    let mut story = Story::begin();
+    let reach = Reach::Trunk { name: "carrier".into(), number: Private("1".to_owned()) };
+    let target = Target {
+        reach,
+        profile: Profile::Rtp(SrtpPolicy::Off),
+        video: false,
+        user: None,
+        caller: None,
+    };
+    story.decide(Outcome::Fork(vec![target]), vec![B]);
+    assert!(story.media.contains(&format!("no video {B}")), "{:?}", story.media);
+    assert!(!story.media.contains(&format!("no video {A}")));
+}
+
+fn trunk(name: &str) -> Target {
+    let reach = Reach::Trunk { name: name.into(), number: Private("+4930".to_owned()) };
+    let profile = Profile::Rtp(SrtpPolicy::Off);
+    Target { reach, profile, video: false, user: None, caller: None }
+}
+
+fn device(user: &str, binding: u64) -> Target {
+    Target {
+        reach: Reach::Binding(BindingId(binding)),
+        profile: Profile::WebRtc,
+        video: true,
+        user: Some(user.into()),
+        caller: None,
+    }
+}
+
+/// Attempts, one after the other, with a leg for each target.
+fn sequence(story: &mut Story, go_on: Causes, attempts: Vec<(Way, Option<Duration>)>) {
+    let terms = |patience| Terms { patience, go_on, ..Terms::ring_for(Duration::from_secs(20)) };
+    let mut attempts = attempts.into_iter().enumerate().map(|(n, (way, patience))| Attempt {
+        what: format!("place {n}"),
+        way,
+        terms: terms(patience),
+    });
+    let Some(Attempt { way: Way::Ring(targets), terms, .. }) = attempts.next() else {
+        panic!("the first rings")
+    };
+    let later: Vec<Attempt> = attempts.collect();
+    let decision = Decision {
+        terms,
+        later,
+        called_user: Some("bob".into()),
+        ..Decision::plain(Outcome::Fork(targets), Duration::from_secs(20))
+    };
+    let count = u64::try_from(decision.targets().count()).expect("few");
+    let legs = (0..count).map(|n| LegId(B.0 + n)).collect();
+    story.input(Input::Routed { decision, legs });
+}
+
+#[test]
+fn a_trunk_that_fails_is_followed_by_the_next() {
+    let mut story = Story::begin();
+    let ways = ["a", "b", "c"].map(|name| (Way::Ring(vec![trunk(name)]), None));
+    sequence(&mut story, Causes::of_network(), ways.into());
+    assert_eq!(story.heard(B), ["Offer"]);
+    assert!(story.heard(C).is_empty(), "one at a time");
+    story.leg(B, LegEvent::Ended(Cause::NetworkFailure));
+    assert_eq!(story.heard(C), ["Offer"]);
+    story.leg(C, LegEvent::Ringing);
+    story.leg(C, LegEvent::Answer(Some(description())));
+    assert_eq!(story.heard(A), ["Ringing", "Answer"]);
+    story.leg(A, LegEvent::Ended(Cause::Normal));
+    let record = story.record.expect("it is over");
+    assert_eq!((record.trunk.as_deref(), record.attempts), (Some("b"), 2));
+    assert!(record.why.contains("network_failure: goes on, place 1"), "{}", record.why);
+    assert_eq!(story.call.spare_legs().collect::<Vec<_>>(), [D]);
+}
+
+#[test]
+fn an_answer_of_the_network_ends_the_call_and_the_last_failure_tells() {
+    for (first, second, told) in [
+        (Cause::Busy, None, Cause::Busy),
+        (Cause::NotFound, None, Cause::NotFound),
+        (Cause::NetworkFailure, Some(Cause::Busy), Cause::Busy),
+        (Cause::Overload, Some(Cause::NetworkFailure), Cause::Overload),
+    ] {
+        let mut story = Story::begin();
+        let ways = ["a", "b"].map(|name| (Way::Ring(vec![trunk(name)]), None));
+        sequence(&mut story, Causes::of_network(), ways.into());
+        story.leg(B, LegEvent::Ended(first));
+        if let Some(second) = second {
+            assert!(story.record.is_none());
+            story.leg(C, LegEvent::Ended(second));
+        }
+        assert_eq!(story.ended(), Some((Party::Back, told)));
+    }
+}
+
+#[test]
+fn a_trunk_that_says_nothing_is_given_up_for_the_next_but_one_that_works_is_not() {
+    for is_heard in [false, true] {
+        let mut story = Story::begin();
+        let ways = ["a", "b"].map(|name| {
+            (Way::Ring(vec![trunk(name)]), (name == "a").then(|| Duration::from_secs(6)))
+        });
+        sequence(&mut story, Causes::of_network(), ways.into());
+        if is_heard {
+            story.leg(B, LegEvent::Trying);
+        }
+        story.now += Duration::from_secs(6);
+        story.input(Input::Timeout);
+        assert_eq!(story.heard(C).is_empty(), is_heard);
+        assert_eq!(story.heard(B).len(), if is_heard { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn a_group_rings_on_when_one_member_declines_and_hunts_when_nobody_answers() {
+    let mut story = Story::begin();
+    let all = Way::Ring(vec![device("bob", 1), device("bob", 2), device("carol", 3)]);
+    let last = Way::Ring(vec![device("dave", 4)]);
+    sequence(&mut story, Causes::of_person(), vec![(all, None), (last, None)]);
+    story.leg(B, LegEvent::Ended(Cause::Declined));
+    assert_eq!(story.heard(C).last(), Some(&"End declined"), "bob's other device");
+    assert_eq!(story.heard(D), ["Offer"]);
+    story.leg(D, LegEvent::Ended(Cause::NoAnswer));
+    let next = LegId(5);
+    assert_eq!(story.heard(next), ["Offer"]);
+    story.leg(next, LegEvent::Answer(Some(description())));
+    assert_eq!(story.call.called_user.as_deref(), Some("dave"));
+}
+
+#[test]
+fn overflow_may_be_sound_of_our_own() {
+    let mut story = Story::begin();
+    let ways =
+        vec![(Way::Ring(vec![device("bob", 1)]), None), (Way::Play(Playback::Announcement), None)];
+    sequence(&mut story, Causes::of_person(), ways);
+    story.leg(B, LegEvent::Ended(Cause::Busy));
+    assert!(story.media.contains(&format!("play Announcement {A}")), "{:?}", story.media);
+    assert_eq!(story.heard(A).last(), Some(&"Answer"));
+}
+
+#[test]
+fn who_gives_up_ends_all_attempts() {
+    let mut story = Story::begin();
+    let ways = ["a", "b"].map(|name| (Way::Ring(vec![trunk(name)]), None));
+    sequence(&mut story, Causes::of_network(), ways.into());
+    story.leg(A, LegEvent::Ended(Cause::Cancelled));
+    assert_eq!(story.ended(), Some((Party::Front, Cause::Cancelled)));
+    assert!(story.heard(C).is_empty());
+}
+
+#[test]
+fn a_transfer_goes_on_to_the_next_place_too() {
+    let mut story = Story::answered();
+    story.leg(A, LegEvent::Transfer(TransferTarget::Blind(Private("700".to_owned()))));
+    let places = [device("carol", 3), device("dave", 4)].map(|d| Attempt {
+        what: "a member".to_owned(),
+        way: Way::Ring(vec![d]),
+        terms: Terms { go_on: Causes::of_person(), ..Terms::ring_for(Duration::from_secs(20)) },
+    });
+    let [Attempt { way: Way::Ring(first), terms, .. }, second] = places else { panic!("rings") };
+    let decision = Decision {
+        terms,
+        later: vec![second],
+        ..Decision::plain(Outcome::Fork(first), Duration::from_secs(20))
+    };
+    story.input(Input::Routed { decision, legs: vec![C, D] });
+    story.leg(C, LegEvent::Ended(Cause::Busy));
+    assert_eq!(story.heard(D), ["Offer"]);
+    story.leg(D, LegEvent::Answer(Some(description())));
+    assert!(story.media.contains(&format!("bridge {B} {D}")), "{:?}", story.media);
+    assert_eq!(story.heard(A), ["Trying", "Done", "End transferred"]);
 }
