@@ -28,8 +28,24 @@ pub struct Cdr {
     /// Which side was not heard for some seconds, at the beginning or later: `front`, `back`,
     /// `both` or `none`; absent for a call that was not answered.
     pub silent_from: Option<String>,
-    /// Every routing rule tried, with its verdict.
+    /// Names of its recordings, with blanks between them.
+    pub recordings: Option<String>,
+    /// How far another network vouches for the caller, and who or why not.
+    pub caller_check: Option<String>,
+    /// Who sent it on and why before it came to who was called, oldest first; `name reason`, with
+    /// commas between them.
+    pub diverted: Option<String>,
+    /// Where somebody waited to be taken up: `slot by user, what became of it`, with semicolons
+    /// between them.
+    pub parked: Option<String>,
+    /// Every routing rule tried, with its verdict, a line each, and what became of it.
     pub why: String,
+    /// The kind of rule that refused it: the words of `call::router::Refusal`.
+    pub refusal: Option<String>,
+    /// Places that were tried one after the other; absent in records of older versions.
+    pub attempts: Option<i64>,
+    /// What passed, with blanks between: `audio`, `video`, `fax` (T.38), `text` (T.140).
+    pub media: Option<String>,
 }
 
 /// How the media of one leg went. All absent for a leg that never had media.
@@ -47,6 +63,27 @@ pub struct LegFigures {
     pub mos_lowest: Option<f64>,
     /// Packets sent that the peer says it missed.
     pub packets_lost_at_peer: Option<i64>,
+    /// Where its sound was translated: packets that came too late to be played, that were thrown
+    /// away because too much waited, and what was made up for.
+    pub packets_late: Option<i64>,
+    pub packets_discarded: Option<i64>,
+    pub packets_concealed: Option<i64>,
+    pub video: VideoFigures,
+}
+
+/// How the pictures of one leg went. All absent for a leg that never had any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VideoFigures {
+    pub codec: Option<String>,
+    pub packets_received: Option<i64>,
+    pub packets_sent: Option<i64>,
+    /// Packets of the peer's that did not arrive, nor were sent again.
+    pub packets_lost: Option<i64>,
+    /// Packets sent that the peer says it missed; some of them were sent again.
+    pub packets_lost_at_peer: Option<i64>,
+    /// How often the peer wanted a whole picture, and how often it was asked for one.
+    pub key_frames_wanted: Option<i64>,
+    pub key_frames_asked: Option<i64>,
 }
 
 /// Which records to give.
@@ -57,6 +94,8 @@ pub struct CdrFilter {
     pub since: Option<i64>,
     /// Only calls from or to this user or number.
     pub party: Option<String>,
+    /// Only calls that a rule refused.
+    pub refused: bool,
     /// The newest so many; all when absent.
     pub limit: Option<u32>,
 }
@@ -70,6 +109,7 @@ impl CdrFilter {
         self.gcid.as_ref().is_none_or(|g| *g == cdr.gcid)
             && self.since.is_none_or(|at| cdr.started_at >= at)
             && self.party.as_ref().is_none_or(is_party)
+            && (!self.refused || cdr.refusal.is_some())
     }
 }
 

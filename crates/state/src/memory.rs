@@ -1,11 +1,15 @@
 //! A store in memory, for tests, simulations and a node that needs to keep nothing.
 
+mod operators;
 mod provisioning;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::{BindingRow, Cdr, CdrFilter, Credentials, Store, StoreError, User, Write};
+use crate::{
+    AuditEntry, BanRow, BindingRow, Cdr, CdrFilter, Credentials, Forwarding, Operator, Store,
+    StoreError, TextRow, User, UserName, Write,
+};
 
 /// Keeps everything until it is dropped.
 #[derive(Debug, Default)]
@@ -17,7 +21,11 @@ struct Kept {
     revision: u64,
     bindings: BTreeMap<(String, String), BindingRow>,
     cdrs: Vec<Cdr>,
+    texts: Vec<TextRow>,
+    bans: BTreeMap<String, BanRow>,
     objects: provisioning::Objects,
+    operators: BTreeMap<String, Operator>,
+    audit: Vec<AuditEntry>,
 }
 
 impl MemoryStore {
@@ -81,10 +89,31 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn set_forwarding(&self, name: &str, forwarding: &Forwarding) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        let user =
+            kept.users.get_mut(name).ok_or_else(|| StoreError::NoSuchUser(name.to_owned()))?;
+        user.forwarding = forwarding.clone();
+        kept.revision += 1;
+        Ok(())
+    }
+
+    fn set_aliases(&self, name: &str, aliases: &[UserName]) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        let before = kept.users.remove(name);
+        let before = before.ok_or_else(|| StoreError::NoSuchUser(name.to_owned()))?;
+        let outcome = kept.insert(&User { aliases: aliases.to_vec(), ..before.clone() });
+        if outcome.is_err() {
+            kept.users.insert(name.to_owned(), before);
+        }
+        outcome
+    }
+
     fn remove_user(&self, name: &str) -> Result<(), StoreError> {
         let mut kept = self.kept();
         kept.users.remove(name).ok_or_else(|| StoreError::NoSuchUser(name.to_owned()))?;
         kept.bindings.retain(|(aor, _), _| aor != name);
+        kept.texts.retain(|text| text.user != name);
         kept.objects.end_sessions_of(name);
         kept.revision += 1;
         Ok(())
@@ -111,6 +140,16 @@ impl Store for MemoryStore {
         Ok(kept.bindings.values().filter(|b| b.expires_at > now).cloned().collect())
     }
 
+    fn texts(&self, now: i64) -> Result<Vec<TextRow>, StoreError> {
+        let kept = self.kept();
+        Ok(kept.texts.iter().filter(|text| text.expires_at > now).cloned().collect())
+    }
+
+    fn bans(&self, now: i64) -> Result<Vec<BanRow>, StoreError> {
+        let kept = self.kept();
+        Ok(kept.bans.values().filter(|ban| ban.until > now).cloned().collect())
+    }
+
     fn apply(&self, writes: &[Write]) -> Result<(), StoreError> {
         let mut kept = self.kept();
         for write in writes {
@@ -124,6 +163,14 @@ impl Store for MemoryStore {
                 Write::Cdr(cdr) => {
                     kept.cdrs.push((**cdr).clone());
                 }
+                Write::PutText(text) => kept.texts.push((**text).clone()),
+                Write::PutBan(ban) => {
+                    kept.bans.insert(ban.source.clone(), ban.clone());
+                }
+                Write::RemoveBan(source) => {
+                    kept.bans.remove(source);
+                }
+                Write::RemoveText(id) => kept.texts.retain(|text| text.id != *id),
             }
         }
         Ok(())

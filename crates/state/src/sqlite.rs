@@ -3,6 +3,8 @@
 //! The command line may change users while a node runs. Triggers count such changes in
 //! `meta.users_revision`, and `PRAGMA data_version` makes asking for it nearly free.
 
+mod operators;
+mod outbox;
 mod provisioning;
 mod rows;
 mod schema;
@@ -14,7 +16,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 
-use crate::{BindingRow, Cdr, CdrFilter, Credentials, Store, StoreError, User, Write};
+pub(crate) use outbox::{Column, Kind, Waiting, merged};
+
+use crate::{
+    BanRow, BindingRow, Cdr, CdrFilter, Credentials, Forwarding, Store, StoreError, TextRow, User,
+    UserName, Write,
+};
 
 /// A store in one file. Cheap to share; calls take turns.
 pub struct SqliteStore(Mutex<Inner>);
@@ -95,9 +102,40 @@ impl Store for SqliteStore {
         })
     }
 
+    fn set_forwarding(&self, name: &str, forwarding: &Forwarding) -> Result<(), StoreError> {
+        let to = |place: &Option<crosspoint_base::Private<String>>| {
+            place.as_ref().map(|place| place.expose().clone())
+        };
+        self.change(|tx| {
+            let changed = tx.execute(
+                "UPDATE users SET forward_always = ?2, forward_busy = ?3, forward_no_answer = ?4,
+                     forward_no_answer_after = ?5, forward_away = ?6 WHERE name = ?1",
+                params![
+                    name,
+                    to(&forwarding.always),
+                    to(&forwarding.busy),
+                    to(&forwarding.no_answer),
+                    forwarding.no_answer_after,
+                    to(&forwarding.away)
+                ],
+            )?;
+            found(changed, name)
+        })
+    }
+
+    fn set_aliases(&self, name: &str, aliases: &[UserName]) -> Result<(), StoreError> {
+        self.change(|tx| {
+            // Counted as a change of the user.
+            found(tx.execute("UPDATE users SET name = name WHERE name = ?1", [name])?, name)?;
+            tx.execute("DELETE FROM names WHERE \"user\" = ?1 AND name <> ?1", [name])?;
+            aliases.iter().try_for_each(|alias| insert_name(tx, alias.as_str(), name))
+        })
+    }
+
     fn remove_user(&self, name: &str) -> Result<(), StoreError> {
         self.change(|tx| {
             tx.execute("DELETE FROM bindings WHERE aor = ?1", [name])?;
+            tx.execute("DELETE FROM texts WHERE \"user\" = ?1", [name])?;
             provisioning::end_sessions_of(tx, name)?;
             found(tx.execute("DELETE FROM users WHERE name = ?1", [name])?, name)
         })
@@ -129,6 +167,14 @@ impl Store for SqliteStore {
         rows::bindings(&self.inner().connection, now)
     }
 
+    fn texts(&self, now: i64) -> Result<Vec<TextRow>, StoreError> {
+        rows::texts(&self.inner().connection, now)
+    }
+
+    fn bans(&self, now: i64) -> Result<Vec<BanRow>, StoreError> {
+        rows::bans(&self.inner().connection, now)
+    }
+
     fn apply(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.change(|tx| writes.iter().try_for_each(|write| rows::write(tx, write)))
     }
@@ -158,13 +204,13 @@ fn insert_user(tx: &Transaction<'_>, user: &User) -> Result<(), StoreError> {
     );
     free(inserted, user.name.as_str())?;
     for name in std::iter::once(&user.name).chain(&user.aliases) {
-        let inserted = tx.execute(
-            "INSERT INTO names (name, user) VALUES (?1, ?2)",
-            [name.as_str(), user.name.as_str()],
-        );
-        free(inserted, name.as_str())?;
+        insert_name(tx, name.as_str(), user.name.as_str())?;
     }
     Ok(())
+}
+
+fn insert_name(tx: &Transaction<'_>, name: &str, user: &str) -> Result<(), StoreError> {
+    free(tx.execute("INSERT INTO names (name, \"user\") VALUES (?1, ?2)", [name, user]), name)
 }
 
 /// Turns a broken uniqueness into the error that names the name.

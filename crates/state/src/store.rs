@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use crate::{BindingRow, Cdr, CdrFilter, Credentials, Kind, Provisioning, User};
+use crate::{
+    BanRow, BindingRow, Cdr, CdrFilter, Credentials, Forwarding, Kind, Operators, Provisioning,
+    TextRow, User, UserName,
+};
 
 /// Keeps users, bindings and call records, besides what is provisioned. Calls may block on a disk.
 ///
 /// Every implementation passes the same suite (`tests/it/suite.rs`).
-pub trait Store: Provisioning {
+pub trait Store: Provisioning + Operators {
     /// # Errors
     /// [`StoreError::NameTaken`] when the name or an alias already means somebody.
     fn insert_user(&self, user: &User) -> Result<(), StoreError>;
@@ -23,6 +26,18 @@ pub trait Store: Provisioning {
     /// # Errors
     /// [`StoreError::NoSuchUser`].
     fn set_credentials(&self, name: &str, credentials: &Credentials) -> Result<(), StoreError>;
+
+    /// Replaces where a user has calls go.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUser`].
+    fn set_forwarding(&self, name: &str, forwarding: &Forwarding) -> Result<(), StoreError>;
+
+    /// Replaces the further names of a user.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUser`]; as for [`Store::insert_user`].
+    fn set_aliases(&self, name: &str, aliases: &[UserName]) -> Result<(), StoreError>;
 
     /// Removes a user with its aliases, bindings and sessions. Call records stay.
     ///
@@ -55,6 +70,18 @@ pub trait Store: Provisioning {
     /// When the storage fails.
     fn bindings(&self, now: i64) -> Result<Vec<BindingRow>, StoreError>;
 
+    /// All texts that expire after `now` (Unix seconds), oldest first.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn texts(&self, now: i64) -> Result<Vec<TextRow>, StoreError>;
+
+    /// Bans that end after `now` (Unix milliseconds), by source.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn bans(&self, now: i64) -> Result<Vec<BanRow>, StoreError>;
+
     /// Makes all of `writes` durable, or none.
     ///
     /// # Errors
@@ -78,6 +105,12 @@ pub enum Write {
         key: String,
     },
     Cdr(Box<Cdr>),
+    /// Keeps a text until it is removed.
+    PutText(Box<TextRow>),
+    RemoveText(String),
+    /// Adds a ban or replaces the one of the same source.
+    PutBan(BanRow),
+    RemoveBan(String),
 }
 
 /// Why the store did not do it.
@@ -87,6 +120,10 @@ pub enum StoreError {
     NameTaken(String),
     #[error("there is no user {0}")]
     NoSuchUser(String),
+    #[error("there is no operator {0}")]
+    NoSuchOperator(String),
+    #[error("{0} is the last operator with the role admin")]
+    LastAdmin(String),
     #[error("there is no {kind} {id}")]
     NoSuchObject { kind: Kind, id: String },
     #[error("another one has this {0}")]
@@ -99,6 +136,8 @@ pub enum StoreError {
     TooNew { path: PathBuf, found: u32, known: u32 },
     #[error("{path} cannot be opened: {source}")]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("PostgreSQL failed: {0}")]
+    Postgres(String),
     #[error("the database failed: {0}")]
     Database(#[from] rusqlite::Error),
 }

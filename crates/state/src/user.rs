@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crosspoint_base::Secret;
+use crosspoint_base::{Private, Secret};
 
 /// A user name or an alias (mostly a number), as it may stand in an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,21 @@ pub struct User {
     pub credentials: Credentials,
     /// Unix seconds.
     pub created: i64,
+    pub forwarding: Forwarding,
+}
+
+/// Where a user has calls go, by names and numbers as the user would dial them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// All of them.
+    pub always: Option<Private<String>>,
+    /// Those that find a device busy, or are declined.
+    pub busy: Option<Private<String>>,
+    pub no_answer: Option<Private<String>>,
+    /// Seconds of ringing before `no_answer`; absent: the usual time.
+    pub no_answer_after: Option<u32>,
+    /// Those that find no device signed in.
+    pub away: Option<Private<String>>,
 }
 
 #[cfg(test)]

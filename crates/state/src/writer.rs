@@ -1,12 +1,14 @@
 //! A thread that writes, so that nobody who carries calls waits for a disk.
 //!
 //! The queue is bounded. When the disk is slower than the calls, records are dropped and counted
-//! instead of holding up signalling. Writes that wait together go into one transaction.
+//! instead of holding up signalling. A write that comes alone is written at once; where they come
+//! fast, they go into one transaction twenty times a second, or as soon as somebody asks for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use crate::{Store, Write};
 
@@ -21,6 +23,7 @@ pub struct Writer(WriterHandle);
 pub struct WriterHandle {
     queue: SyncSender<Job>,
     counters: Arc<Counters>,
+    thread: Thread,
 }
 
 /// What became of the writes so far.
@@ -38,6 +41,8 @@ struct Counters {
     written: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
+    /// Who waits for a flush.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -55,10 +60,10 @@ impl Writer {
         let (queue, jobs) = sync_channel(capacity);
         let counters = Arc::new(Counters::default());
         let seen = counters.clone();
-        std::thread::Builder::new()
+        let running = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || work(&*store, &jobs, &seen))?;
-        Ok(Self(WriterHandle { queue, counters }))
+        Ok(Self(WriterHandle { queue, counters, thread: running.thread().clone() }))
     }
 
     #[must_use]
@@ -88,7 +93,12 @@ impl WriterHandle {
     /// Waits until everything queued so far is written, at most `timeout`; tells whether it is.
     pub fn flush(&self, timeout: Duration) -> bool {
         let (done, wait) = sync_channel(1);
-        self.queue.send(Job::Flush(done)).is_ok() && wait.recv_timeout(timeout).is_ok()
+        self.counters.waiting.fetch_add(1, Ordering::SeqCst);
+        self.thread.unpark();
+        let is_done =
+            self.queue.send(Job::Flush(done)).is_ok() && wait.recv_timeout(timeout).is_ok();
+        self.counters.waiting.fetch_sub(1, Ordering::SeqCst);
+        is_done
     }
 
     #[must_use]
@@ -104,7 +114,14 @@ impl WriterHandle {
 fn work(store: &dyn Store, jobs: &Receiver<Job>, counters: &Counters) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut flushes = Vec::new();
+    let mut last: Option<Instant> = None;
     while let Ok(first) = jobs.recv() {
+        // Nobody is woken for each of the writes that come meanwhile.
+        while counters.waiting.load(Ordering::SeqCst) == 0
+            && let Some(rest) = last.and_then(|last| GATHER.checked_sub(last.elapsed()))
+        {
+            std::thread::park_timeout(rest);
+        }
         let mut next = Some(first);
         while let Some(job) = next.take() {
             match job {
@@ -115,6 +132,8 @@ fn work(store: &dyn Store, jobs: &Receiver<Job>, counters: &Counters) {
                 next = jobs.try_recv().ok();
             }
         }
+        // What waits after a full transaction has waited long enough.
+        last = (batch.len() < MAX_BATCH).then(Instant::now);
         keep(store, &batch, counters);
         batch.clear();
         for done in flushes.drain(..) {
@@ -144,4 +163,7 @@ fn keep(store: &dyn Store, batch: &[Write], counters: &Counters) {
 
 /// Writes in one transaction.
 const MAX_BATCH: usize = 256;
+/// From one transaction to the next: each costs several times what a row does. It is also what a
+/// killed process may lose of calls that ended fast one after the other.
+const GATHER: Duration = Duration::from_millis(50);
 const LAST_FLUSH: Duration = Duration::from_secs(10);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crosspoint_base::Secret;
+use crosspoint_base::{Private, Secret};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 
 use crate::{
-    BindingRow, Cdr, CdrFilter, Credentials, LegFigures, StoreError, User, UserName, Write,
+    BanRow, BindingRow, Cdr, CdrFilter, Credentials, Forwarding, LegFigures, StoreError, TextRow,
+    User, UserName, VideoFigures, Write,
 };
 
 pub(super) fn users(connection: &Connection) -> Result<Vec<User>, StoreError> {
@@ -22,7 +23,8 @@ pub(super) fn users(connection: &Connection) -> Result<Vec<User>, StoreError> {
         }
     }
     let mut statement = connection.prepare_cached(
-        "SELECT name, realm, ha1_md5, ha1_sha256, created FROM users ORDER BY name",
+        "SELECT name, realm, ha1_md5, ha1_sha256, created, forward_always, forward_busy, forward_no_answer,
+             forward_no_answer_after, forward_away FROM users ORDER BY name",
     )?;
     let users = statement.query_map([], |row| {
         let aliases = aliases.remove(name(row, 0)?.as_str()).unwrap_or_default();
@@ -33,7 +35,8 @@ pub(super) fn users(connection: &Connection) -> Result<Vec<User>, StoreError> {
 
 pub(super) fn user(connection: &Connection, known_as: &str) -> Result<Option<User>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT u.name, u.realm, u.ha1_md5, u.ha1_sha256, u.created
+        "SELECT u.name, u.realm, u.ha1_md5, u.ha1_sha256, u.created, u.forward_always,
+             u.forward_busy, u.forward_no_answer, u.forward_no_answer_after, u.forward_away
          FROM users u JOIN names n ON n.\"user\" = u.name WHERE n.name = ?1",
     )?;
     let found = statement.query_row([known_as], |row| user_at(row, Vec::new())).optional()?;
@@ -56,6 +59,13 @@ fn user_at(row: &Row<'_>, aliases: Vec<UserName>) -> rusqlite::Result<User> {
             ha1_sha256: Secret::new(row.get(3)?),
         },
         created: row.get(4)?,
+        forwarding: Forwarding {
+            always: row.get::<_, Option<String>>(5)?.map(Private),
+            busy: row.get::<_, Option<String>>(6)?.map(Private),
+            no_answer: row.get::<_, Option<String>>(7)?.map(Private),
+            no_answer_after: row.get(8)?,
+            away: row.get::<_, Option<String>>(9)?.map(Private),
+        },
     })
 }
 
@@ -80,8 +90,63 @@ pub(super) fn bindings(connection: &Connection, now: i64) -> Result<Vec<BindingR
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn texts(connection: &Connection, now: i64) -> Result<Vec<TextRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, \"user\", expires_at, record FROM texts WHERE expires_at > ?1 ORDER BY number",
+    )?;
+    let rows = statement.query_map([now], |row| {
+        Ok(TextRow {
+            id: row.get(0)?,
+            user: row.get(1)?,
+            expires_at: row.get(2)?,
+            record: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn bans(connection: &Connection, now: i64) -> Result<Vec<BanRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT source, since, until, reason FROM bans WHERE until > ?1 ORDER BY source",
+    )?;
+    let rows = statement.query_map([now], |row| {
+        Ok(BanRow {
+            source: row.get(0)?,
+            since: row.get(1)?,
+            until: row.get(2)?,
+            reason: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn write(tx: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
     match write {
+        Write::PutText(text) => {
+            // Those that came after are numbered after.
+            tx.prepare_cached(
+                "INSERT INTO texts (id, \"user\", expires_at, record, number)
+                 VALUES (?1, ?2, ?3, ?4, (SELECT COALESCE(MAX(number), 0) + 1 FROM texts))
+                 ON CONFLICT (id) DO NOTHING",
+            )?
+            .execute(params![text.id, text.user, text.expires_at, text.record])?;
+        }
+        Write::RemoveText(id) => {
+            tx.prepare_cached("DELETE FROM texts WHERE id = ?1")?.execute([id])?;
+        }
+        Write::PutBan(ban) => {
+            // Nobody asks for those that are over any more.
+            tx.prepare_cached("DELETE FROM bans WHERE until <= ?1")?.execute([ban.since])?;
+            tx.prepare_cached(
+                "INSERT INTO bans (source, since, until, reason) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (source) DO UPDATE
+                 SET since = excluded.since, until = excluded.until, reason = excluded.reason",
+            )?
+            .execute(params![ban.source, ban.since, ban.until, ban.reason])?;
+        }
+        Write::RemoveBan(source) => {
+            tx.prepare_cached("DELETE FROM bans WHERE source = ?1")?.execute([source])?;
+        }
         Write::PutBinding(row) => {
             tx.prepare_cached(
                 "INSERT INTO bindings (aor, key, expires_at, record) VALUES (?1, ?2, ?3, ?4)
@@ -101,33 +166,74 @@ pub(super) fn write(tx: &Transaction<'_>, write: &Write) -> Result<(), StoreErro
 
 fn write_cdr(tx: &Transaction<'_>, cdr: &Cdr) -> Result<(), StoreError> {
     let Cdr { front_figures: front, back_figures: back, .. } = cdr;
-    tx.prepare_cached(
-        "INSERT INTO cdrs VALUES (:gcid, :from_address, :from_user, :to_address, :trunk, :front,
-            :back, :started_at, :ringing_at, :answered_at, :ended_at, :duration_ms, :ended_by,
-            :cause, :f_codec, :f_received, :f_sent, :f_lost, :f_jitter, :f_round_trip,
-            :b_codec, :b_received, :b_sent, :b_lost, :b_jitter, :b_round_trip, :why,
-            :f_jitter_max, :f_mos, :f_mos_lowest, :f_lost_at_peer,
-            :b_jitter_max, :b_mos, :b_mos_lowest, :b_lost_at_peer, :silent_from)",
-    )?
-    .execute(named_params! {
-        ":gcid": cdr.gcid, ":from_address": cdr.from_address, ":from_user": cdr.from_user,
-        ":to_address": cdr.to_address, ":trunk": cdr.trunk, ":front": cdr.front,
-        ":back": cdr.back, ":started_at": cdr.started_at, ":ringing_at": cdr.ringing_at,
-        ":answered_at": cdr.answered_at, ":ended_at": cdr.ended_at,
-        ":duration_ms": cdr.duration_ms, ":ended_by": cdr.ended_by, ":cause": cdr.cause,
-        ":f_codec": front.codec, ":f_received": front.packets_received,
-        ":f_sent": front.packets_sent, ":f_lost": front.packets_lost,
-        ":f_jitter": front.jitter_ms, ":f_round_trip": front.round_trip_ms,
-        ":b_codec": back.codec, ":b_received": back.packets_received,
-        ":b_sent": back.packets_sent, ":b_lost": back.packets_lost,
-        ":b_jitter": back.jitter_ms, ":b_round_trip": back.round_trip_ms,
-        ":why": cdr.why,
-        ":f_jitter_max": front.jitter_max_ms, ":f_mos": front.mos,
-        ":f_mos_lowest": front.mos_lowest, ":f_lost_at_peer": front.packets_lost_at_peer,
-        ":b_jitter_max": back.jitter_max_ms, ":b_mos": back.mos,
-        ":b_mos_lowest": back.mos_lowest, ":b_lost_at_peer": back.packets_lost_at_peer,
-        ":silent_from": cdr.silent_from,
-    })?;
+    // By place: SQLite looks a name up by walking all of them.
+    let values = params![
+        cdr.gcid,
+        cdr.from_address,
+        cdr.from_user,
+        cdr.to_address,
+        cdr.trunk,
+        cdr.front,
+        cdr.back,
+        cdr.started_at,
+        cdr.ringing_at,
+        cdr.answered_at,
+        cdr.ended_at,
+        cdr.duration_ms,
+        cdr.ended_by,
+        cdr.cause,
+        front.codec,
+        front.packets_received,
+        front.packets_sent,
+        front.packets_lost,
+        front.jitter_ms,
+        front.round_trip_ms,
+        back.codec,
+        back.packets_received,
+        back.packets_sent,
+        back.packets_lost,
+        back.jitter_ms,
+        back.round_trip_ms,
+        cdr.why,
+        front.jitter_max_ms,
+        front.mos,
+        front.mos_lowest,
+        front.packets_lost_at_peer,
+        back.jitter_max_ms,
+        back.mos,
+        back.mos_lowest,
+        back.packets_lost_at_peer,
+        cdr.silent_from,
+        cdr.recordings,
+        front.packets_late,
+        front.packets_discarded,
+        front.packets_concealed,
+        front.video.codec,
+        front.video.packets_received,
+        front.video.packets_sent,
+        front.video.packets_lost,
+        front.video.packets_lost_at_peer,
+        front.video.key_frames_wanted,
+        front.video.key_frames_asked,
+        back.packets_late,
+        back.packets_discarded,
+        back.packets_concealed,
+        back.video.codec,
+        back.video.packets_received,
+        back.video.packets_sent,
+        back.video.packets_lost,
+        back.video.packets_lost_at_peer,
+        back.video.key_frames_wanted,
+        back.video.key_frames_asked,
+        cdr.caller_check,
+        cdr.refusal,
+        cdr.attempts,
+        cdr.diverted,
+        cdr.parked,
+        cdr.media,
+    ];
+    let places = vec!["?"; values.len()].join(", ");
+    tx.prepare_cached(&format!("INSERT INTO cdrs VALUES ({places})"))?.execute(values)?;
     Ok(())
 }
 
@@ -137,10 +243,12 @@ pub(super) fn cdrs(connection: &Connection, filter: &CdrFilter) -> Result<Vec<Cd
          WHERE (:gcid IS NULL OR gcid = :gcid)
            AND (:since IS NULL OR started_at >= :since)
            AND (:party IS NULL OR :party IN (from_address, to_address, from_user))
+           AND (NOT :refused OR refusal IS NOT NULL)
          ORDER BY started_at DESC, gcid DESC LIMIT :limit",
     )?;
     let parameters = named_params! {
         ":gcid": filter.gcid, ":since": filter.since, ":party": filter.party,
+        ":refused": filter.refused,
         // A negative limit means none.
         ":limit": filter.limit.map_or(-1, i64::from),
     };
@@ -167,7 +275,14 @@ fn cdr(row: &Row<'_>) -> rusqlite::Result<Cdr> {
         front_figures: figures(row, "front")?,
         back_figures: figures(row, "back")?,
         silent_from: row.get("silent_from")?,
+        recordings: row.get("recordings")?,
+        caller_check: row.get("caller_check")?,
         why: row.get("why")?,
+        refusal: row.get("refusal")?,
+        attempts: row.get("attempts")?,
+        diverted: row.get("diverted")?,
+        parked: row.get("parked")?,
+        media: row.get("media")?,
     })
 }
 
@@ -184,5 +299,17 @@ fn figures(row: &Row<'_>, side: &str) -> rusqlite::Result<LegFigures> {
         mos: row.get(column("mos").as_str())?,
         mos_lowest: row.get(column("mos_lowest").as_str())?,
         packets_lost_at_peer: row.get(column("packets_lost_at_peer").as_str())?,
+        packets_late: row.get(column("packets_late").as_str())?,
+        packets_discarded: row.get(column("packets_discarded").as_str())?,
+        packets_concealed: row.get(column("packets_concealed").as_str())?,
+        video: VideoFigures {
+            codec: row.get(column("video_codec").as_str())?,
+            packets_received: row.get(column("video_packets_received").as_str())?,
+            packets_sent: row.get(column("video_packets_sent").as_str())?,
+            packets_lost: row.get(column("video_packets_lost").as_str())?,
+            packets_lost_at_peer: row.get(column("video_packets_lost_at_peer").as_str())?,
+            key_frames_wanted: row.get(column("video_key_frames_wanted").as_str())?,
+            key_frames_asked: row.get(column("video_key_frames_asked").as_str())?,
+        },
     })
 }

@@ -26,7 +26,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 14] = [
     "
     CREATE TABLE meta (
         key   TEXT PRIMARY KEY,
@@ -167,5 +167,109 @@ const STEPS: [&str; 3] = [
     ALTER TABLE cdrs ADD COLUMN back_mos_lowest            DOUBLE PRECISION;
     ALTER TABLE cdrs ADD COLUMN back_packets_lost_at_peer  BIGINT;
     ALTER TABLE cdrs ADD COLUMN silent_from                TEXT;
+",
+    "
+    ALTER TABLE cdrs ADD COLUMN recordings TEXT;
+",
+    "
+    -- What happened to sound while it waited, and how the pictures went.
+    ALTER TABLE cdrs ADD COLUMN front_packets_late               BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_packets_discarded          BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_packets_concealed          BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_codec                TEXT;
+    ALTER TABLE cdrs ADD COLUMN front_video_packets_received     BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_packets_sent         BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_packets_lost         BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_packets_lost_at_peer BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_key_frames_wanted    BIGINT;
+    ALTER TABLE cdrs ADD COLUMN front_video_key_frames_asked     BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_packets_late                BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_packets_discarded           BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_packets_concealed           BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_codec                 TEXT;
+    ALTER TABLE cdrs ADD COLUMN back_video_packets_received      BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_packets_sent          BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_packets_lost          BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_packets_lost_at_peer  BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_key_frames_wanted     BIGINT;
+    ALTER TABLE cdrs ADD COLUMN back_video_key_frames_asked      BIGINT;
+",
+    "
+    -- How far another network vouches for the caller.
+    ALTER TABLE cdrs ADD COLUMN caller_check TEXT;
+",
+    "
+    -- Why calls were refused, and how often they were tried.
+    ALTER TABLE cdrs ADD COLUMN refusal  TEXT;
+    ALTER TABLE cdrs ADD COLUMN attempts BIGINT;
+",
+    "
+    -- Texts that wait for their users.
+    CREATE TABLE texts (
+        id         TEXT PRIMARY KEY,
+        \"user\"     TEXT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        record     TEXT NOT NULL,
+        number     BIGINT NOT NULL
+    );
+    CREATE INDEX texts_number ON texts (number);
+",
+    "
+    -- Who sent calls on.
+    ALTER TABLE cdrs ADD COLUMN diverted TEXT;
+    -- Where users have calls go.
+    ALTER TABLE users ADD COLUMN forward_always          TEXT;
+    ALTER TABLE users ADD COLUMN forward_busy            TEXT;
+    ALTER TABLE users ADD COLUMN forward_no_answer       TEXT;
+    ALTER TABLE users ADD COLUMN forward_no_answer_after BIGINT;
+    ALTER TABLE users ADD COLUMN forward_away            TEXT;
+",
+    "
+    -- Sources that are not listened to.
+    CREATE TABLE bans (
+        source TEXT PRIMARY KEY,
+        since  BIGINT NOT NULL,
+        until  BIGINT NOT NULL,
+        reason TEXT NOT NULL
+    );
+",
+    "
+    -- Calls that waited to be taken up.
+    ALTER TABLE cdrs ADD COLUMN parked TEXT;
+",
+    "
+    -- Sound, pictures, fax, text.
+    ALTER TABLE cdrs ADD COLUMN media TEXT;
+",
+    "
+    -- Who operates the gateway, and what was changed by whom.
+    CREATE TABLE operators (
+        name     TEXT PRIMARY KEY,
+        role     TEXT NOT NULL,
+        password TEXT NOT NULL,
+        created  BIGINT NOT NULL
+    );
+    CREATE TABLE audit (
+        number  BIGINT PRIMARY KEY,
+        at      BIGINT NOT NULL,
+        who     TEXT NOT NULL,
+        role    TEXT NOT NULL,
+        by      TEXT NOT NULL,
+        source  TEXT,
+        action  TEXT NOT NULL,
+        target  TEXT NOT NULL,
+        detail  TEXT NOT NULL,
+        outcome TEXT NOT NULL
+    );
+    CREATE INDEX audit_at ON audit (at);
+",
+    "
+    -- Call records on their way to another database: the place of each, and what it is known by there.
+    CREATE TABLE cdrs_out (
+        place   BIGINT PRIMARY KEY,
+        number  BIGINT NOT NULL UNIQUE,
+        gcid    TEXT NOT NULL,
+        refused BIGINT NOT NULL
+    );
 ",
 ];

@@ -40,15 +40,46 @@ fn brings_a_file_of_the_first_version_up_to_date() {
     store.insert_user(&user("alice", &["1001"])).unwrap();
     drop(store);
     let raw = rusqlite::Connection::open(&path).unwrap();
-    for table in ["accounts", "sessions", "networks", "apps", "owners"] {
+    for table in [
+        "accounts",
+        "sessions",
+        "networks",
+        "apps",
+        "owners",
+        "texts",
+        "bans",
+        "operators",
+        "audit",
+        "cdrs_out",
+    ] {
         raw.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
-    for figure in ["jitter_max_ms", "mos", "mos_lowest", "packets_lost_at_peer"] {
+    let pictures = ["codec", "packets_received", "packets_sent", "packets_lost"];
+    let pictures = pictures.iter().chain(&["packets_lost_at_peer", "key_frames_wanted"]);
+    let pictures = pictures.chain(&["key_frames_asked"]).map(|name| format!("video_{name}"));
+    let sound = ["jitter_max_ms", "mos", "mos_lowest", "packets_lost_at_peer"];
+    let waiting = ["packets_late", "packets_discarded", "packets_concealed"];
+    let sound = sound.iter().chain(&waiting).map(|name| (*name).to_owned());
+    for figure in sound.chain(pictures) {
         for side in ["front", "back"] {
             raw.execute_batch(&format!("ALTER TABLE cdrs DROP COLUMN {side}_{figure}")).unwrap();
         }
     }
-    raw.execute_batch("ALTER TABLE cdrs DROP COLUMN silent_from").unwrap();
+    for column in [
+        "silent_from",
+        "recordings",
+        "refusal",
+        "attempts",
+        "caller_check",
+        "diverted",
+        "parked",
+        "media",
+    ] {
+        raw.execute_batch(&format!("ALTER TABLE cdrs DROP COLUMN {column}")).unwrap();
+    }
+    for column in ["always", "busy", "no_answer", "no_answer_after", "away"] {
+        raw.execute_batch(&format!("ALTER TABLE users DROP COLUMN forward_{column}")).unwrap();
+    }
     raw.execute(
         "INSERT INTO cdrs (gcid, from_address, to_address, front, started_at, ended_at,
             duration_ms, ended_by, cause, why)
@@ -63,6 +94,7 @@ fn brings_a_file_of_the_first_version_up_to_date() {
     store.insert_object(&crate::provisioning::owner("o")).unwrap();
     let old = store.cdrs(&crosspoint_state::CdrFilter::default()).unwrap();
     assert_eq!((old[0].silent_from.as_ref(), old[0].front_figures.mos), (None, None));
+    assert_eq!(old[0].back_figures.video, crosspoint_state::VideoFigures::default());
     store.apply(&[Write::Cdr(Box::new(cdr("new", 9)))]).unwrap();
     assert_eq!(store.cdrs(&crosspoint_state::CdrFilter::default()).unwrap()[0], cdr("new", 9));
 }

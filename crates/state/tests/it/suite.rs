@@ -1,9 +1,9 @@
 //! What every store promises.
 
-use crosspoint_base::Secret;
+use crosspoint_base::{Private, Secret};
 use crosspoint_state::{
-    BindingRow, Cdr, CdrFilter, Credentials, LegFigures, MemoryStore, SqliteStore, Store,
-    StoreError, User, UserName, Write,
+    BanRow, BindingRow, Cdr, CdrFilter, Credentials, Forwarding, LegFigures, MemoryStore,
+    SqliteStore, Store, StoreError, TextRow, User, UserName, VideoFigures, Write,
 };
 
 pub(crate) fn user(name: &str, aliases: &[&str]) -> User {
@@ -12,6 +12,7 @@ pub(crate) fn user(name: &str, aliases: &[&str]) -> User {
         aliases: aliases.iter().map(|a| UserName::parse(a).unwrap()).collect(),
         credentials: credentials("r1"),
         created: 1_700_000_000,
+        forwarding: Forwarding::default(),
     }
 }
 
@@ -37,6 +38,18 @@ pub(crate) fn cdr(gcid: &str, started_at: i64) -> Cdr {
             mos: Some(4.38),
             mos_lowest: Some(2.1),
             packets_lost_at_peer: Some(7),
+            packets_late: Some(3),
+            packets_discarded: Some(2),
+            packets_concealed: Some(5),
+            video: VideoFigures {
+                codec: Some("VP8".to_owned()),
+                packets_received: Some(900),
+                packets_sent: Some(800),
+                packets_lost: Some(9),
+                packets_lost_at_peer: Some(8),
+                key_frames_wanted: Some(4),
+                key_frames_asked: Some(6),
+            },
             ..LegFigures::default()
         },
         back_figures: LegFigures {
@@ -44,9 +57,14 @@ pub(crate) fn cdr(gcid: &str, started_at: i64) -> Cdr {
             mos: Some(4.41),
             mos_lowest: Some(4.4),
             packets_lost_at_peer: Some(1),
+            packets_late: Some(0),
+            video: VideoFigures { key_frames_asked: Some(1), ..VideoFigures::default() },
             ..LegFigures::default()
         },
         silent_from: Some("back".to_owned()),
+        recordings: Some("2026-11-21/120000-g-1.wav".to_owned()),
+        parked: Some("701 by alice, taken up by bob".to_owned()),
+        diverted: Some("bob busy, carol no_answer".to_owned()),
         why: "users: matched".to_owned(),
         ..Cdr::default()
     }
@@ -95,6 +113,30 @@ fn lets_no_name_mean_two_people() {
         taken(store.insert_user(&user("bob", &["1001"])), "1001");
         taken(store.insert_user(&user("bob", &["7", "7"])), "7");
         assert_eq!(store.users().unwrap().len(), 1, "a refused user leaves nothing behind");
+    });
+}
+
+#[test]
+fn a_user_gets_other_aliases_or_keeps_those_it_has() {
+    let names = |texts: &[&str]| -> Vec<UserName> {
+        texts.iter().map(|text| UserName::parse(text).unwrap()).collect()
+    };
+    on_every_store(|store| {
+        store.insert_user(&user("alice", &["1001"])).unwrap();
+        store.insert_user(&user("bob", &["1002"])).unwrap();
+        let before = store.users_revision().unwrap();
+        store.set_aliases("alice", &names(&["1001", "1003"])).unwrap();
+        assert!(store.users_revision().unwrap() > before);
+        assert_eq!(store.user("1003").unwrap(), Some(user("alice", &["1001", "1003"])));
+        for taken in [&["1002"][..], &["bob"], &["alice"], &["7", "7"]] {
+            let outcome = store.set_aliases("alice", &names(taken));
+            assert!(matches!(outcome, Err(StoreError::NameTaken(_))), "{taken:?}");
+        }
+        assert_eq!(store.user("1003").unwrap(), Some(user("alice", &["1001", "1003"])));
+        store.set_aliases("alice", &[]).unwrap();
+        assert_eq!(store.users().unwrap(), [user("alice", &[]), user("bob", &["1002"])]);
+        let gone = store.set_aliases("carol", &names(&["9"]));
+        assert!(matches!(gone, Err(StoreError::NoSuchUser(_))));
     });
 }
 
@@ -159,12 +201,63 @@ fn keeps_bindings_until_they_expire_or_their_user_goes() {
 }
 
 #[test]
+fn keeps_texts_in_order_until_they_are_taken_or_their_user_goes() {
+    let row = |id: &str, user: &str| TextRow {
+        id: id.to_owned(),
+        user: user.to_owned(),
+        expires_at: 100,
+        record: format!("to {user}"),
+    };
+    on_every_store(|store| {
+        store.insert_user(&user("bob", &[])).unwrap();
+        let put = |row: TextRow| store.apply(&[Write::PutText(Box::new(row))]).unwrap();
+        for text in [row("z", "alice"), row("a", "bob"), row("m", "alice")] {
+            put(text);
+        }
+        assert!(store.texts(100).unwrap().is_empty());
+        let all = [row("z", "alice"), row("a", "bob"), row("m", "alice")];
+        assert_eq!(store.texts(99).unwrap(), all);
+        store.apply(&[Write::RemoveText("z".to_owned())]).unwrap();
+        store.remove_user("bob").unwrap();
+        assert_eq!(store.texts(0).unwrap(), [row("m", "alice")]);
+    });
+}
+
+#[test]
+fn keeps_bans_until_they_are_over_or_lifted() {
+    let row = |source: &str, until| BanRow {
+        source: source.to_owned(),
+        since: until - 900,
+        until,
+        reason: "password".to_owned(),
+    };
+    on_every_store(|store| {
+        let put = |row: &BanRow| store.apply(&[Write::PutBan(row.clone())]).unwrap();
+        let rows = [row("192.0.2.1", 1000), row("2001:db8::", 1200)];
+        rows.iter().for_each(put);
+        assert_eq!(store.bans(999).unwrap(), rows);
+        assert_eq!(store.bans(1000).unwrap(), rows[1..]);
+        // A second one is the one that holds.
+        put(&row("192.0.2.1", 1500));
+        assert_eq!(store.bans(1200).unwrap(), [row("192.0.2.1", 1500)]);
+        store.apply(&[Write::RemoveBan("192.0.2.1".to_owned())]).unwrap();
+        assert!(store.bans(1200).unwrap().is_empty());
+    });
+}
+
+#[test]
 fn gives_call_records_newest_first_and_filtered() {
     on_every_store(|store| {
         let write = |cdr: Cdr| store.apply(&[Write::Cdr(Box::new(cdr))]).unwrap();
         write(cdr("one", 1000));
         write(cdr("three", 3000));
-        write(Cdr { from_user: None, from_address: "0301".to_owned(), ..cdr("two", 2000) });
+        write(Cdr {
+            from_user: None,
+            from_address: "0301".to_owned(),
+            refusal: Some("high_risk".to_owned()),
+            attempts: Some(0),
+            ..cdr("two", 2000)
+        });
         let ids = |filter: CdrFilter| {
             let found = store.cdrs(&filter).unwrap();
             found.into_iter().map(|c| c.gcid).collect::<Vec<_>>()
@@ -176,7 +269,32 @@ fn gives_call_records_newest_first_and_filtered() {
             ids(CdrFilter { party: Some("0301".to_owned()), ..CdrFilter::default() }),
             ["two"]
         );
+        assert_eq!(ids(CdrFilter { refused: true, ..CdrFilter::default() }), ["two"]);
         let one = CdrFilter { gcid: Some("one".to_owned()), ..CdrFilter::default() };
         assert_eq!(store.cdrs(&one).unwrap(), [cdr("one", 1000)]);
+    });
+}
+
+#[test]
+fn where_a_user_has_calls_go_is_kept_and_noticed() {
+    on_every_store(|store| {
+        store.insert_user(&user("alice", &["1001"])).unwrap();
+        let before = store.users_revision().unwrap();
+        let to = |number: &str| Some(Private(number.to_owned()));
+        let forwarding = Forwarding {
+            always: to("1"),
+            busy: to("2"),
+            no_answer: to("3"),
+            no_answer_after: Some(17),
+            away: to("4"),
+        };
+        store.set_forwarding("alice", &forwarding).unwrap();
+        assert!(store.users_revision().unwrap() > before);
+        assert_eq!(store.user("1001").unwrap().unwrap().forwarding, forwarding);
+        assert_eq!(store.users().unwrap()[0].forwarding, forwarding);
+        store.set_forwarding("alice", &Forwarding::default()).unwrap();
+        assert_eq!(store.users().unwrap()[0].forwarding, Forwarding::default());
+        let gone = store.set_forwarding("1001", &forwarding);
+        assert!(matches!(gone, Err(StoreError::NoSuchUser(_))), "an alias is no user");
     });
 }

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use crosspoint_base::Secret;
 use crosspoint_state::{
-    BindingRow, Cdr, CdrFilter, Credentials, FullSession, Kind, MemoryStore, Object, Owner, Part,
-    Provisioning, Store, StoreError, TokenHash, User, Within, Write, Writer,
+    AuditBounds, AuditEntry, AuditFilter, BanRow, BindingRow, Cdr, CdrFilter, Credentials,
+    Forwarding, FullSession, Kind, MemoryStore, Object, Operator, Operators, Owner, Part,
+    Provisioning, Store, StoreError, TextRow, TokenHash, User, UserName, Within, Write, Writer,
 };
 
 use crate::suite::cdr;
@@ -61,6 +63,12 @@ impl Store for Stalled {
     fn set_credentials(&self, name: &str, credentials: &Credentials) -> Result<(), StoreError> {
         self.kept.set_credentials(name, credentials)
     }
+    fn set_forwarding(&self, name: &str, forwarding: &Forwarding) -> Result<(), StoreError> {
+        self.kept.set_forwarding(name, forwarding)
+    }
+    fn set_aliases(&self, name: &str, aliases: &[UserName]) -> Result<(), StoreError> {
+        self.kept.set_aliases(name, aliases)
+    }
     fn remove_user(&self, name: &str) -> Result<(), StoreError> {
         self.kept.remove_user(name)
     }
@@ -76,8 +84,44 @@ impl Store for Stalled {
     fn bindings(&self, now: i64) -> Result<Vec<BindingRow>, StoreError> {
         self.kept.bindings(now)
     }
+    fn texts(&self, now: i64) -> Result<Vec<TextRow>, StoreError> {
+        self.kept.texts(now)
+    }
+
+    fn bans(&self, now: i64) -> Result<Vec<BanRow>, StoreError> {
+        self.kept.bans(now)
+    }
     fn cdrs(&self, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
         self.kept.cdrs(filter)
+    }
+}
+
+impl Operators for Stalled {
+    fn insert_operator(&self, operator: &Operator) -> Result<(), StoreError> {
+        self.kept.insert_operator(operator)
+    }
+    fn operators(&self) -> Result<Vec<Operator>, StoreError> {
+        self.kept.operators()
+    }
+    fn operator(&self, name: &str) -> Result<Option<Operator>, StoreError> {
+        self.kept.operator(name)
+    }
+    fn change_operator(
+        &self,
+        name: &str,
+        role: Option<&str>,
+        password: Option<&Secret<String>>,
+    ) -> Result<(), StoreError> {
+        self.kept.change_operator(name, role, password)
+    }
+    fn remove_operator(&self, name: &str) -> Result<(), StoreError> {
+        self.kept.remove_operator(name)
+    }
+    fn note(&self, entry: &AuditEntry, keep: AuditBounds) -> Result<(), StoreError> {
+        self.kept.note(entry, keep)
+    }
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        self.kept.audit(filter)
     }
 }
 
