@@ -1,0 +1,4 @@
+//! What is kept when there is more than may be, and what is said of calls.
+
+mod bounds;
+mod captures;
