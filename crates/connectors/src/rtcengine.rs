@@ -19,6 +19,7 @@ mod reasons;
 mod remote;
 mod socket;
 mod starting;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -28,10 +29,15 @@ use std::time::{Duration, Instant};
 use crosspoint_base::{
     BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable,
 };
-use crosspoint_call::{Identity, LegCommand, LegEvent};
+use crosspoint_call::{Identity, LegCommand, LegEvent, Text};
 
 pub use grant::{AccountGrant, Denial, Grant, IceServer, Lookup, RemoteAccount, Service};
 pub use remote::{RemoteFailure, RemoteState};
+pub use texts::TextTicket;
+
+pub use crate::about::About;
+
+pub(crate) use address::dialled;
 
 use accounts::Bound;
 use calls::ClientCall;
@@ -41,6 +47,9 @@ use socket::Socket;
 
 /// Marks the legs and bindings of this connector.
 pub const MAKER: Maker = Maker(1);
+
+/// Calls of one user that are worth telling; the rest is left out.
+pub const MOST_USER_CALLS: usize = 128;
 
 /// What the connector is made with.
 #[derive(Debug, Clone)]
@@ -92,8 +101,10 @@ impl RtcEngineConfig {
 
 /// What the connector wants done.
 pub enum Output {
+    /// `leg` is the one that it is about, if any.
     Send {
         connection: ConnectionId,
+        leg: Option<LegId>,
         text: String,
     },
     /// Close after what was sent.
@@ -108,6 +119,8 @@ pub enum Output {
     /// Sign in there; `handle_registration` tells how it goes.
     Register(RegistrationId, Box<RemoteAccount>),
     Unregister(RegistrationId),
+    /// An app writes to somebody: to be answered with `text_taken`.
+    Text(Box<TextTicket>, Box<Text>),
     Timeout(Option<Instant>),
 }
 
@@ -115,7 +128,7 @@ pub enum Output {
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Send { connection, text } => {
+            Self::Send { connection, text, .. } => {
                 write!(f, "Send({connection}, {} bytes)", text.len())
             }
             Self::Close { connection, code, reason } => {
@@ -127,6 +140,7 @@ impl fmt::Debug for Output {
                 f.debug_tuple("Register").field(id).field(account).finish()
             }
             Self::Unregister(id) => f.debug_tuple("Unregister").field(id).finish(),
+            Self::Text(..) => f.write_str("Text"),
             Self::Timeout(at) => f.debug_tuple("Timeout").field(at).finish(),
         }
     }
@@ -229,6 +243,11 @@ pub struct RtcEngine {
     registration_of: BTreeMap<Arc<str>, RegistrationId>,
     /// What each user has running, as far as we were told.
     user_calls: BTreeMap<Box<str>, Box<[UserCall]>>,
+    /// Users whose first app has just come.
+    newly_watched: Vec<Arc<str>>,
+    came: Vec<Arc<str>>,
+    /// What the message that is being heard is about.
+    heard: Option<About>,
     timers: TimerTable<Timer>,
     next_leg: u64,
     next_call: u64,
@@ -257,6 +276,9 @@ impl RtcEngine {
             registrations: BTreeMap::new(),
             registration_of: BTreeMap::new(),
             user_calls: BTreeMap::new(),
+            newly_watched: Vec::new(),
+            came: Vec::new(),
+            heard: None,
             timers: TimerTable::new(),
             next_leg: 0,
             next_call: 0,
@@ -276,6 +298,11 @@ impl RtcEngine {
 
     pub fn handle_text(&mut self, now: Instant, connection: ConnectionId, text: &str) {
         self.hear(now, connection, text);
+    }
+
+    /// What the last message that was heard is about, asked once.
+    pub fn take_heard(&mut self) -> Option<About> {
+        self.heard.take()
     }
 
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
@@ -303,9 +330,23 @@ impl RtcEngine {
     }
 
     /// Every call that a user has anywhere, at every change: told to the user's other devices.
+    ///
+    /// Worth saying of a user whom an app [watches](Self::is_watched); at most
+    /// [`MOST_USER_CALLS`] are listed.
     pub fn handle_user_calls(&mut self, now: Instant, user: &str, calls: &[UserCall]) {
         let _ = now;
         self.set_user_calls(user, calls);
+    }
+
+    /// Whether an app of this user is connected, which hears of the calls elsewhere.
+    #[must_use]
+    pub fn is_watched(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// Users whose calls have become worth telling since this was last asked.
+    pub fn take_newly_watched(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.newly_watched)
     }
 
     /// The session is no more: its clients end.

@@ -9,71 +9,72 @@ mod body;
 mod challenge;
 mod commands;
 mod device;
+mod diversion;
 mod ending;
+mod forward;
+mod identity;
 mod inbound;
 mod indialog;
 mod info;
 mod leg;
+mod location;
 mod outbound;
+mod pressing;
+mod publishing;
+mod redirecting;
 mod registration;
 mod reliable;
 mod reoffers;
 mod replaces;
+mod scanner;
 mod session;
 mod status;
+mod subscriptions;
+mod texts;
 mod transfer;
+mod trunk;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crosspoint_base::{
-    BindingId, ConnectionId, Flow, LegId, RegistrationId, Rng, TimerTable, Transmit, Transport,
+    BindingId, Conduct, ConnectionId, Flow, LegId, RegistrationId, Rng, TimerTable, Transmit,
+    Transport,
 };
-use crosspoint_call::{Cause, Digit, LegCommand, LegEvent};
+use crosspoint_call::{Aspect, Cause, Digit, LegCommand, LegEvent, Mailbox, Text};
 use crosspoint_sip::dialog::Dialog;
-use crosspoint_sip::digest::{Credentials, UserHa1, Verifier, VerifierConfig};
+use crosspoint_sip::digest::{UserHa1, Verifier, VerifierConfig};
 use crosspoint_sip::endpoint::{
     ClientKey, Endpoint, EndpointConfig, Event, Output as Sent, ServerKey,
 };
 use crosspoint_sip::registrar::{Binding, Change, Registrar, RegistrarConfig};
 use crosspoint_sip::{HeaderName, Message, Request, Response, StatusCode};
+use crosspoint_stir::Claim;
 
 use away::Farewell;
 use challenge::{Account, Challengeable};
 use device::Device;
+pub use diversion::DiversionForm;
 use ending::{Closing, Settled};
+pub use forward::ForwardReport;
+use forward::{Forwarding, Forwards, forward_of};
+use identity::Verifications;
+pub use identity::{Signing, StirConfig, Unproved, VerificationId, Verifying};
 use leg::{DialogKey, Leg, MergeKey};
+use publishing::Publications;
 use registration::Registrations;
 pub use registration::{RegistrationConfig, RegistrationFailure, RegistrationState};
-
-/// A configured SIP peer.
-#[derive(Debug, Clone)]
-pub struct TrunkConfig {
-    pub name: Arc<str>,
-    pub transport: Transport,
-    /// Where it is; the shell resolves names. Calls from this address come from the trunk.
-    pub address: SocketAddr,
-    /// The domain in requests to it.
-    pub domain: String,
-    /// For its challenges.
-    pub credentials: Option<Credentials>,
-    /// The local address to send from.
-    pub local: SocketAddr,
-}
-
-impl TrunkConfig {
-    /// Without a connection: the transport opens one where there is none.
-    fn flow(&self) -> Flow {
-        Flow {
-            transport: self.transport,
-            connection: None,
-            local: self.local,
-            remote: self.address,
-        }
-    }
-}
+use subscriptions::Subscriptions;
+use trunk::Trunks;
+pub use trunk::{
+    CallerForm, Certified, FreshTrunk, HeaderRules, Health, Hop, HopFailure, HopState, Network,
+    PeerState, Sources, TrunkChange, TrunkChanges, TrunkConfig, TrunkCounters, TrunkForward,
+    TrunkLimits, TrunkLogin, TrunkNews, TrunkRegistration, TrunkReport, route_to,
+};
 
 /// What the connector is made with.
 #[derive(Debug, Clone)]
@@ -93,6 +94,18 @@ pub struct SipUaConfig {
     /// How long the calls of a browser wait for it after its connection broke.
     pub resume_window: Duration,
     pub user_agent: String,
+    /// Signatures of who calls, where they are made or asked for.
+    pub stir: Option<StirConfig>,
+}
+
+/// What may change while calls run.
+#[derive(Debug)]
+pub struct SipUaChanges {
+    pub trunks: TrunkChanges,
+    pub registrar: RegistrarConfig,
+    pub max_server_transactions: usize,
+    pub max_legs: usize,
+    pub stir: Option<StirConfig>,
 }
 
 /// What the connector wants done.
@@ -102,8 +115,30 @@ pub enum Output {
     Leg(LegId, Box<LegEvent>),
     /// A binding came, changed or went: to be kept over a restart.
     Binding(Box<Change>),
+    /// A text came: to be answered with `text_taken`.
+    Text(ServerKey, Box<Text>),
+    /// A text of ours has arrived, or has not.
+    TextSent(u64, Result<(), Cause>),
+    /// A user asks to watch another: to be answered with `watch_answered`.
+    Watch {
+        key: ServerKey,
+        watcher: Arc<str>,
+        of: String,
+        aspect: Aspect,
+    },
+    /// A user's devices say something else of it.
+    Published(Arc<str>),
+    /// What waits for a user in a mailbox elsewhere.
+    Mailbox(String, Mailbox),
     /// A sign-in of ours elsewhere stands differently.
     Registration(RegistrationId, RegistrationState),
+    Trunk(Box<TrunkNews>),
+    /// Somebody who is certain to be at the far end of this flow did this.
+    Conduct(Flow, Conduct),
+    /// A time of this leg has passed: which.
+    Rang(LegId, &'static str),
+    /// Is this signature good? To be answered by `handle_verified`.
+    Verify(VerificationId, Box<Claim>),
     Timeout(Option<Instant>),
 }
 
@@ -116,6 +151,15 @@ pub struct Counters {
     pub auth_failures: u64,
     pub refused_legs: u64,
     pub malformed: u64,
+    /// Requests of programs that search for victims; they get no answer.
+    pub scans: u64,
+    /// Calls that left with our signature, and those whose caller or called side has no number.
+    pub calls_signed: u64,
+    pub calls_not_signed: u64,
+    /// Calls of other networks whose signature was good, was not, or was not there.
+    pub callers_proved: u64,
+    pub callers_failed: u64,
+    pub callers_unsigned: u64,
 }
 
 /// What a client transaction of ours is for.
@@ -135,12 +179,22 @@ enum ClientUse {
     InDialog(LegId),
     /// An INFO with a digit.
     Digit(LegId, Digit, Duration),
+    /// An INFO that asks for a whole picture.
+    KeyFrame(LegId),
     /// A NOTIFY about a transfer.
     Notify(LegId),
     /// The BYE of a leg of a device, which may have to be told over another connection.
     Bye(Box<(LegId, Device)>),
     /// Our REGISTER elsewhere.
     Register(RegistrationId),
+    /// A browser's REGISTER, passed on to its PBX.
+    Forward(Box<Forwarding>),
+    /// Our OPTIONS to a destination of a trunk.
+    Ask(usize, SocketAddr),
+    /// A MESSAGE of ours.
+    Text(u64),
+    /// A NOTIFY to somebody who watches.
+    Watcher(DialogKey),
     /// Nothing depends on its answer.
     Forgotten,
 }
@@ -150,6 +204,8 @@ enum ClientUse {
 enum ServerUse {
     Invite(LegId),
     Reoffer(LegId),
+    /// An INVITE whose caller is looked at.
+    Verification(VerificationId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,6 +219,8 @@ enum Timer {
     Session,
     /// Gives up a device whose connection broke.
     Away,
+    /// Gives a trunk's destination up that says nothing.
+    Failover,
 }
 
 /// See the module.
@@ -174,7 +232,7 @@ pub struct SipUa {
     registrar: Registrar,
     verifier: Verifier,
     users: BTreeMap<Arc<str>, UserHa1>,
-    legs: BTreeMap<LegId, Leg>,
+    legs: BTreeMap<LegId, Box<Leg>>,
     /// By Call-ID and our tag.
     dialogs: BTreeMap<DialogKey, LegId>,
     /// INVITEs of others that have a leg.
@@ -194,16 +252,28 @@ pub struct SipUa {
     /// Ended legs whose BYE waits for the peer's ACK.
     closing: BTreeMap<LegId, Closing>,
     registrations: Registrations,
+    trunks: Trunks,
+    verifications: Verifications,
+    subscriptions: Subscriptions,
+    publications: Publications,
+    /// Requests that wait for the node's word.
+    asked: BTreeMap<ServerKey, Box<(Flow, Request)>>,
+    forwards: Forwards,
     timers: TimerTable<(LegId, Timer)>,
     next_leg: u64,
+    /// Sign-ins that were given up, ever.
+    left: usize,
     outputs: VecDeque<Output>,
     counters: Counters,
     is_draining: bool,
+    /// New calls are to come back after this time.
+    draining: Option<Duration>,
 }
 
 impl SipUa {
     #[must_use]
-    pub fn new(config: SipUaConfig, mut rng: Rng) -> Self {
+    pub fn new(mut config: SipUaConfig, mut rng: Rng) -> Self {
+        let trunks = Trunks::new(std::mem::take(&mut config.trunks));
         let endpoint = EndpointConfig {
             via_host: Some(host_text(config.advertised)),
             ..config.endpoint.clone()
@@ -225,11 +295,19 @@ impl SipUa {
             unacknowledged: BTreeMap::new(),
             closing: BTreeMap::new(),
             registrations: Registrations::default(),
+            trunks,
+            verifications: Verifications::default(),
+            subscriptions: Subscriptions::default(),
+            publications: Publications::default(),
+            asked: BTreeMap::new(),
+            forwards: Forwards::new(),
             timers: TimerTable::new(),
             next_leg: 0,
+            left: 0,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             is_draining: false,
+            draining: None,
             config,
             rng,
         }
@@ -241,11 +319,25 @@ impl SipUa {
             self.users.keys().filter(|u| !users.contains_key(*u)).cloned().collect();
         for user in gone {
             self.registrar.forget_user(&user);
+            self.subscriptions.forget_user(&user);
+            self.publications.forget_user(&user);
         }
         self.users = users;
         while let Some(change) = self.registrar.poll_change() {
             self.outputs.push_back(Output::Binding(Box::new(change)));
         }
+    }
+
+    /// Takes over what the configuration says now. Calls, bindings and transactions stay, and so
+    /// does all of a trunk that is not named.
+    pub fn change(&mut self, now: Instant, changes: SipUaChanges) {
+        let SipUaChanges { trunks, registrar, max_server_transactions, max_legs, stir } = changes;
+        self.registrar.set_config(registrar);
+        self.endpoint.set_max_server_transactions(max_server_transactions);
+        self.config.max_legs = max_legs;
+        self.config.stir = stir.map(|stir| stir.going_on_from(self.config.stir.as_ref()));
+        self.change_trunks(now, trunks);
+        self.settle(now);
     }
 
     /// Puts back a binding kept over a restart.
@@ -290,6 +382,8 @@ impl SipUa {
             && self.servers.is_empty()
             && self.unacknowledged.is_empty()
             && self.closing.is_empty()
+            && self.verifications.len() == 0
+            && self.asked.is_empty()
             && self.timers.is_empty()
             && self.endpoint.transactions() == 0
     }
@@ -316,6 +410,18 @@ impl SipUa {
         self.is_draining = true;
     }
 
+    /// While a time is given, who asks how we are is told 503, and who is refused is to come back
+    /// after that time. Which calls are refused is the node's to say.
+    pub fn set_draining(&mut self, retry_after: Option<Duration>) {
+        self.draining = retry_after;
+    }
+
+    /// Seconds.
+    fn retry_after(&self) -> String {
+        let seconds = self.draining.map_or(USUAL_RETRY, |time| time.as_secs().max(1));
+        seconds.to_string()
+    }
+
     /// The next thing to do. Call until it gives `Timeout`.
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| {
@@ -324,6 +430,11 @@ impl SipUa {
                 self.timers.next(),
                 self.registrar.next_timeout(),
                 self.registrations.next_timeout(),
+                self.trunks.next_timeout(),
+                self.verifications.next_timeout(),
+                self.subscriptions.next_timeout(),
+                self.publications.next_timeout(),
+                self.forwards.next_timeout(),
             ];
             Output::Timeout(times.into_iter().flatten().min())
         })
@@ -342,7 +453,9 @@ impl SipUa {
     }
 
     pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
-        self.endpoint.handle_message(now, flow, message);
+        if !self.is_scan(&flow, &message) {
+            self.endpoint.handle_message(now, flow, message);
+        }
         self.settle(now);
     }
 
@@ -359,6 +472,12 @@ impl SipUa {
 
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.registrar.handle_connection_closed(connection);
+        self.trunks.peers.handle_connection_closed(connection);
+        self.peers_changed(now, true);
+        self.forwards.bindings.handle_connection_closed(connection);
+        self.forwards_changed(now);
+        self.certificate_gone(connection);
+        self.subscriptions.connection_closed(connection);
         self.connection_lost(now, connection);
         self.registration_flow_closed(now, connection);
         self.settle(now);
@@ -373,6 +492,12 @@ impl SipUa {
         self.settle(now);
     }
 
+    /// An ICMP message from somewhere says that a datagram to `remote` did not arrive.
+    pub fn handle_unreachable(&mut self, now: Instant, remote: SocketAddr, quoted: &[u8]) {
+        self.endpoint.handle_unreachable(now, remote, quoted);
+        self.settle(now);
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.registrar.handle_timeout(now);
@@ -380,6 +505,11 @@ impl SipUa {
             self.timer_due(now, leg, timer);
         }
         self.registrations_due(now);
+        self.trunks_due(now);
+        self.verifications_due(now);
+        self.subscriptions_due(now);
+        self.publications_due(now);
+        self.forwards_due(now);
         self.settle(now);
     }
 
@@ -388,13 +518,36 @@ impl SipUa {
         self.settle(now);
     }
 
+    /// The leg of a Call-ID, its own or a peer's; of several dialogs with one, the first.
+    #[must_use]
+    pub fn leg_of_call_id(&self, call_id: &[u8]) -> Option<LegId> {
+        let from = (Bytes::copy_from_slice(call_id), Bytes::new());
+        let (key, leg) = self.dialogs.range(from..).next()?;
+        (*key.0 == *call_id).then_some(*leg)
+    }
+
+    /// The Call-ID of a leg's dialog.
+    #[must_use]
+    pub fn call_id_of(&self, leg: LegId) -> Option<&Bytes> {
+        self.legs.get(&leg).map(|leg| &leg.key.0)
+    }
+
     fn timer_due(&mut self, now: Instant, id: LegId, timer: Timer) {
+        let name = match timer {
+            Timer::Ring => Some("ring"),
+            Timer::Away => Some("away"),
+            Timer::Failover => Some("failover"),
+            // Most of these change nothing.
+            Timer::Session | Timer::Reliable | Timer::Glare => None,
+        };
+        self.outputs.extend(name.map(|name| Output::Rang(id, name)));
         match timer {
             Timer::Ring => self.hang_up(now, id, Cause::NoAnswer),
             Timer::Reliable => self.repeat_reliable(now, id),
             Timer::Glare => self.glare_due(now, id),
             Timer::Session => self.session_due(now, id),
             Timer::Away => self.away_for_long(now, id),
+            Timer::Failover => self.failover_due(now, id),
         }
     }
 
@@ -472,7 +625,7 @@ impl SipUa {
             response.headers.push(HeaderName::ALLOW, ALLOW);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers.push(HeaderName::RETRY_AFTER, "5");
+            response.headers.push(HeaderName::RETRY_AFTER, self.retry_after());
         }
         self.respond(now, key, &mut response);
     }
@@ -484,10 +637,19 @@ impl SipUa {
     /// Our Contact on a flow: by the name that the registrar knows, where we are signed in.
     fn contact(&self, account: Option<Account>, flow: &Flow) -> String {
         let name = match account {
-            Some(Account::Registration(id)) => self.registrations.contact_name(id),
-            Some(Account::Trunk(_)) | None => None,
+            Some(Account::Registration(id)) => {
+                let own = self.registrations.contact_name(id);
+                own.or_else(|| self.forwards.token(forward_of(id)?))
+            }
+            Some(Account::Trunk(index)) => {
+                self.registrations.contact_name(trunk::registration_of(index))
+            }
+            None => None,
         };
-        let name = name.unwrap_or("crosspoint");
+        self.contact_named(name.unwrap_or("crosspoint"), flow)
+    }
+
+    fn contact_named(&self, name: &str, flow: &Flow) -> String {
         let ip =
             if flow.local.ip().is_unspecified() { self.config.advertised } else { flow.local.ip() };
         let transport = match flow.transport {
@@ -512,11 +674,12 @@ fn host_text(address: IpAddr) -> String {
     }
 }
 
-const ALLOW: &str =
-    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";
 const SUPPORTED: &str = "100rel, timer, outbound, path, replaces, trickle-ice, norefersub";
 /// Extensions a request may require of us.
 const KNOWN_EXTENSIONS: [&str; 7] =
     ["100rel", "timer", "outbound", "path", "replaces", "trickle-ice", "norefersub"];
+/// Who is refused with 503 is to come back after so many seconds.
+const USUAL_RETRY: u64 = 5;
 /// Base of retransmissions (RFC 3261 T1).
 const T1: Duration = Duration::from_millis(500);

@@ -88,6 +88,7 @@ impl RtcEngine {
         };
         match method {
             AccountMethod::Connect => self.connect(key, &known),
+            AccountMethod::Text => self.client_writes(key, known, message),
             AccountMethod::Disconnect => {
                 let binding = self.account(key, &known.name).and_then(|a| a.binding);
                 if let Some(binding) = binding {
@@ -137,7 +138,12 @@ impl RtcEngine {
         let mut bound = Bound { client: key, known: known.clone(), registration: None };
         match &known.grant.service {
             Service::Local { user } => {
-                self.users.entry(user.clone()).or_default().insert(binding);
+                let bindings = self.users.entry(user.clone()).or_default();
+                if bindings.is_empty() {
+                    self.newly_watched.push(user.clone());
+                }
+                bindings.insert(binding);
+                self.came.push(user.clone());
             }
             Service::Apps { network, name, .. } => {
                 let names = self.members.entry(network.clone()).or_default();
@@ -190,6 +196,7 @@ impl RtcEngine {
                     bindings.remove(&binding);
                     if bindings.is_empty() {
                         self.users.remove(user);
+                        self.user_calls.remove(&**user);
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::accounts::Known;
 use super::grant::Service;
 
 /// The number or name in a target: `sip:bob@host`, `tel:+49 30 1`, `user@domain`, bare numbers.
-pub(super) fn dialled(target: &str) -> Option<String> {
+pub(crate) fn dialled(target: &str) -> Option<String> {
     let target = target.trim();
     if target.len() > MAX_LEN || target.contains(char::is_control) {
         return None;
@@ -92,8 +92,8 @@ pub(super) fn identifier(known: &Known, address: &str, domain: &str) -> String {
 pub(super) fn own_identity(known: &Known) -> Identity {
     let from = |address: String, user| Identity {
         address: crosspoint_base::Private(address),
-        display_name: None,
         user,
+        ..Identity::default()
     };
     match &known.grant.service {
         Service::Local { user } => {

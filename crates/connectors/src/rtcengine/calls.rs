@@ -15,7 +15,7 @@ use super::change::Change;
 use super::message::{CallMethod, Message};
 use super::reasons::{hangup, reason_for, refusal};
 use super::socket::Fault;
-use super::{CallKey, ClientKey, Output, RtcEngine, Timer};
+use super::{About, CallKey, ClientKey, Output, RtcEngine, Timer};
 
 /// What a client knows by one id.
 #[derive(Debug)]
@@ -76,6 +76,10 @@ impl ClientCall {
         self.legs.first().map(|(_, known)| known)
     }
 
+    pub(super) fn first_leg(&self) -> Option<LegId> {
+        self.legs.first().map(|(leg, _)| *leg)
+    }
+
     /// The client is called and has not answered.
     pub(super) fn rings_here(&self) -> bool {
         !self.is_outgoing && self.phase != Phase::Active
@@ -117,7 +121,11 @@ impl RtcEngine {
         // A wrong gcid is somebody else's call, or nobody's.
         let is_meant = |call: &ClientCall| gcid.is_empty() || call.gcid.as_str() == gcid;
         match call.filter(|call| self.calls.get(call).is_some_and(is_meant)) {
-            Some(call) => self.call_says(now, call, method, message),
+            Some(call) => {
+                let leg = self.calls.get(&call).and_then(ClientCall::first_leg);
+                self.heard = leg.map(About::Leg);
+                self.call_says(now, call, method, message);
+            }
             None => self.stray(now, key, method, id, message),
         }
     }
@@ -162,7 +170,7 @@ impl RtcEngine {
             CallMethod::ChangeOffer => self.client_offers(now, key, message),
             CallMethod::ChangeAnswer => self.client_answers(key, message),
             CallMethod::Dtmf => self.digits(key, message),
-            CallMethod::Transfer => self.transfer(key, message),
+            CallMethod::Transfer => self.transfer(now, key, message),
             CallMethod::End => self.client_ends(now, key, message.text("reason")),
         }
     }
@@ -219,7 +227,8 @@ impl RtcEngine {
             return;
         };
         let method = if call.is_outgoing { "call.accept" } else { "call.start" };
-        self.send(call.client, method, &known.target, body.expose());
+        let (client, leg) = (call.client, call.first_leg());
+        self.send_of(client, leg, (method, &known.target), body.expose());
     }
 
     /// Who had no socket could not acknowledge.
@@ -254,15 +263,37 @@ impl RtcEngine {
         }
     }
 
-    fn transfer(&mut self, key: CallKey, message: &Message) {
+    fn transfer(&mut self, now: Instant, key: CallKey, message: &Message) {
         let Some(call) = self.calls.get(&key) else { return };
+        if !message.text("with").is_empty() {
+            return self.attended_transfer(key, message.text("with"));
+        }
         match dialled(message.text("target")) {
             Some(target) if call.phase == Phase::Active => {
                 let target = TransferTarget::Blind(Private(target));
                 self.tell_call(key, &LegEvent::Transfer(target));
             }
+            // Who has not answered sends the caller on instead.
+            Some(target) if call.rings_here() => {
+                self.tell_call(key, &LegEvent::Redirected(vec![Private(target)]));
+                self.say(key, "call.end", json!({ "reason": reason_for(Cause::Transferred) }));
+                self.forget_call(now, key, Cause::Unavailable);
+            }
             Some(_) => self.transfer_progress(key, TransferProgress::Failed(Cause::Forbidden)),
             None => self.transfer_progress(key, TransferProgress::Failed(Cause::InvalidNumber)),
+        }
+    }
+
+    /// Joins the far parties of two calls of one client.
+    fn attended_transfer(&mut self, key: CallKey, with: &str) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let other = self.clients.get(&call.client).and_then(|client| client.calls.get(with));
+        let other = other.filter(|other| **other != key).and_then(|other| self.calls.get(other));
+        let leg = other.and_then(|other| other.legs.first()).map(|(leg, _)| *leg);
+        let target = leg.filter(|_| call.phase == Phase::Active).map(TransferTarget::Attended);
+        match target {
+            Some(target) => self.tell_call(key, &LegEvent::Transfer(target)),
+            None => self.transfer_progress(key, TransferProgress::Failed(Cause::NotFound)),
         }
     }
 
@@ -270,10 +301,14 @@ impl RtcEngine {
         let (state, reason) = match progress {
             TransferProgress::Trying => ("trying", ""),
             TransferProgress::Ringing => ("ringing", ""),
-            TransferProgress::Done => ("done", ""),
+            TransferProgress::Done | TransferProgress::Parked(_) => ("done", ""),
             TransferProgress::Failed(cause) => ("failed", reason_for(cause)),
         };
-        self.say(key, "call.transfer.progress", json!({ "state": state, "reason": reason }));
+        let mut body = json!({ "state": state, "reason": reason });
+        if let TransferProgress::Parked(slot) = progress {
+            body["slot"] = Value::from(slot.to_string());
+        }
+        self.say(key, "call.transfer.progress", body);
     }
 
     fn client_ends(&mut self, now: Instant, key: CallKey, reason: &str) {
@@ -332,8 +367,8 @@ impl RtcEngine {
     pub(super) fn say(&mut self, key: CallKey, method: &str, rest: Value) {
         let Some(call) = self.calls.get(&key) else { return };
         let Some(known) = call.known().cloned() else { return };
-        let (client, body) = (call.client, call.body(rest));
-        self.send(client, method, &known.target, &body);
+        let (client, leg, body) = (call.client, call.first_leg(), call.body(rest));
+        self.send_of(client, leg, (method, &known.target), &body);
     }
 }
 

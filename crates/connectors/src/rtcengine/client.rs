@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{ConnectionId, Secret};
+use crosspoint_base::{ConnectionId, LegId, Secret};
 use crosspoint_call::Cause;
 use serde_json::Value;
 
@@ -85,6 +85,17 @@ impl Client {
 impl RtcEngine {
     /// A numbered message: kept until the client has it, and sent at once if it has a socket.
     pub(super) fn send(&mut self, key: ClientKey, method: &str, from: &str, body: &Value) {
+        self.send_of(key, None, (method, from), body);
+    }
+
+    /// The same, about a leg.
+    pub(super) fn send_of(
+        &mut self,
+        key: ClientKey,
+        leg: Option<LegId>,
+        (method, from): (&str, &str),
+        body: &Value,
+    ) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         let Some(session) = self.sessions.get(&client.session) else { return };
         let envelope = Envelope {
@@ -100,7 +111,7 @@ impl RtcEngine {
         let max_bytes = self.config.max_waiting_bytes / share;
         let dropped = client.outbox.push(&text, self.config.max_waiting, max_bytes);
         match client.socket {
-            Some(connection) => self.outputs.push_back(Output::Send { connection, text }),
+            Some(connection) => self.outputs.push_back(Output::Send { connection, leg, text }),
             None => self.counters.dropped += dropped,
         }
     }

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use crosspoint_base::{LegId, Private};
-use crosspoint_call::{Cause, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach};
+use crosspoint_call::{
+    About, Button, Cause, Diverted, Grade, GradeChange, LegCommand, LegEvent, MediaPath,
+    OutgoingOffer, Reach,
+};
 use crosspoint_sdp::Session;
 use serde_json::{Value, json};
 
@@ -12,7 +15,6 @@ use super::calls::{ClientCall, Phase, Story};
 use super::candidates::{Heard, printed};
 use super::change::Change;
 use super::grant::Service;
-use super::reasons::worthier;
 use super::{CallKey, ClientKey, RtcEngine, Timer, address};
 
 impl ClientCall {
@@ -20,6 +22,32 @@ impl ClientCall {
     pub(super) fn trickles(&self) -> bool {
         self.known().is_some_and(|known| is_direct(known))
     }
+}
+
+/// How one side of the call does, for a display.
+fn grade(GradeChange { about, grade, quality }: GradeChange) -> Value {
+    let share = |parts: u16| f64::from(parts) / 10_000.0;
+    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    let mut body = json!({
+        "about": match about {
+            About::Near => "near",
+            About::Far => "far",
+        },
+        "grade": match grade {
+            Grade::Good => "good",
+            Grade::Fair => "fair",
+            Grade::Poor => "poor",
+            Grade::Silent => "silent",
+        },
+    });
+    if let Some(quality) = quality {
+        body["mos"] = json!(quality.mos.map(|mos| f64::from(mos) / 100.0));
+        body["loss"] = json!(share(quality.loss));
+        body["lossOut"] = json!(quality.loss_at_leg.map(share));
+        body["jitter"] = json!(millis(quality.jitter));
+        body["roundTrip"] = json!(quality.round_trip.map(millis));
+    }
+    body
 }
 
 impl RtcEngine {
@@ -47,11 +75,21 @@ impl RtcEngine {
             }
             LegCommand::Reoffer(description) => self.offer_change(now, key, description),
             LegCommand::Reanswer(description) => self.answer_change(key, &description),
-            LegCommand::RejectReoffer(_) => self.refuse_change(key),
+            LegCommand::RejectReoffer(_) | LegCommand::PostponeReoffer => self.refuse_change(key),
             LegCommand::Dtmf(digit, _) | LegCommand::DtmfShown(digit, _) => {
                 self.say(key, "call.dtmf", json!({ "dtmf": digit.as_char().to_string() }));
             }
+            // Browsers are asked in their media.
+            LegCommand::RequestKeyFrame => {}
             LegCommand::TransferProgress(progress) => self.transfer_progress(key, progress),
+            LegCommand::Press(button) => {
+                let button = match button {
+                    Button::Talk => "talk",
+                    Button::Hold => "hold",
+                };
+                self.say(key, "call.press", json!({ "button": button }));
+            }
+            LegCommand::Grade(change) => self.say(key, "call.quality", grade(change)),
             LegCommand::End(cause) => self.leg_ends(now, key, leg, cause),
         }
     }
@@ -80,7 +118,7 @@ impl RtcEngine {
         let key = self.next_call_key();
         let id: Box<str> = self.uuid().into();
         let peer = address::peer(&known, &offer.from, &self.config.domain);
-        let start = json!({
+        let mut start = json!({
             "id": &*id,
             "gcid": offer.gcid.as_str(),
             "account": known.name,
@@ -91,6 +129,12 @@ impl RtcEngine {
             "source": peer["identifier"],
             "peer": peer,
         });
+        if offer.auto_answer {
+            start["autoAnswer"] = Value::Bool(true);
+        }
+        if let Some(diverted) = diverted(&offer.diverted) {
+            start["diverted"] = diverted;
+        }
         let call = ClientCall {
             client,
             id: id.clone(),
@@ -170,7 +214,7 @@ impl RtcEngine {
 
     fn leg_ends(&mut self, now: Instant, key: CallKey, leg: LegId, cause: Cause) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let told = call.failed.map_or(cause, |old| worthier(old, cause));
+        let told = call.failed.map_or(cause, |old| old.or_telling(cause));
         // A person said no: the other branches stop too.
         if call.legs.len() > 1 && cause != Cause::Declined {
             call.failed = Some(told);
@@ -182,6 +226,15 @@ impl RtcEngine {
             self.end_call(now, key, if is_up { cause } else { told });
         }
     }
+}
+
+/// Where the call was before, latest first; nothing where it was nowhere.
+fn diverted(places: &[Diverted]) -> Option<Value> {
+    let shown = places.iter().rev().filter(|place| !place.is_private);
+    let shown: Vec<Value> = shown
+        .map(|place| json!({ "identifier": place.by.expose(), "reason": place.reason.as_str() }))
+        .collect();
+    (!shown.is_empty()).then(|| Value::from(shown))
 }
 
 fn is_direct(known: &Known) -> bool {

@@ -92,6 +92,7 @@ pub(super) enum SessionMethod {
 pub(super) enum AccountMethod {
     Connect,
     Disconnect,
+    Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,7 @@ impl Method {
             "session.close" => Self::Session(SessionMethod::Close),
             "account.connect" => Self::Account(AccountMethod::Connect),
             "account.disconnect" => Self::Account(AccountMethod::Disconnect),
+            "account.text" => Self::Account(AccountMethod::Text),
             "call.start" => Self::Call(CallMethod::Start),
             "call.alive" => Self::Call(CallMethod::Alive),
             "call.ringing" => Self::Call(CallMethod::Ringing),

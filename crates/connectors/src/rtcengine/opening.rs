@@ -56,7 +56,8 @@ impl RtcEngine {
             session: token,
             seq: None,
         };
-        self.outputs.push_back(Output::Send { connection, text: envelope.print(&body) });
+        let text = envelope.print(&body);
+        self.outputs.push_back(Output::Send { connection, leg: None, text });
         self.close(connection, 4401, kind);
     }
 
@@ -142,9 +143,10 @@ impl RtcEngine {
         self.timers.cancel(&Timer::Resume(key));
         self.give_socket(connection, key);
         self.send_validated(key, received.is_some());
+        self.client_came(key);
         if received.is_some() {
             self.counters.resumed += 1;
-            let send = |text| Output::Send { connection, text };
+            let send = |text| Output::Send { connection, leg: None, text };
             self.outputs.extend(missed.into_iter().map(send));
         } else if !is_new {
             self.repeat_all_unanswered(key);

@@ -11,9 +11,13 @@ pub(super) fn reason_for(cause: Cause) -> &'static str {
         Cause::Busy => "busy",
         Cause::Declined => "declined",
         Cause::NoAnswer => "noAnswer",
-        Cause::Unavailable | Cause::Overload | Cause::Shutdown => "unavailable",
+        Cause::Unavailable
+        | Cause::Overload
+        | Cause::TrunkFull
+        | Cause::TrunkDown
+        | Cause::Shutdown => "unavailable",
         Cause::NotFound | Cause::InvalidNumber => "notFound",
-        Cause::Forbidden | Cause::Unauthorized => "unauthorized",
+        Cause::Forbidden | Cause::Unauthorized | Cause::CallerUnproved => "unauthorized",
         Cause::NoCommonCodec | Cause::BadDescription => "notAcceptable",
         Cause::Transferred => "transferred",
         Cause::Replaced => "replaced",
@@ -43,36 +47,6 @@ pub(super) fn hangup(reason: &str) -> Cause {
         "mediaError" => Cause::MediaFailed,
         "networkError" => Cause::SignalingLost,
         _ => Cause::Normal,
-    }
-}
-
-/// Which of two failures of a fork tells the caller more: a person's decision before a device's
-/// state, a device's state before the network's.
-pub(super) fn worthier(a: Cause, b: Cause) -> Cause {
-    if rank(b) < rank(a) { b } else { a }
-}
-
-fn rank(cause: Cause) -> u8 {
-    match cause {
-        Cause::Declined => 0,
-        Cause::Busy => 1,
-        Cause::NoAnswer => 2,
-        Cause::NoCommonCodec | Cause::BadDescription => 3,
-        Cause::Forbidden | Cause::Unauthorized => 4,
-        Cause::NotFound | Cause::InvalidNumber => 5,
-        Cause::Unavailable => 6,
-        Cause::Normal
-        | Cause::Cancelled
-        | Cause::AnsweredElsewhere
-        | Cause::Transferred
-        | Cause::Replaced
-        | Cause::MediaLost
-        | Cause::MediaFailed
-        | Cause::SignalingLost
-        | Cause::NetworkFailure
-        | Cause::Overload
-        | Cause::Shutdown
-        | Cause::Internal => 7,
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crosspoint_base::{ConnectionId, Secret};
 use serde_json::{Value, json};
 
-use super::message::{AccountMethod, Envelope, Message, Method, SessionMethod};
+use crate::allowance::Allowance;
+
+use super::message::{Envelope, Message, Method, SessionMethod};
 use super::{ClientKey, Lookup, Output, RtcEngine, Timer};
 
 #[derive(Debug)]
@@ -51,28 +53,6 @@ impl Opening {
     }
 }
 
-/// How many messages a socket may still send: it fills up with time.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    filled: Instant,
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant, rate: u32, burst: u32) -> bool {
-        let elapsed = now.saturating_duration_since(self.filled).as_millis();
-        let gained = elapsed.saturating_mul(u128::from(rate)) / 1000;
-        if gained > 0 {
-            let gained = u32::try_from(gained).unwrap_or(burst);
-            self.left = self.left.saturating_add(gained).min(burst);
-            self.filled = now;
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
-}
-
 /// Why a message is answered with `core.error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -111,7 +91,7 @@ impl RtcEngine {
         let socket = Socket {
             origin,
             stage: Stage::Fresh,
-            allowance: Allowance { left: self.config.burst, filled: now },
+            allowance: Allowance::new(now, self.config.burst),
             faults: 0,
             faulty_since: now,
         };
@@ -262,7 +242,7 @@ impl RtcEngine {
                 }
             }
             Method::Session(SessionMethod::Close) => self.close_client(now, key),
-            Method::Account(method @ (AccountMethod::Connect | AccountMethod::Disconnect)) => {
+            Method::Account(method) => {
                 self.account_message(key, method, message);
             }
             Method::Call(method) => self.call_message(now, key, method, message),
@@ -335,7 +315,7 @@ impl RtcEngine {
         let token = session.map(|s| &**s.token.expose()).unwrap_or_default();
         let envelope = Envelope { method, from: "core", to: &to, session: token, seq: None };
         let text = envelope.print(body);
-        self.outputs.push_back(Output::Send { connection, text });
+        self.outputs.push_back(Output::Send { connection, leg: None, text });
     }
 }
 

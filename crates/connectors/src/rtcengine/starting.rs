@@ -20,7 +20,7 @@ use super::grant::Service;
 use super::message::Message;
 use super::reasons::reason_for;
 use super::socket::Fault;
-use super::{CallKey, ClientKey, RtcEngine};
+use super::{About, CallKey, ClientKey, RtcEngine};
 
 /// A `call.start` that names itself well enough to be answered.
 struct Start<'m> {
@@ -64,7 +64,14 @@ impl RtcEngine {
         if self.is_repeated(now, key, &start) {
             return;
         }
-        if let Err(cause) = self.try_start(now, key, &start) {
+        let started = self.try_start(now, key, &start);
+        let client = self.clients.get(&key);
+        let call = client.and_then(|client| self.calls.get(client.calls.get(id)?));
+        self.heard = match (&started, call.and_then(ClientCall::first_leg)) {
+            (Err(_), _) => Some(About::Refused(Some(start.gcid.clone()))),
+            (Ok(_), leg) => leg.map(About::Leg),
+        };
+        if let Err(cause) = started {
             let client = self.clients.get_mut(&key);
             let own = client.and_then(|client| {
                 client.remember(now, id.into(), start.fingerprint);
@@ -201,7 +208,7 @@ impl RtcEngine {
         let key = self.next_call_key();
         let trickle = start.message.flag("trickle");
         let story = self.story(&ways, replaces.as_ref()).unwrap_or_else(|| Story {
-            peer: Identity { address: to.clone(), display_name: None, user: None },
+            peer: Identity { address: to.clone(), ..Identity::default() },
             is_outgoing: true,
             since: self.unix(now),
         });
@@ -218,11 +225,16 @@ impl RtcEngine {
                     description: Some(description.clone()),
                     profile: Profile::WebRtc,
                     trunk: None,
+                    video: true,
                     gcid: Some(start.gcid.clone()),
                     trickle,
                     scope: way.scope,
                     path: way.path,
                     replaces: replaces.clone(),
+                    location: None,
+                    diverted: vec![],
+                    auto_answer: start.message.flag("autoAnswer"),
+                    may_press: false,
                 },
             ));
             legs.push((leg, way.known));

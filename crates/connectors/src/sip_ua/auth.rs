@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crosspoint_base::{Flow, RegistrationId};
+use crosspoint_base::{Conduct, Flow, Offence, RegistrationId};
 use crosspoint_sip::digest::Verdict;
 use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
-use super::SipUa;
 use super::challenge::Account;
+use super::trunk::trunk_of;
+use super::{Output, SipUa};
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +20,23 @@ pub(super) enum Sender {
     Trunk(usize),
     /// The registrar where we are signed in.
     Registration(RegistrationId),
+    /// The PBX of a registration that is forwarded, which calls the browser behind it.
+    Forwarded {
+        trunk: usize,
+        id: u64,
+    },
+    /// The browser of such a registration.
+    Browser(u64),
 }
 
 impl Sender {
     /// Whose credentials answer its challenges.
     pub(super) fn account(&self) -> Option<Account> {
         match self {
-            Self::User(_) => None,
-            Self::Trunk(index) => Some(Account::Trunk(*index)),
+            Self::User(_) | Self::Browser(_) => None,
+            Self::Trunk(index) | Self::Forwarded { trunk: index, .. } => {
+                Some(Account::Trunk(*index))
+            }
             Self::Registration(id) => Some(Account::Registration(*id)),
         }
     }
@@ -42,10 +52,19 @@ impl SipUa {
         request: &Request,
     ) -> Option<Sender> {
         if let Some(registration) = self.registrations.called(flow, request) {
-            return Some(Sender::Registration(registration));
+            return Some(match trunk_of(registration) {
+                Some(trunk) => Sender::Trunk(trunk),
+                None => Sender::Registration(registration),
+            });
         }
-        if let Some(trunk) = self.trunk_at(flow) {
-            return Some(Sender::Trunk(trunk));
+        if let Some(trunk) = self.trunks.sender(flow, request) {
+            return Some(match self.forwards.called(trunk, request) {
+                Some(id) => Sender::Forwarded { trunk, id },
+                None => Sender::Trunk(trunk),
+            });
+        }
+        if let Some(id) = self.forwards.speaking(flow, request) {
+            return Some(Sender::Browser(id));
         }
         let (name, challenge_name, status) = if request.method == Method::REGISTER {
             (HeaderName::AUTHORIZATION, HeaderName::WWW_AUTHENTICATE, StatusCode::UNAUTHORIZED)
@@ -60,12 +79,20 @@ impl SipUa {
         let other = HeaderName::AUTHORIZATION;
         let values: Vec<_> =
             request.headers.all(&name).chain(request.headers.all(&other)).cloned().collect();
-        let users = &self.users;
-        let verdict =
-            self.verifier.verify(now, &request.method, values.into_iter(), |user| users.get(user));
+        let (users, trunks) = (&self.users, &self.trunks);
+        let lookup = |user: &str| users.get(user).or_else(|| trunks.login_of(user));
+        let shown = values.iter().cloned();
+        let verdict = self.verifier.verify(now, &request.method, shown, lookup);
         let stale = match verdict {
+            Verdict::Valid { user } if !self.users.contains_key(user.as_str()) => {
+                let name = Arc::from(user.as_str());
+                self.outputs.push_back(Output::Conduct(*flow, Conduct::SignedIn(name)));
+                return self.trunks.by_login(&user).map(Sender::Trunk);
+            }
             Verdict::Valid { user } => {
                 let user = self.users.get_key_value(user.as_str()).map(|(u, _)| u.clone())?;
+                let conduct = Conduct::SignedIn(user.clone());
+                self.outputs.push_back(Output::Conduct(*flow, conduct));
                 return self.own_identity(now, key, request, user);
             }
             Verdict::Malformed(_) => {
@@ -76,14 +103,42 @@ impl SipUa {
             Verdict::Stale => true,
             Verdict::Wrong => {
                 self.counters.auth_failures += 1;
+                // Only who is really there can know what was sent there.
+                let is_there =
+                    |value: &bytes::Bytes| self.verifier.was_given(value, flow.remote.ip());
+                if flow.connection.is_some() || values.iter().any(is_there) {
+                    self.offended(flow, Offence::Password);
+                }
                 false
             }
-            Verdict::Missing => false,
+            Verdict::Missing => {
+                if flow.connection.is_some() {
+                    self.offended(flow, Offence::Unproved);
+                }
+                false
+            }
         };
+        self.ask_for_password(now, key, (flow, request), (challenge_name, status), stale);
+        None
+    }
+
+    /// Answers with a challenge.
+    fn ask_for_password(
+        &mut self,
+        now: Instant,
+        key: ServerKey,
+        (flow, request): (&Flow, &Request),
+        (challenge_name, status): (HeaderName, StatusCode),
+        stale: bool,
+    ) {
         self.counters.challenges += 1;
+        if request.method == Method::REGISTER {
+            self.peer_challenged(request);
+        }
         let mut response = Response::for_request(request, status);
-        self.tag(&mut response);
-        let mut challenges = self.verifier.challenge(now, stale);
+        // Its ACK will tell whether somebody is there.
+        response.add_tag(&self.verifier.tag_at(flow.remote.ip()));
+        let mut challenges = self.verifier.challenge_at(now, stale, Some(flow.remote.ip()));
         // Interop: phones exist that read the first challenge only and fail when it is not MD5
         // (seen with sipp 3.6.1). Deviation: RFC 8760 §2.4 wants the stronger one on top.
         if !flow.transport.is_websocket() {
@@ -97,7 +152,18 @@ impl SipUa {
             response.headers.push(challenge_name.clone(), value);
         }
         self.respond(now, key, &mut response);
-        None
+    }
+
+    /// An INVITE of a datagram was answered with a challenge, and whoever sent it has read that.
+    /// Nothing more may come: of programs that try which numbers get through.
+    pub(super) fn challenge_read(&mut self, flow: &Flow, request: &Request) {
+        if flow.connection.is_some() || request.method != Method::ACK {
+            return;
+        }
+        let tag = request.headers.to().and_then(|to| to.tag());
+        if tag.is_some_and(|tag| self.verifier.is_tag_at(&tag, flow.remote.ip())) {
+            self.offended(flow, Offence::Unproved);
+        }
     }
 
     /// A user may speak for itself only: the From (and the To of a REGISTER) must be its own.
@@ -121,23 +187,12 @@ impl SipUa {
         self.refuse(now, key, request, StatusCode::FORBIDDEN);
         None
     }
-
-    /// The trunk a flow comes from: by address, never over a browser's connection.
-    fn trunk_at(&self, flow: &Flow) -> Option<usize> {
-        if flow.transport.is_websocket() {
-            return None;
-        }
-        self.config.trunks.iter().position(|t| {
-            let same_port = t.address.port() == flow.remote.port();
-            // Loopback carries trunks and phones side by side, so there the port tells them.
-            t.address.ip() == flow.remote.ip() && (same_port || !t.address.ip().is_loopback())
-        })
-    }
 }
 
 /// Interop: libre before 2.0 (baresip 1.0, as in Debian 12) gives up on the whole response when
-/// any of its challenges is not MD5, wherever it stands.
+/// any of its challenges is not MD5, wherever it stands. Twinkle 1.10 keeps the last one only.
 fn chokes_on_sha256(request: &Request) -> bool {
     let agent = request.headers.first(&HeaderName::USER_AGENT);
-    agent.is_some_and(|a| a.starts_with(b"baresip v0.") || a.starts_with(b"baresip v1."))
+    let those: [&[u8]; 3] = [b"baresip v0.", b"baresip v1.", b"Twinkle/1."];
+    agent.is_some_and(|agent| those.iter().any(|that| agent.starts_with(that)))
 }

@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, LegId};
 use crosspoint_call::{Cause, LegEvent};
+use crosspoint_sip::Response;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::registrar::Binding;
@@ -205,6 +206,9 @@ impl SipUa {
         if leg.device.is_none() || flow.connection.is_none() || leg.attached == flow.connection {
             return;
         }
+        if leg.is_left(flow) {
+            return;
+        }
         if let Some(old) = leg.attached {
             // It left the old connection, whether or not we saw that close.
             self.detach(id);
@@ -262,15 +266,32 @@ impl SipUa {
     }
 
     /// A browser that answers a repeat of its INVITE with another tag has forgotten the first,
-    /// whatever it calls itself: what rings there twice is ended once.
-    pub(super) fn rings_anew(&mut self, now: Instant, id: LegId, flow: Flow, tag: &Bytes) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Phase::Calling(calling) = &mut leg.phase else { return };
-        if calling.repeated && !tag.is_empty() && !calling.early.contains_key(tag) {
-            let early = std::mem::take(&mut calling.early);
-            let dialogs = early.into_values().map(|early| early.dialog);
-            self.end_branches(now, dialogs.collect(), flow, Cause::SignalingLost);
+    /// whatever it calls itself: what rings there twice is ended once. Says whether the response
+    /// is about what is ended.
+    pub(super) fn rings_anew(
+        &mut self,
+        now: Instant,
+        id: LegId,
+        flow: Flow,
+        response: &Response,
+        tag: &Bytes,
+    ) -> bool {
+        let Some(leg) = self.legs.get_mut(&id) else { return false };
+        let is_late = leg.is_left(flow);
+        let flow = leg.flow_now(flow);
+        let Phase::Calling(calling) = &mut leg.phase else { return false };
+        if !calling.repeated || tag.is_empty() || calling.early.contains_key(tag) {
+            return false;
         }
+        if is_late && !calling.early.is_empty() {
+            let first = Dialog::as_caller(&calling.request, response, flow);
+            self.end_branches(now, first.into_iter().collect(), flow, Cause::SignalingLost);
+            return true;
+        }
+        let early = std::mem::take(&mut calling.early);
+        let dialogs = early.into_values().map(|early| early.dialog);
+        self.end_branches(now, dialogs.collect(), flow, Cause::SignalingLost);
+        false
     }
 
     /// RFC 3261 §15: a caller may send BYE in an early dialog.
@@ -343,10 +364,15 @@ impl ClientUse {
             | Self::Refresh(id)
             | Self::InDialog(id)
             | Self::Digit(id, ..)
+            | Self::KeyFrame(id)
             | Self::Notify(id) => Some(*id),
             Self::Settled(_)
             | Self::LeftReoffer(_)
             | Self::Register(_)
+            | Self::Ask(..)
+            | Self::Text(_)
+            | Self::Watcher(_)
+            | Self::Forward(_)
             | Self::Bye(_)
             | Self::Forgotten => None,
         }

@@ -9,6 +9,7 @@ use crosspoint_sip::{HeaderName, Headers, Params, Response};
 
 pub(super) const SDP: &str = "application/sdp";
 pub(super) const DTMF_RELAY: &str = "application/dtmf-relay";
+pub(super) const MEDIA_CONTROL: &str = "application/media_control+xml";
 pub(super) const DTMF: &str = "application/dtmf";
 pub(super) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
@@ -84,25 +85,52 @@ pub(super) fn media_types(response: &mut Response) {
 
 /// The first SDP part of a multipart body (RFC 5621).
 fn sdp_part(headers: &Headers, body: &Bytes) -> Option<Bytes> {
-    let value = headers.first(&HeaderName::CONTENT_TYPE)?;
+    let part = parts(headers, body).into_iter().find(|part| part.kind().contains(SDP))?;
+    Some(Bytes::from(part.content + "\r\n"))
+}
+
+/// One part of a multipart body.
+pub(super) struct Part {
+    head: String,
+    pub(super) content: String,
+}
+
+impl Part {
+    pub(super) fn kind(&self) -> String {
+        let kind = self.field("content-type").unwrap_or_default();
+        kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// A field of its head, by its name in lower case.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
+    }
+}
+
+/// The first parts of a multipart body (RFC 2046 §5.1); none of any other.
+pub(super) fn parts(headers: &Headers, body: &Bytes) -> Vec<Part> {
+    let Some(value) = headers.first(&HeaderName::CONTENT_TYPE) else { return Vec::new() };
     let text = String::from_utf8_lossy(value);
     let boundary = text.split(';').find_map(|p| {
         let (name, value) = p.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("boundary")
-            .then(|| value.trim().trim_matches('"').to_owned())
-    })?;
+        let is_it = name.trim().eq_ignore_ascii_case("boundary");
+        is_it.then(|| value.trim().trim_matches('"').to_owned())
+    });
+    let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty()) else {
+        return Vec::new();
+    };
     let body = String::from_utf8_lossy(body);
     let delimiter = format!("--{boundary}");
-    body.split(&delimiter).skip(1).take(8).find_map(|part| {
+    let part = |part: &str| {
         let part = part.trim_start_matches("\r\n").trim_start_matches('\n');
         let (head, content) = part.split_once("\r\n\r\n").or_else(|| part.split_once("\n\n"))?;
-        let is_sdp = head.lines().any(|line| {
-            let line = line.to_ascii_lowercase();
-            line.starts_with("content-type:") && line.contains(SDP)
-        });
-        is_sdp.then(|| Bytes::from(content.trim_end_matches("\r\n").to_owned() + "\r\n"))
-    })
+        let content = content.trim_end_matches("\r\n").to_owned();
+        Some(Part { head: head.to_owned(), content })
+    };
+    body.split(&delimiter).skip(1).take(8).filter_map(part).collect()
 }
 
 /// A digit out of an INFO: `application/dtmf-relay` (`Signal=`, `Duration=`) or
@@ -139,6 +167,17 @@ fn key(text: &str) -> Option<Digit> {
         }
     }
 }
+
+/// Whether a `media_control` body asks for a whole picture (RFC 5168 §7); others tell of errors.
+pub(super) fn wants_key_frame(body: &Bytes) -> bool {
+    let tag = b"picture_fast_update";
+    body.windows(tag.len()).any(|window| window == tag)
+}
+
+/// RFC 5168 §6.
+pub(super) const PICTURE_FAST_UPDATE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\r\n\
+<media_control><vc_primitive><to_encoder><picture_fast_update/></to_encoder></vc_primitive>\
+</media_control>\r\n";
 
 pub(super) fn dtmf_relay(digit: Digit, duration: Duration) -> String {
     format!("Signal={}\r\nDuration={}\r\n", digit.as_char(), duration.as_millis())

@@ -10,6 +10,7 @@ use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::leg::{Leg, Offer, Phase};
+use super::trunk::registration_of;
 use super::{ClientUse, SipUa};
 
 /// The far side may challenge for itself and for a proxy, and give a new nonce in between.
@@ -35,7 +36,7 @@ pub(super) struct Challengeable {
 impl SipUa {
     fn credentials(&self, account: Account) -> Option<&Credentials> {
         match account {
-            Account::Trunk(index) => self.config.trunks.get(index)?.credentials.as_ref(),
+            Account::Trunk(index) => self.trunks.get(index)?.config.credentials.as_ref(),
             Account::Registration(id) => self.registrations.credentials(id),
         }
     }
@@ -45,7 +46,9 @@ impl SipUa {
     /// is, and then another one is opened.
     pub(super) fn lasting_flow(&self, account: Option<Account>, flow: Flow) -> Flow {
         let configured = match account.filter(|_| flow.connection.is_some()) {
-            Some(Account::Trunk(index)) => self.config.trunks.get(index).map(|trunk| trunk.flow()),
+            Some(Account::Trunk(index)) => {
+                self.trunks.get(index).and_then(|trunk| trunk.flow_like(&flow))
+            }
             Some(Account::Registration(id)) => self.registrations.flow(id),
             None => None,
         };
@@ -78,7 +81,7 @@ impl SipUa {
         request: Request,
         purpose: ClientUse,
     ) -> ClientKey {
-        let key = match self.legs.get_mut(&id) {
+        let key = match self.legs.get_mut(&id).map(Box::as_mut) {
             Some(Leg { away: Some(held), .. }) => {
                 let key = self.endpoint.hold_request(now, flow, request);
                 held.push(key);
@@ -135,6 +138,7 @@ impl SipUa {
                 ClientUse::Reoffer(id)
                 | ClientUse::Refresh(id)
                 | ClientUse::Digit(id, ..)
+                | ClientUse::KeyFrame(id)
                 | ClientUse::Notify(id)
                 | ClientUse::InDialog(id),
             ) => Some(*id),
@@ -161,7 +165,15 @@ impl SipUa {
         } else {
             (HeaderName::WWW_AUTHENTICATE, HeaderName::AUTHORIZATION)
         };
-        let Some(challenge) = Challenge::best(response.headers.all(&asked)) else { return false };
+        let known = response.headers.all(&asked).filter(|value| {
+            Challenge::parse(value).is_some_and(|c| self.is_own_realm(account, &c.realm))
+        });
+        let Some(challenge) = Challenge::best(known) else {
+            if let (Account::Trunk(index), true) = (account, response.headers.has(&asked)) {
+                self.trunks.count(index, |counters| counters.foreign_challenges += 1);
+            }
+            return false;
+        };
         if request.headers.has(&answered) && !challenge.stale {
             return false;
         }
@@ -172,6 +184,38 @@ impl SipUa {
         };
         request.headers.set(answered, value);
         true
+    }
+
+    /// Whether a realm is that of the peer that we have a password for. Whoever is called there
+    /// may challenge us as well, and would collect our digests.
+    fn is_own_realm(&self, account: Account, realm: &str) -> bool {
+        if self.credentials(account).is_some_and(|c| c.realm.is_some()) {
+            // `answer` compares it.
+            return true;
+        }
+        let known = match account {
+            Account::Trunk(index) => {
+                let learned = self.trunks.get(index).map(|t| t.realms.as_slice());
+                let learned = learned.filter(|realms| !realms.is_empty());
+                learned.or_else(|| self.registrations.realms(registration_of(index)))
+            }
+            Account::Registration(id) => self.registrations.realms(id),
+        };
+        known.is_none_or(|known| known.is_empty() || known.iter().any(|k| k == realm))
+    }
+
+    /// The peer took our answer to its challenge: from now on it has this realm and no other.
+    pub(super) fn learn_realms(&mut self, account: Option<Account>, request: &Request) {
+        let Some(Account::Trunk(index)) = account else { return };
+        let Some(trunk) = self.trunks.all.get_mut(index) else { return };
+        for (_, value) in credentials_of(request) {
+            if let Some(realm) = realm_in(&value)
+                && trunk.realms.len() < MAX_REALMS
+                && !trunk.realms.contains(&realm)
+            {
+                trunk.realms.push(realm);
+            }
+        }
     }
 
     /// Answers a challenge to our first INVITE.
@@ -203,6 +247,16 @@ impl SipUa {
         true
     }
 }
+
+/// The realm of credentials that we made.
+fn realm_in(value: &Bytes) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (_, rest) = text.split_once("realm=\"")?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+/// A trunk and a proxy before it.
+const MAX_REALMS: usize = 2;
 
 /// What an ACK repeats of its INVITE (RFC 3261 §13.2.2.4).
 pub(super) fn credentials_of(request: &Request) -> Vec<(HeaderName, Bytes)> {

@@ -1,19 +1,23 @@
 //! What a call tells a leg to do.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, LegId};
-use crosspoint_call::{Cause, LegCommand, LegEvent, OutgoingOffer, Reach};
+use crosspoint_base::{Flow, LegId, plain_name};
+use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::dialog::address_of;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 
 use super::body::SDP;
 use super::challenge::Account;
+use super::diversion::{DiversionForm, say_where_it_was};
+use super::forward::forward_of;
 use super::leg::{Calling, Leg, Offer, Phase};
+use super::location::attach;
+use super::pressing::auto_answer_headers;
 use super::status::{reason_for, status_for};
+use super::trunk::{Hop, Place, anonymous, pass_remarks};
 use super::{ALLOW, ClientUse, SUPPORTED, SipUa, Timer};
 
 /// How a call gets out.
@@ -26,6 +30,8 @@ pub(super) struct Way {
     pub(super) account: Option<Account>,
     /// Who we are there, whoever calls.
     pub(super) user: Option<String>,
+    /// Other places to try, best first.
+    pub(super) spare: Vec<Hop>,
 }
 
 impl SipUa {
@@ -53,20 +59,27 @@ impl SipUa {
             LegCommand::Reoffer(session) => self.reoffer(now, id, session.to_string(), 0),
             LegCommand::Reanswer(session) => self.reanswer(now, id, session.to_string()),
             LegCommand::RejectReoffer(cause) => self.refuse_reoffer(now, id, status_for(cause)),
+            LegCommand::PostponeReoffer => {
+                self.refuse_reoffer(now, id, StatusCode::REQUEST_PENDING);
+            }
             LegCommand::Dtmf(digit, duration) => self.send_digit(now, id, digit, duration),
             // It would hear the digit twice.
-            LegCommand::DtmfShown(..) => {}
+            LegCommand::DtmfShown(..) | LegCommand::Grade(_) => {}
+            LegCommand::RequestKeyFrame => self.request_key_frame(now, id),
+            LegCommand::Press(button) => self.press(now, id, button),
             LegCommand::TransferProgress(progress) => self.notify(now, id, progress),
             LegCommand::End(cause) => self.hang_up(now, id, cause),
         }
     }
 
     fn call_out(&mut self, now: Instant, id: LegId, offer: OutgoingOffer) {
-        let Some(Way { flow, uri, domain, routes, account, user }) = self.reach(&offer.reach)
-        else {
-            self.tell(id, LegEvent::Ended(Cause::Unavailable));
+        let Some(way) = self.reach(&offer.reach) else {
+            let is_trunk = matches!(offer.reach, Reach::Trunk { .. });
+            let cause = if is_trunk { Cause::TrunkDown } else { Cause::Unavailable };
+            self.tell(id, LegEvent::Ended(cause));
             return;
         };
+        let Way { flow, uri, domain, routes, account, user, spare } = way;
         let local_tag = self.rng.hex(8);
         let call_id = self.rng.hex(16);
         // Elsewhere we are known by the name we signed in with, and by no other.
@@ -82,61 +95,109 @@ impl SipUa {
             self.tell(id, LegEvent::Ended(Cause::InvalidNumber));
             return;
         };
-        let mut from = NameAddr::new(from_uri);
-        from.display_name =
-            offer.from.display_name.as_ref().map(|n| clean(n.expose())).filter(|n| !n.is_empty());
+        let kind = if offer.is_emergency { Place::Emergency } else { Place::Out };
+        if let Err(cause) = self.take_place(now, account, kind) {
+            self.tell(id, LegEvent::Ended(cause));
+            return;
+        }
+        let from = self.stated_caller(account, from_uri, &offer.from);
         let mut request = Request::new(Method::INVITE, uri);
         let headers = &mut request.headers;
         for route in routes {
             headers.push(HeaderName::ROUTE, route);
         }
         headers.push(HeaderName::MAX_FORWARDS, "70");
-        let from = [from.print().as_ref(), b";tag=", local_tag.as_bytes()].concat();
-        headers.push(HeaderName::FROM, from);
+        let tag = local_tag.as_bytes();
+        headers.push(HeaderName::FROM, [from.print().as_ref(), b";tag=", tag].concat());
         headers.push(HeaderName::TO, NameAddr::new(to_uri).print());
         headers.push(HeaderName::CALL_ID, call_id.clone());
         headers.push(HeaderName::CSEQ, "1 INVITE");
-        headers.push(HeaderName::CONTACT, self.contact(account, &flow));
-        headers.push(HeaderName::ALLOW, ALLOW);
-        headers.push(HeaderName::SUPPORTED, SUPPORTED);
+        self.own_headers(account, &flow, &mut request);
+        let headers = &mut request.headers;
         headers.push(HeaderName::RECV_INFO, "trickle-ice");
-        headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
         headers.push(HeaderName::other("X-Crosspoint-Gcid"), offer.gcid.as_str().to_owned());
+        add_transfer(&offer, &domain, &mut request);
+        if offer.auto_answer {
+            auto_answer_headers(&mut request, &domain);
+        }
         self.ask_for_session_timer(&mut request);
+        self.pass_headers(account, &mut request, &offer);
         let sdp = offer.description.to_string();
-        request.set_body(SDP, sdp.clone());
+        attach(&mut request, &sdp, offer.location.as_deref(), &mut self.rng);
+        self.tell_of_caller(now, &offer, &domain, &mut request);
         let key = self.endpoint.send_request(now, flow, request.clone());
         self.clients.insert(key, ClientUse::Invite(id));
         let dialog_key = (Bytes::from(call_id), Bytes::from(local_tag));
         let mut leg = Leg::new(
-            Phase::Calling(Box::new(Calling {
-                key,
-                request,
-                early: BTreeMap::new(),
-                media: None,
-                rang: false,
-                repeated: false,
-                challenges: 0,
-                raises: 0,
-            })),
+            Phase::Calling(Box::new(Calling::new(key, request, spare))),
             flow,
             dialog_key.clone(),
         );
         leg.account = account;
         leg.local_sdp = Some(sdp);
         self.dialogs.insert(dialog_key, id);
-        self.legs.insert(id, leg);
+        self.legs.insert(id, Box::new(leg));
         if let Reach::Binding(binding) = offer.reach {
             self.join_binding(id, binding, flow);
         }
         self.timers.set((id, Timer::Ring), now + offer.ring_timeout);
+        self.watch_hop(now, id);
+    }
+
+    /// The caller as the From tells it.
+    pub(super) fn stated_caller(
+        &self,
+        account: Option<Account>,
+        uri: Uri,
+        caller: &Identity,
+    ) -> NameAddr {
+        let trunk = match account {
+            Some(Account::Trunk(index)) => self.trunks.get(index),
+            Some(Account::Registration(_)) | None => None,
+        };
+        let own = trunk.and_then(|trunk| trunk.own_address());
+        if own.is_none()
+            && caller.is_private
+            && !matches!(account, Some(Account::Registration(_)))
+            && let Some(anonymous) = anonymous()
+        {
+            return anonymous;
+        }
+        let is_hidden = caller.is_private;
+        let display_name = caller.display_name.as_ref().filter(|_| !is_hidden);
+        let display_name = display_name.map(|n| clean(n.expose())).filter(|n| !n.is_empty());
+        NameAddr { display_name, ..NameAddr::new(own.unwrap_or(uri)) }
+    }
+
+    /// What else the called side is told of the caller.
+    fn pass_headers(&self, account: Option<Account>, request: &mut Request, offer: &OutgoingOffer) {
+        match account {
+            Some(Account::Trunk(index)) => {
+                if let Some(trunk) = self.trunks.get(index) {
+                    let number = match &offer.reach {
+                        Reach::Trunk { number, .. } | Reach::Registration { number, .. } => number,
+                        Reach::Binding(_) => &offer.to,
+                    };
+                    let to = (number.expose().as_str(), trunk.config.domain.as_str());
+                    say_where_it_was(request, &offer.diverted, to, trunk.config.diversion, true);
+                    trunk.dress(request, &offer.from);
+                }
+            }
+            Some(Account::Registration(_)) => {}
+            None => {
+                let to = (offer.to.expose().as_str(), self.config.domain.as_str());
+                say_where_it_was(request, &offer.diverted, to, DiversionForm::Both, false);
+                pass_remarks(request, offer);
+            }
+        }
     }
 
     /// The flow, request URI and domain for a destination.
-    fn reach(&self, reach: &Reach) -> Option<Way> {
+    pub(super) fn reach(&mut self, reach: &Reach) -> Option<Way> {
         match reach {
             Reach::Binding(id) => {
-                let binding = self.registrar.binding(*id)?;
+                let binding = self.registrar.binding(*id);
+                let binding = binding.or_else(|| self.forwards.bindings.binding(*id))?;
                 let hop = binding.path.first().map(|p| &p.uri).unwrap_or(&binding.contact);
                 let by_flow = binding.flow.connection.is_some() || binding.is_reached_by_flow();
                 let address = address_of(hop, binding.flow.transport).filter(|_| !by_flow);
@@ -148,24 +209,21 @@ impl SipUa {
                     routes: binding.path.iter().map(NameAddr::print).collect(),
                     account: None,
                     user: None,
+                    spare: vec![],
                 })
             }
             Reach::Trunk { name, number } => {
-                let index = self.config.trunks.iter().position(|t| t.name == *name)?;
-                let trunk = &self.config.trunks[index];
-                let flow = trunk.flow();
-                let port = trunk.address.port();
-                let uri = Uri::sip(Some(number.expose()), &trunk.domain, Some(port))?;
-                Some(Way {
-                    flow,
-                    uri,
-                    domain: trunk.domain.clone(),
-                    routes: vec![],
-                    account: Some(Account::Trunk(index)),
-                    user: None,
-                })
+                let index = self.trunks.named(name)?;
+                self.trunk_way(index, number.expose())
             }
-            Reach::Registration { id, number } => self.registrations.way(*id, number.expose()),
+            Reach::Registration { id, number } => match forward_of(*id) {
+                Some(forward) => {
+                    let trunk = self.forwards.trunk(forward)?;
+                    let user = self.forwards.user(forward).map(str::to_owned);
+                    Some(Way { user, ..self.trunk_way(trunk, number.expose())? })
+                }
+                None => self.registrations.way(*id, number.expose()),
+            },
         }
     }
 
@@ -244,12 +302,14 @@ impl SipUa {
     ) {
         let Some(mut response) = self.incoming_response(id, status, None) else { return };
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers.push(HeaderName::RETRY_AFTER, "5");
+            response.headers.push(HeaderName::RETRY_AFTER, self.retry_after());
         }
         if let Some(reason) = cause.and_then(reason_for) {
             response.headers.push(HeaderName::REASON, reason);
         }
-        if let Some(Leg { phase: Phase::Incoming(incoming), .. }) = self.legs.get_mut(&id) {
+        if let Some(Leg { phase: Phase::Incoming(incoming), .. }) =
+            self.legs.get_mut(&id).map(Box::as_mut)
+        {
             incoming.reliable = None;
             incoming.queued.clear();
         }
@@ -266,6 +326,11 @@ impl SipUa {
 
     pub(super) fn dialog_request_headers(&self, id: LegId, flow: &Flow, request: &mut Request) {
         let account = self.legs.get(&id).and_then(|leg| leg.account);
+        self.own_headers(account, flow, request);
+    }
+
+    /// Where we are and what we can.
+    fn own_headers(&self, account: Option<Account>, flow: &Flow, request: &mut Request) {
         request.headers.push(HeaderName::CONTACT, self.contact(account, flow));
         request.headers.push(HeaderName::ALLOW, ALLOW);
         request.headers.push(HeaderName::SUPPORTED, SUPPORTED);
@@ -273,7 +338,23 @@ impl SipUa {
     }
 }
 
-/// A display name without what could break out of its quotes or its line.
-fn clean(name: &str) -> Bytes {
-    Bytes::from(name.chars().filter(|c| !c.is_control()).take(128).collect::<String>())
+/// Who sent the caller, and whose place the call takes, where a transfer makes it.
+fn add_transfer(offer: &OutgoingOffer, domain: &str, request: &mut Request) {
+    let by = offer.referred_by.as_ref();
+    if let Some(uri) = by.and_then(|by| Uri::sip(Some(by.expose()), domain, None)) {
+        request.headers.push(HeaderName::REFERRED_BY, NameAddr::new(uri).print());
+    }
+    if let Some(call) = &offer.joins {
+        // Who does not know Replaces would take it for a call of its own (RFC 3891 §4).
+        request.headers.push(HeaderName::REPLACES, call.expose().clone());
+        request.headers.push(HeaderName::REQUIRE, "replaces");
+    }
 }
+
+/// A display name without what could break out of its quotes or its line.
+pub(super) fn clean(name: &str) -> Bytes {
+    Bytes::from(plain_name(name, MAX_NAME))
+}
+
+/// In characters.
+pub(super) const MAX_NAME: usize = 128;

@@ -63,7 +63,9 @@ impl SipUa {
 
     /// A leg calls the device of this binding.
     pub(super) fn join_binding(&mut self, id: LegId, binding: BindingId, flow: Flow) {
-        let Some(binding) = self.registrar.binding(binding) else { return };
+        let found = self.registrar.binding(binding);
+        let found = found.or_else(|| self.forwards.bindings.binding(binding));
+        let Some(binding) = found else { return };
         let forgets = binding.user_agent.as_deref().is_some_and(forgets_transactions);
         let device = Device::of(binding);
         if let Some(leg) = self.legs.get_mut(&id) {

@@ -50,7 +50,9 @@ impl SipUa {
         match &leg.phase {
             Phase::Incoming(incoming) => {
                 let key = incoming.key;
-                self.finish_incoming(now, id, status_for(cause), Some(cause));
+                let unproved = leg.unproved.filter(|_| cause == Cause::CallerUnproved);
+                let status = unproved.unwrap_or_else(|| status_for(cause));
+                self.finish_incoming(now, id, status, Some(cause));
                 if let Some(Leg { away: Some(_), device: Some(device), .. }) =
                     self.end(now, id, cause)
                 {
@@ -193,11 +195,21 @@ impl SipUa {
         if let Some((invite, _)) = leg.awaiting_ack {
             self.unacknowledged.remove(&invite);
         }
-        for timer in [Timer::Ring, Timer::Reliable, Timer::Glare, Timer::Session, Timer::Away] {
+        for timer in [
+            Timer::Ring,
+            Timer::Reliable,
+            Timer::Glare,
+            Timer::Session,
+            Timer::Away,
+            Timer::Failover,
+        ] {
             self.timers.cancel(&(id, timer));
         }
+        if let Some(Account::Trunk(index)) = leg.account {
+            self.trunks.leave_place(index);
+        }
         self.tell(id, LegEvent::Ended(cause));
-        Some(leg)
+        Some(*leg)
     }
 
     // A 2xx that nobody waits for.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crosspoint_base::{Flow, Private};
+use crosspoint_base::{Flow, Private, plain_address, plain_name};
 use crosspoint_call::{
     Cause, Identity, IncomingOffer, LegEvent, MediaPath, Profile, Replaces, Scope, SrtpPolicy,
 };
@@ -14,8 +14,15 @@ use crosspoint_sip::{HeaderName, Method, Request, Response, Scheme, StatusCode};
 use super::auth::Sender;
 use super::away::forgets_transactions;
 use super::body::{Described, SDP, description, media_types, takes_descriptions};
+use super::diversion::where_it_was;
+use super::forward::registration_of_forward;
+use super::identity::{Caller, Checked};
 use super::leg::{Incoming, Leg, MergeKey, Peer, Phase};
-use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa};
+use super::location::location;
+use super::pressing::wants_auto_answer;
+use super::status::{reason_for, status_for};
+use super::trunk::{Place, registration_of, wants_privacy};
+use super::{ALLOW, KNOWN_EXTENSIONS, SUPPORTED, ServerUse, SipUa, commands};
 
 impl SipUa {
     pub(super) fn handle_request(
@@ -27,8 +34,11 @@ impl SipUa {
     ) {
         let to_tag = request.headers.to().and_then(|to| to.tag());
         if let (Some(tag), Some(call_id)) = (to_tag, request.headers.call_id()) {
-            match self.dialogs.get(&(call_id.clone(), tag)).copied() {
+            match self.dialogs.get(&(call_id.clone(), tag.clone())).copied() {
                 Some(leg) => self.request_in_dialog(now, key, flow, leg, request),
+                None if self.subscriptions.has(call_id, &tag) => {
+                    self.subscriber_said(now, key, flow, request);
+                }
                 // RFC 3261 §12.2.2. Keep-alive OPTIONS of a forgotten dialog get it too.
                 None => self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST),
             }
@@ -37,7 +47,7 @@ impl SipUa {
         let is_invite = request.method == Method::INVITE;
         if !request.method.is_known() {
             self.refuse(now, key, request, StatusCode::NOT_IMPLEMENTED);
-        } else if request.uri.scheme() == Scheme::Other {
+        } else if request.uri.scheme() == Scheme::Other && !(is_invite && asks_for_help(request)) {
             self.refuse(now, key, request, StatusCode::UNSUPPORTED_URI_SCHEME);
         } else if is_invite && request.headers.max_forwards() == Some(0) {
             // A call is passed on; everything else ends here, so that its hops do not matter.
@@ -51,20 +61,18 @@ impl SipUa {
             self.register_arrived(now, key, flow, request);
         } else if request.method == Method::INVITE {
             self.invite(now, key, flow, request);
-        } else if request.method == Method::MESSAGE
-            || request.method == Method::SUBSCRIBE
-            || request.method == Method::PUBLISH
-            || request.method == Method::REFER
-        {
-            // Only to somebody who may speak here is told what is not served.
+        } else if request.method == Method::MESSAGE {
+            self.text_arrived(now, key, flow, request);
+        } else if request.method == Method::SUBSCRIBE {
+            self.subscribe_arrived(now, key, flow, request);
+        } else if request.method == Method::NOTIFY {
+            self.notify_arrived(now, key, &flow, request);
+        } else if request.method == Method::PUBLISH {
+            self.publish_arrived(now, key, &flow, request);
+        } else if request.method == Method::REFER {
+            // Only to somebody who may speak here is told that it is served inside calls.
             if self.authenticate(now, key, &flow, request).is_some() {
-                let status = match &request.method {
-                    m if *m == Method::SUBSCRIBE => StatusCode::BAD_EVENT,
-                    // It is served inside calls.
-                    m if *m == Method::REFER => StatusCode::FORBIDDEN,
-                    _ => StatusCode::METHOD_NOT_ALLOWED,
-                };
-                self.refuse(now, key, request, status);
+                self.refuse(now, key, request, StatusCode::FORBIDDEN);
             }
         } else {
             self.refuse(now, key, request, StatusCode::CALL_DOES_NOT_EXIST);
@@ -101,6 +109,11 @@ impl SipUa {
     }
 
     pub(super) fn options(&mut self, now: Instant, key: ServerKey, request: &Request) {
+        if self.draining.is_some() || self.is_draining {
+            // Proxies in front take us out.
+            self.refuse(now, key, request, StatusCode::SERVICE_UNAVAILABLE);
+            return;
+        }
         let mut response = Response::for_request(request, StatusCode::OK);
         self.tag(&mut response);
         response.headers.push(HeaderName::ALLOW, ALLOW);
@@ -116,11 +129,22 @@ impl SipUa {
             self.refuse(now, key, request, StatusCode::BAD_REQUEST);
             return;
         }
-        let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
-        let Sender::User(user) = sender else {
-            // A trunk has no place among the users.
-            self.refuse(now, key, request, StatusCode::FORBIDDEN);
+        if let Some(trunk) = self.forwards_to(request) {
+            self.forward_register(now, key, (trunk, flow), request);
             return;
+        }
+        let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
+        let user = match sender {
+            Sender::User(user) => user,
+            Sender::Trunk(index) => {
+                self.peer_registers(now, key, (index, flow), request);
+                return;
+            }
+            Sender::Registration(_) | Sender::Forwarded { .. } | Sender::Browser(_) => {
+                // It has no place among the users.
+                self.refuse(now, key, request, StatusCode::FORBIDDEN);
+                return;
+            }
         };
         self.counters.registrations += 1;
         let mut response = self.registrar.handle_register(now, &user, request, flow);
@@ -130,9 +154,31 @@ impl SipUa {
 
     fn invite(&mut self, now: Instant, key: ServerKey, flow: Flow, request: &Request) {
         let Some(sender) = self.authenticate(now, key, &flow, request) else { return };
-        if self.is_draining || self.legs.len() >= self.config.max_legs {
+        if self.is_draining || self.legs.len() + self.verifications.len() >= self.config.max_legs {
             self.counters.refused_legs += 1;
             self.refuse(now, key, request, StatusCode::SERVICE_UNAVAILABLE);
+            return;
+        }
+        match self.caller_of(now, &sender, request) {
+            Caller::NotAsked => self.invite_from(now, (key, flow, request), sender, None),
+            Caller::Checked(checked) => {
+                self.invite_from(now, (key, flow, request), sender, Some(checked));
+            }
+            Caller::Ask(claim) => self.ask_who_calls(now, (key, flow, request), sender, claim),
+        }
+    }
+
+    /// A new call by somebody who may call.
+    pub(super) fn invite_from(
+        &mut self,
+        now: Instant,
+        (key, flow, request): (ServerKey, Flow, &Request),
+        sender: Sender,
+        checked: Option<Checked>,
+    ) {
+        // Another copy may have come while this one waited.
+        if self.is_merged(request) {
+            self.refuse(now, key, request, StatusCode::LOOP_DETECTED);
             return;
         }
         let replaced = self.replaced(&sender, request);
@@ -140,12 +186,7 @@ impl SipUa {
             return;
         };
         let Ok(described) = self.offered(now, key, request) else { return };
-        let to = match &sender {
-            // Its Contact is a name that nobody dials.
-            Sender::Registration(id) => self.registrations.user(*id),
-            Sender::User(_) | Sender::Trunk(_) => request.uri.user_decoded(),
-        };
-        let Some(to) = to else {
+        let Some(to) = self.dialled(&sender, request) else {
             self.refuse(now, key, request, StatusCode::ADDRESS_INCOMPLETE);
             return;
         };
@@ -160,6 +201,10 @@ impl SipUa {
             self.refuse(now, key, request, StatusCode::BAD_REQUEST);
             return;
         };
+        if let Err(cause) = self.take_place(now, account, Place::In) {
+            self.refuse_call(now, key, request, cause);
+            return;
+        }
         let dialog_key = (dialog.call_id.clone(), dialog.local_tag().clone());
         let incoming = Incoming {
             key,
@@ -175,14 +220,11 @@ impl SipUa {
         leg.peer = peer_of(request);
         let mut offer = incoming_offer(request, &flow, to, described, leg.peer.trickles);
         leg.account = account;
+        leg.unproved = checked.as_ref().and_then(|checked| checked.refusal);
+        offer.from.check = checked.map(|checked| checked.check);
         offer.replaces = replaced.map(Replaces::Leg);
-        match &sender {
-            Sender::User(user) => offer.from.user = Some(user.clone()),
-            Sender::Trunk(index) => {
-                offer.trunk = self.config.trunks.get(*index).map(|t| t.name.clone());
-            }
-            Sender::Registration(id) => offer.scope = Scope::In(*id),
-        }
+        self.tell_sender(&sender, request, &mut offer);
+        without_tricks(&mut offer);
         leg.user.clone_from(&offer.from.user);
         self.dialogs.insert(dialog_key, id);
         leg.merge_key = merge_key(request);
@@ -191,13 +233,70 @@ impl SipUa {
         }
         leg.dialog = Some(dialog);
         let device = leg.user.as_ref().and_then(|user| self.device_at(user, &flow, request));
-        self.legs.insert(id, leg);
+        self.legs.insert(id, Box::new(leg));
         if device.is_some() {
             self.join_device(id, device);
             self.attach(id, flow.connection);
         }
         self.servers.insert(key, ServerUse::Invite(id));
         self.tell(id, LegEvent::Offer(Box::new(offer)));
+    }
+
+    /// A limit is reached.
+    fn refuse_call(&mut self, now: Instant, key: ServerKey, request: &Request, cause: Cause) {
+        self.counters.refused_legs += 1;
+        let mut response = Response::for_request(request, status_for(cause));
+        self.tag(&mut response);
+        response.headers.push(HeaderName::RETRY_AFTER, self.retry_after());
+        response.headers.push(HeaderName::REASON, reason_for(cause).unwrap_or_default());
+        self.respond(now, key, &mut response);
+    }
+
+    /// What the call hears of who makes it.
+    fn tell_sender(&self, sender: &Sender, request: &Request, offer: &mut IncomingOffer) {
+        let mut trunk = None;
+        match sender {
+            Sender::User(user) => offer.from.user = Some(user.clone()),
+            Sender::Trunk(index) => trunk = Some(*index),
+            Sender::Forwarded { trunk: index, id } => {
+                trunk = Some(*index);
+                offer.scope = Scope::In(registration_of_forward(*id));
+            }
+            Sender::Browser(id) => offer.scope = Scope::Out(registration_of_forward(*id)),
+            Sender::Registration(id) => offer.scope = Scope::In(*id),
+        }
+        if let Some(trunk) = trunk.and_then(|index| self.trunks.get(index)) {
+            offer.trunk = Some(trunk.config.name.clone());
+            offer.video = trunk.config.video;
+            offer.from = trunk.caller_of(request, std::mem::take(&mut offer.from));
+            offer.from.is_private &= trunk.believes_privacy();
+            offer.diverted = where_it_was(request, trunk.config.diversion);
+        }
+        offer.from.remarks = self.trunks.remarks(trunk, request);
+    }
+
+    /// The number or user that is called.
+    fn dialled(&self, sender: &Sender, request: &Request) -> Option<String> {
+        match sender {
+            Sender::User(_) | Sender::Trunk(_) if asks_for_help(request) => {
+                Some(String::from_utf8_lossy(request.uri.as_bytes()).to_ascii_lowercase())
+            }
+            // Its Contact is a name that nobody dials.
+            Sender::Registration(id) => self.registrations.user(*id),
+            Sender::Trunk(index) => self.dialled_by_trunk(*index, request),
+            Sender::Forwarded { id, .. } => self.forwards.user(*id).map(str::to_owned),
+            Sender::User(_) | Sender::Browser(_) => request.uri.user_decoded(),
+        }
+    }
+
+    /// The number that a trunk wants. Where we are signed in there, our Contact says nothing:
+    /// then it stands in the To.
+    fn dialled_by_trunk(&self, index: usize, request: &Request) -> Option<String> {
+        let user = request.uri.user_decoded()?;
+        if self.registrations.contact_name(registration_of(index)) == Some(&*user) {
+            return request.headers.to()?.uri.user_decoded();
+        }
+        Some(user)
     }
 
     /// The description of a new INVITE; one that cannot be read is answered here.
@@ -240,9 +339,19 @@ impl SipUa {
             Some(ServerUse::Reoffer(leg)) => {
                 self.refuse_reoffer(now, leg, StatusCode::REQUEST_TERMINATED);
             }
+            Some(ServerUse::Verification(id)) => self.verification_cancelled(now, id),
             None => {}
         }
     }
+}
+
+/// RFC 5031: the emergency services by their name, which phones know where they do not know the
+/// number.
+fn asks_for_help(request: &Request) -> bool {
+    let name = b"urn:service:sos";
+    let text = request.uri.as_bytes();
+    let is_one = text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    is_one && text.len() < 64 && text.get(name.len()).is_none_or(|next| *next == b'.')
 }
 
 /// What two copies of one INVITE have in common (RFC 3261 §8.2.2.2).
@@ -260,8 +369,23 @@ fn peer_of(request: &Request) -> Peer {
         allows_update: headers.allows(&Method::UPDATE),
         trickles: headers.has_option(&HeaderName::SUPPORTED, "trickle-ice"),
         plain_digits: false,
+        refuses_media_control: false,
         forgets_transactions: agent.is_some_and(|agent| forgets_transactions(agent)),
     }
+}
+
+/// Names reach terminals, pages and databases: they show what they are, and are no longer than a
+/// name.
+fn without_tricks(offer: &mut IncomingOffer) {
+    for address in [&mut offer.from.address, &mut offer.to] {
+        *address = Private(plain_address(address.expose(), MAX_ADDRESS));
+    }
+    for place in &mut offer.diverted {
+        place.by = Private(plain_address(place.by.expose(), MAX_ADDRESS));
+    }
+    let name = offer.from.display_name.take();
+    let name = name.map(|name| plain_name(name.expose(), commands::MAX_NAME));
+    offer.from.display_name = name.filter(|name| !name.is_empty()).map(Private);
 }
 
 /// What the call hears of a new INVITE.
@@ -279,16 +403,25 @@ fn incoming_offer(
         from: Identity {
             address: Private(address),
             display_name: from.and_then(|f| f.display_text()).map(Private),
-            user: None,
+            is_private: wants_privacy(request),
+            ..Identity::default()
         },
         to: Private(to),
         description,
         profile: if is_browser { Profile::WebRtc } else { Profile::Rtp(SrtpPolicy::Off) },
         trunk: None,
+        video: true,
         gcid: None,
         trickle,
         scope: Scope::Everywhere,
         path: MediaPath::Anchored,
         replaces: None,
+        location: location(&request.headers, &request.body),
+        diverted: vec![],
+        auto_answer: wants_auto_answer(request),
+        may_press: false,
     }
 }
+
+/// Numbers have fifteen digits, and addresses of people are shorter than this. In characters.
+const MAX_ADDRESS: usize = 255;

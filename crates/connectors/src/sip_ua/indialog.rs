@@ -10,6 +10,7 @@ use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::body::{Described, description, media_types};
 use super::leg::{Leg, Offer, Phase};
+use super::pressing::button_of;
 use super::{ServerUse, SipUa, Timer};
 
 impl SipUa {
@@ -59,6 +60,9 @@ impl SipUa {
         } else if request.method == Method::NOTIFY {
             // Interop: phones tell about transfers that nobody asked them for.
             self.accept(now, key, request);
+            if let Some(button) = button_of(request) {
+                self.tell(id, LegEvent::Pressed(button));
+            }
         } else if request.method.is_known() {
             self.refuse(now, key, request, StatusCode::METHOD_NOT_ALLOWED);
         } else {
@@ -75,7 +79,9 @@ impl SipUa {
         request: &Request,
     ) {
         self.accept(now, key, request);
-        if let Some(Leg { phase: Phase::Calling(calling), .. }) = self.legs.get_mut(&id) {
+        if let Some(Leg { phase: Phase::Calling(calling), .. }) =
+            self.legs.get_mut(&id).map(Box::as_mut)
+        {
             // One branch is gone; the INVITE is answered by another, or fails.
             calling.early.remove(tag);
             return;

@@ -1,4 +1,5 @@
-//! INFO (RFC 6086, RFC 2976): digits and trickled candidates, both ways.
+//! INFO (RFC 6086, RFC 2976): digits, trickled candidates and requests for whole pictures
+//! (RFC 5168), both ways.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,13 @@ use crosspoint_sdp::fragment::Fragment;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Method, Request, Response, StatusCode};
 
-use super::body::{self, DTMF, DTMF_RELAY, SDP_FRAGMENT};
+use super::body::{self, DTMF, DTMF_RELAY, MEDIA_CONTROL, PICTURE_FAST_UPDATE, SDP_FRAGMENT};
+use super::leg::{Leg, Phase};
 use super::{ClientUse, SipUa};
 
 /// What an INFO to us may carry.
-const ACCEPT_INFO: &str =
-    "application/dtmf-relay, application/dtmf, application/trickle-ice-sdpfrag";
+const ACCEPT_INFO: &str = "application/dtmf-relay, application/dtmf, application/trickle-ice-sdpfrag, \
+     application/media_control+xml";
 
 impl SipUa {
     pub(super) fn info_arrived(
@@ -30,6 +32,11 @@ impl SipUa {
         } else if let Some((digit, duration)) = body::digit(&request.headers, &request.body) {
             self.accept(now, key, request);
             self.tell(id, LegEvent::Dtmf(digit, duration));
+        } else if kind == MEDIA_CONTROL {
+            self.accept(now, key, request);
+            if body::wants_key_frame(&request.body) {
+                self.tell(id, LegEvent::KeyFrameWanted);
+            }
         } else if kind == DTMF_RELAY || kind == DTMF {
             self.refuse(now, key, request, StatusCode::BAD_REQUEST);
         } else if request.headers.has(&HeaderName::INFO_PACKAGE) {
@@ -97,6 +104,34 @@ impl SipUa {
             || response.headers.has_option(&HeaderName::ACCEPT, DTMF);
         if refused && takes_plain && !std::mem::replace(&mut leg.peer.plain_digits, true) {
             self.send_digit(now, id, digit, length);
+        }
+    }
+
+    pub(super) fn request_key_frame(&mut self, now: Instant, id: LegId) {
+        let is_taken =
+            |leg: &Leg| matches!(leg.phase, Phase::Confirmed) && !leg.peer.refuses_media_control;
+        if self.legs.get(&id).map(Box::as_ref).is_some_and(is_taken) {
+            let body = PICTURE_FAST_UPDATE.to_owned();
+            self.info(now, id, MEDIA_CONTROL, body, None, ClientUse::KeyFrame(id));
+        }
+    }
+
+    /// A peer that refuses one is not asked again.
+    pub(super) fn key_frame_response(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        id: LegId,
+        response: &Response,
+    ) {
+        self.clients.remove(&key);
+        // RFC 5057 §5.1: these mean that the dialog is gone.
+        if matches!(response.status.0, 481 | 408) {
+            self.hang_up(now, id, Cause::SignalingLost);
+        } else if !response.status.is_success()
+            && let Some(leg) = self.legs.get_mut(&id)
+        {
+            leg.peer.refuses_media_control = true;
         }
     }
 

@@ -9,11 +9,12 @@ use crosspoint_base::{ConnectionId, Flow};
 use crosspoint_sdp::Session;
 use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::endpoint::{ClientKey, ServerKey};
-use crosspoint_sip::{HeaderName, Request, Response};
+use crosspoint_sip::{HeaderName, Request, Response, StatusCode};
 
 use super::challenge::Account;
 use super::device::Device;
 use super::transfer::Referral;
+use super::trunk::Hop;
 
 /// Call-ID and our tag.
 pub(super) type DialogKey = (Bytes, Bytes);
@@ -59,6 +60,8 @@ pub(super) struct Leg {
     pub(super) away: Option<Vec<ClientKey>>,
     /// Our last INVITE that was answered.
     pub(super) settled: Option<ClientKey>,
+    /// The response when nobody vouches for its caller.
+    pub(super) unproved: Option<StatusCode>,
 }
 
 #[derive(Debug)]
@@ -104,6 +107,8 @@ pub(super) struct Calling {
     pub(super) repeated: bool,
     /// How often it was challenged.
     pub(super) challenges: u32,
+    /// Other destinations of the trunk, for when this one fails.
+    pub(super) spare: Vec<Hop>,
     /// How often the session interval was raised to what the peer insists on (RFC 4028 §7.3).
     pub(super) raises: u32,
 }
@@ -169,6 +174,8 @@ pub(super) struct Peer {
     pub(super) trickles: bool,
     /// It takes digits as `application/dtmf` only.
     pub(super) plain_digits: bool,
+    /// It does not take INFO that asks for a whole picture (RFC 5168).
+    pub(super) refuses_media_control: bool,
     /// It drops what is open when its connection breaks.
     pub(super) forgets_transactions: bool,
 }
@@ -206,6 +213,7 @@ impl Leg {
             attached: None,
             away: None,
             settled: None,
+            unproved: None,
         }
     }
 
@@ -240,6 +248,19 @@ impl Leg {
         if let Some(dialog) = &mut self.dialog {
             dialog.follow(flow);
         }
+    }
+
+    /// Whether a browser has gone on from this connection to a newer one, as their numbers tell:
+    /// what was said over it came late.
+    pub(super) fn is_left(&self, flow: Flow) -> bool {
+        self.flow.transport.is_websocket()
+            && flow.connection.is_some()
+            && flow.connection < self.attached
+    }
+
+    /// Where a peer is that was heard over this flow.
+    pub(super) fn flow_now(&self, heard: Flow) -> Flow {
+        if self.is_left(heard) { self.flow } else { heard }
     }
 
     /// Where the next request to the peer goes.

@@ -9,11 +9,12 @@ use crosspoint_sip::endpoint::ClientKey;
 use crosspoint_sip::{HeaderName, Method, Response, StatusCode};
 
 use super::body::{Described, description};
-use super::challenge::credentials_of;
+use super::challenge::{Account, credentials_of};
 use super::ending::{MAX_BRANCHES, Settled};
 use super::leg::{Early, EarlyMedia, Phase};
 use super::status::cause_of;
-use super::{ClientUse, SipUa, Timer};
+use super::trunk::HopFailure;
+use super::{ClientUse, Output, SipUa, Timer};
 
 impl SipUa {
     pub(super) fn handle_response(
@@ -60,6 +61,10 @@ impl SipUa {
                 let digit = (*id, *digit, *length);
                 self.digit_response(now, key, digit, response);
             }
+            Some(ClientUse::KeyFrame(id)) if is_final => {
+                let id = *id;
+                self.key_frame_response(now, key, id, response);
+            }
             Some(ClientUse::Notify(id)) if is_final && !response.status.is_success() => {
                 let id = *id;
                 self.notify_failed(key, id);
@@ -76,9 +81,30 @@ impl SipUa {
                 let id = *id;
                 self.register_answered(now, key, id, flow, response);
             }
+            Some(ClientUse::Forward(_)) if is_final => self.forward_response(now, key, response),
+            Some(ClientUse::Ask(index, remote)) if is_final => {
+                let hop = (*index, *remote);
+                self.clients.remove(&key);
+                self.hop_answered(now, hop, Ok(response.status));
+            }
+            Some(ClientUse::Text(_) | ClientUse::Watcher(_)) if is_final => {
+                self.told_outside(now, key, response.status);
+            }
             Some(ClientUse::Notify(_) | ClientUse::Bye(_) | ClientUse::Forgotten) if is_final => {
                 self.clients.remove(&key);
             }
+            _ => {}
+        }
+    }
+
+    /// A text or a NOTIFY outside of calls was answered.
+    fn told_outside(&mut self, now: Instant, key: ClientKey, status: StatusCode) {
+        match self.clients.remove(&key) {
+            Some(ClientUse::Text(id)) => {
+                let told = if status.is_success() { Ok(()) } else { Err(cause_of(status)) };
+                self.outputs.push_back(Output::TextSent(id, told));
+            }
+            Some(ClientUse::Watcher(watcher)) => self.watcher_heard(now, &watcher, status),
             _ => {}
         }
     }
@@ -88,10 +114,17 @@ impl SipUa {
         self.challengeable.remove(&key);
         match self.clients.remove(&key) {
             Some(ClientUse::Invite(id)) => {
-                let cause = if status == StatusCode::REQUEST_TIMEOUT {
-                    Cause::Unavailable
-                } else {
-                    cause_of(StatusCode::TEMPORARILY_UNAVAILABLE)
+                let is_silent = status == StatusCode::REQUEST_TIMEOUT;
+                let why = if is_silent { HopFailure::NoAnswer } else { HopFailure::Unreachable };
+                if self.try_next_hop(now, id, why) {
+                    return;
+                }
+                // Of a trunk that is the network's failure: another trunk may do better.
+                let account = self.legs.get(&id).and_then(|leg| leg.account);
+                let cause = match account {
+                    Some(Account::Trunk(_)) => Cause::NetworkFailure,
+                    _ if status == StatusCode::REQUEST_TIMEOUT => Cause::Unavailable,
+                    _ => cause_of(StatusCode::TEMPORARILY_UNAVAILABLE),
                 };
                 self.end(now, id, cause);
             }
@@ -99,12 +132,23 @@ impl SipUa {
                 ClientUse::Reoffer(id)
                 | ClientUse::Refresh(id)
                 | ClientUse::Digit(id, ..)
+                | ClientUse::KeyFrame(id)
                 | ClientUse::InDialog(id),
             ) => {
                 self.hang_up(now, id, Cause::SignalingLost);
             }
             Some(ClientUse::Notify(id)) => self.notify_failed(key, id),
             Some(ClientUse::Register(id)) => self.register_unanswered(now, id, status),
+            Some(ClientUse::Forward(forwarding)) => self.forward_failed(now, &forwarding, status),
+            Some(ClientUse::Ask(index, remote)) => {
+                let is_silent = status == StatusCode::REQUEST_TIMEOUT;
+                let why = if is_silent { HopFailure::NoAnswer } else { HopFailure::Unreachable };
+                self.hop_answered(now, (index, remote), Err(why));
+            }
+            Some(ClientUse::Text(id)) => {
+                self.outputs.push_back(Output::TextSent(id, Err(Cause::NetworkFailure)));
+            }
+            Some(ClientUse::Watcher(watcher)) => self.watcher_heard(now, &watcher, status),
             Some(
                 ClientUse::Settled(_)
                 | ClientUse::LeftReoffer(_)
@@ -123,6 +167,14 @@ impl SipUa {
         flow: Flow,
         response: &Response,
     ) {
+        self.timers.cancel(&(id, Timer::Failover));
+        let was_503 = response.status == StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(leg) = self.legs.get(&id).filter(|_| !was_503)
+            && let Some(Account::Trunk(index)) = leg.account
+        {
+            let remote = leg.flow.remote;
+            self.hop_heard(index, remote);
+        }
         if response.status.is_provisional() {
             self.provisional(now, id, flow, response);
         } else if response.status.is_success() {
@@ -139,6 +191,12 @@ impl SipUa {
             {
                 return;
             }
+            if was_503 && self.try_next_hop(now, id, HopFailure::Unavailable) {
+                return;
+            }
+            if matches!(response.status.0, 300..=399) {
+                self.redirected(id, response);
+            }
             self.end(now, id, cause_of(response.status));
         }
     }
@@ -147,8 +205,11 @@ impl SipUa {
         let account = self.legs.get(&id).and_then(|leg| leg.account);
         let flow = self.lasting_flow(account, flow);
         let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
-        self.rings_anew(now, id, flow, &tag);
+        if self.rings_anew(now, id, flow, response, &tag) {
+            return;
+        }
         let Some(leg) = self.legs.get_mut(&id) else { return };
+        let flow = leg.flow_now(flow);
         let Phase::Calling(calling) = &mut leg.phase else { return };
         if !tag.is_empty()
             && !calling.early.contains_key(&tag)
@@ -174,16 +235,31 @@ impl SipUa {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
         let described = description(&response.headers, &response.body);
+        let passes = match account {
+            Some(Account::Trunk(index)) => {
+                self.trunks.get(index).is_none_or(|trunk| trunk.config.early_media)
+            }
+            Some(Account::Registration(_)) | None => true,
+        };
         let event = match described {
             Described::Session(session) if calling.media.is_none() => {
                 let session = *session;
                 calling.media = Some(EarlyMedia { tag, session: session.clone(), reliable });
-                LegEvent::EarlyMedia(session)
+                match passes {
+                    true => LegEvent::EarlyMedia(session),
+                    false if calling.rang => return,
+                    false => {
+                        calling.rang = true;
+                        LegEvent::Ringing
+                    }
+                }
             }
             _ if response.status == StatusCode::RINGING && !calling.rang => {
                 calling.rang = true;
                 LegEvent::Ringing
             }
+            // The trunk has the call: nobody need try another.
+            _ if response.status == StatusCode::TRYING => LegEvent::Trying,
             _ => return,
         };
         self.tell(id, event);
@@ -209,6 +285,9 @@ impl SipUa {
         // What came early counts when it came from the branch that now answers.
         let media = calling.media.take().filter(|m| m.tag == *dialog.remote_tag());
         let request = calling.request.clone();
+        self.learn_realms(account, &request);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Phase::Calling(calling) = &mut leg.phase else { return };
         // Numbers go on where the early dialog (PRACK) left off.
         let mut dialog = match calling.early.remove(dialog.remote_tag()) {
             Some(Early { dialog: mut early, .. }) => {

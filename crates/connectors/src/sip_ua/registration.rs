@@ -17,6 +17,8 @@ use crosspoint_sip::{HeaderName, Method, NameAddr, Request, Response, StatusCode
 
 use super::challenge::Account;
 use super::commands::Way;
+use super::forward::{forward_of, registration_of_forward};
+use super::trunk::trunk_of;
 use super::{ALLOW, ClientUse, Output, SipUa};
 
 /// An account at a registrar elsewhere.
@@ -99,6 +101,9 @@ struct Registration {
     bound_until: Option<Instant>,
     /// RFC 3608.
     service_route: Vec<Bytes>,
+    /// Of the registrar and of a proxy before it, once they took our answers: nobody else is
+    /// given any.
+    realms: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -185,7 +190,22 @@ impl Registrations {
             routes: registration.service_route.clone(),
             account: Some(Account::Registration(id)),
             user: Some(registration.user.clone()),
+            spare: vec![],
         })
+    }
+
+    pub(super) fn service_route(&self, id: RegistrationId) -> Option<&Vec<Bytes>> {
+        self.by_id.get(&id).map(|r| &r.service_route)
+    }
+
+    /// The realms whose challenges were answered and led on.
+    pub(super) fn realms(&self, id: RegistrationId) -> Option<&[String]> {
+        self.by_id.get(&id).map(|r| r.realms.as_slice())
+    }
+
+    /// Forgets one that has failed for good.
+    pub(super) fn forget(&mut self, id: RegistrationId) {
+        self.remove(id);
     }
 
     fn remove(&mut self, id: RegistrationId) {
@@ -247,14 +267,18 @@ impl SipUa {
         self.settle(now);
     }
 
-    fn registration_wanted(
+    pub(super) fn registration_wanted(
         &mut self,
         now: Instant,
         id: RegistrationId,
         config: RegistrationConfig,
     ) {
         let is_new = !self.registrations.by_id.contains_key(&id);
-        let is_full = self.registrations.by_id.len() >= self.config.max_registrations;
+        // Those of trunks are as many as the configuration has, announcements as forwards.
+        let marked = self.registrations.by_id.range(registration_of_forward(0)..).count();
+        let of_apps = self.registrations.by_id.len() - marked;
+        let is_marked = trunk_of(id).is_some() || forward_of(id).is_some();
+        let is_full = !is_marked && of_apps >= self.config.max_registrations;
         let registrar = address_of_domain(&config.domain);
         let own = address(&config.user, &config.domain);
         let (Some(registrar), Some(own), false) = (registrar, own, is_new && is_full) else {
@@ -268,6 +292,16 @@ impl SipUa {
             password: config.password,
             realm: None,
         };
+        let (contact_name, realms) = match trunk_of(id) {
+            Some(index) => {
+                let known = self.trunks.get(index).map(|trunk| trunk.realms.clone());
+                (format!("trunk{index}-{}", self.rng.hex(8)), known.unwrap_or_default())
+            }
+            None => {
+                let number = forward_of(id).unwrap_or(id.0);
+                (format!("reg{number}-{}", self.rng.hex(8)), vec![])
+            }
+        };
         let fresh = Registration {
             user: config.user,
             domain: config.domain,
@@ -275,7 +309,7 @@ impl SipUa {
             credentials,
             registrar,
             address: own,
-            contact_name: format!("reg{}-{}", id.0, self.rng.hex(8)),
+            contact_name,
             call_id: self.rng.hex(16),
             tag: self.rng.hex(8),
             cseq: 0,
@@ -287,6 +321,7 @@ impl SipUa {
             connection: None,
             bound_until: None,
             service_route: vec![],
+            realms,
         };
         match self.registrations.by_id.get_mut(&id) {
             Some(known) => known.renew(fresh),
@@ -303,7 +338,7 @@ impl SipUa {
         }
     }
 
-    fn registration_unwanted(&mut self, now: Instant, id: RegistrationId) {
+    pub(super) fn registration_unwanted(&mut self, now: Instant, id: RegistrationId) {
         let Some(registration) = self.registrations.by_id.get_mut(&id) else {
             self.outputs.push_back(Output::Registration(id, RegistrationState::Ended));
             return;
@@ -313,6 +348,21 @@ impl SipUa {
             Phase::Asking(asking) => asking.next = Next::Leave,
             Phase::Waiting | Phase::Failed => self.leave(now, id),
         }
+    }
+
+    /// What goes on under one id goes on under another. Says whether there is anything.
+    pub(super) fn rename_registration(&mut self, old: RegistrationId, new: RegistrationId) -> bool {
+        let connection = self.registrations.by_id.get(&old).and_then(|r| r.connection);
+        self.registrations.connect(old, None);
+        let Some(registration) = self.registrations.by_id.remove(&old) else { return false };
+        if let Phase::Asking(asking) = &registration.phase {
+            self.clients.insert(asking.key, ClientUse::Register(new));
+        }
+        self.registrations.timers.cancel(&old);
+        self.registrations.by_contact.insert(registration.contact_name.clone(), new);
+        self.registrations.by_id.insert(new, registration);
+        self.registrations.connect(new, connection);
+        true
     }
 
     /// Signs out where the registrar still knows us; else there is nothing to say.
@@ -361,7 +411,13 @@ impl SipUa {
         if let Some(registration) = self.registrations.by_id.get_mut(&id)
             && std::mem::replace(&mut registration.told, state) != state
         {
-            self.outputs.push_back(Output::Registration(id, state));
+            match trunk_of(id) {
+                Some(trunk) => self.trunk_registration_changed(trunk, state),
+                None => match forward_of(id) {
+                    Some(forward) => self.forwards.announced(forward, state),
+                    None => self.outputs.push_back(Output::Registration(id, state)),
+                },
+            }
         }
     }
 
@@ -505,6 +561,7 @@ impl SipUa {
         registration.bound_until = Some(now + granted);
         let routes = response.headers.values(&HeaderName::SERVICE_ROUTE);
         registration.service_route = routes.take(MAX_ROUTES).collect();
+        registration.learn_realms();
         match next {
             Next::Leave => self.leave(now, id),
             Next::Again => self.ask(now, id, false),
@@ -514,6 +571,14 @@ impl SipUa {
                 let after = granted * (70 + self.rng.below(16)) / 100;
                 self.registrations.timers.set(id, now + after.max(LEAST_REFRESH));
             }
+        }
+    }
+
+    /// Goes on at another server of the same registrar.
+    fn move_registration(&mut self, id: RegistrationId, flow: Flow) {
+        if let Some(registration) = self.registrations.by_id.get_mut(&id) {
+            registration.flow = flow;
+            registration.answered = [None, None];
         }
     }
 
@@ -533,8 +598,18 @@ impl SipUa {
                 registration.phase = Phase::Failed;
                 registration.answered = [None, None];
                 self.tell_registration(id, RegistrationState::Failed(failure));
+                if let Some(trunk) = trunk_of(id) {
+                    self.trunk_refused_us(now, trunk);
+                }
             }
             (Next::AsAnswered, Setback::Retry(failure, at_least)) => {
+                if let Some((flow, is_new)) = trunk_of(id).and_then(|t| self.next_registrar(t)) {
+                    self.move_registration(id, flow);
+                    if is_new {
+                        return self.ask(now, id, false);
+                    }
+                }
+                let Some(registration) = self.registrations.by_id.get_mut(&id) else { return };
                 registration.failures = registration.failures.saturating_add(1);
                 let longest = BASE_WAIT * (1 << registration.failures.min(16));
                 let longest = longest.min(MAX_WAIT);
@@ -549,10 +624,12 @@ impl SipUa {
 impl Registration {
     /// Takes what is new about an account that is known already.
     fn renew(&mut self, fresh: Self) {
-        let Self { user, domain, flow, credentials, registrar, address, expires, .. } = fresh;
+        let Self { user, domain, flow, credentials, registrar, address, expires, realms, .. } =
+            fresh;
         (self.user, self.domain, self.flow) = (user, domain, flow);
         (self.credentials, self.registrar, self.address) = (credentials, registrar, address);
         (self.expires, self.failures, self.answered) = (expires, 0, [None, None]);
+        self.realms = realms;
     }
 
     /// Takes a challenge up for the next request. False where there is no use in trying.
@@ -563,7 +640,12 @@ impl Registration {
         } else {
             (1, HeaderName::PROXY_AUTHENTICATE)
         };
-        let best = Challenge::best(response.headers.all(&asked));
+        let realms = &self.realms;
+        let own = response.headers.all(&asked).filter(|value| {
+            let realm = Challenge::parse(value).map(|challenge| challenge.realm);
+            realms.is_empty() || realm.is_some_and(|realm| realms.contains(&realm))
+        });
+        let best = Challenge::best(own);
         let slot = &mut self.answered[index];
         let Some(challenge) = best.filter(|_| asking.challenges < MAX_CHALLENGES) else {
             return false;
@@ -576,6 +658,16 @@ impl Registration {
         asking.challenges += 1;
         *slot = Some(Answered { challenge, count: 0, is_fresh: true });
         true
+    }
+
+    /// The registrar took our answers: from now on these are its realms and no others.
+    fn learn_realms(&mut self) {
+        for answered in self.answered.iter().flatten() {
+            let realm = &answered.challenge.realm;
+            if self.realms.len() < self.answered.len() && !self.realms.contains(realm) {
+                self.realms.push(realm.clone());
+            }
+        }
     }
 
     /// RFC 3261 §10.2.8: asks for as long as the registrar wants it. False without an end to it.

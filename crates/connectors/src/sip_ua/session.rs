@@ -11,7 +11,7 @@ use crosspoint_sip::endpoint::{ClientKey, ServerKey};
 use crosspoint_sip::{HeaderName, Headers, Method, Params, Request, Response, StatusCode};
 
 use super::leg::{Phase, SessionTimer};
-use super::{ClientUse, SipUa, Timer};
+use super::{ClientUse, Output, SipUa, Timer};
 
 /// RFC 4028 §4: the least interval anybody may ask for.
 const MIN_SE: u32 = 90;
@@ -228,6 +228,7 @@ impl SipUa {
     pub(super) fn session_due(&mut self, now: Instant, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if leg.session.give_up.is_none_or(|at| now >= at) {
+            self.outputs.push_back(Output::Rang(id, "session"));
             self.hang_up(now, id, Cause::SignalingLost);
             return;
         }

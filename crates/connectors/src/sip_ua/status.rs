@@ -23,7 +23,10 @@ pub(super) fn status_for(cause: Cause) -> StatusCode {
         Cause::NoCommonCodec | Cause::BadDescription => StatusCode::NOT_ACCEPTABLE_HERE,
         Cause::MediaFailed | Cause::Internal => StatusCode::SERVER_INTERNAL_ERROR,
         Cause::NetworkFailure => StatusCode::BAD_GATEWAY,
-        Cause::Overload | Cause::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
+        Cause::CallerUnproved => StatusCode::INVALID_IDENTITY_HEADER,
+        Cause::Overload | Cause::TrunkFull | Cause::TrunkDown | Cause::Shutdown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 
@@ -55,6 +58,9 @@ pub(super) fn reason_for(cause: Cause) -> Option<&'static str> {
         Cause::SignalingLost => Some("X.int;text=\"Signaling lost\""),
         Cause::Shutdown => Some("X.int;text=\"Gateway is stopping\""),
         Cause::NoAnswer => Some("SIP;cause=480;text=\"No answer\""),
+        Cause::TrunkFull => Some("X.int;text=\"The trunk is full\""),
+        Cause::TrunkDown => Some("X.int;text=\"The trunk is down\""),
+        Cause::CallerUnproved => Some("X.int;text=\"Nobody vouches for the caller\""),
         Cause::Normal
         | Cause::Cancelled
         | Cause::Busy

@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport};
+use crosspoint_base::{
+    Conduct, ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport,
+};
 use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_connectors::sip_ua::{
-    Output, RegistrationConfig, RegistrationState, SipUa, SipUaConfig, TrunkConfig,
+    Hop, Output, RegistrationConfig, RegistrationState, SipUa, SipUaConfig, TrunkConfig, TrunkNews,
+    Unproved, VerificationId,
 };
 use crosspoint_sdp::Session;
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_sip::registrar::Change;
 use crosspoint_sip::{HeaderName, Message};
+use crosspoint_stir::{Claim, Proof};
 
 /// A description as a phone writes it.
 pub(crate) const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\n\
@@ -41,6 +45,16 @@ pub(crate) fn millis(millis: u64) -> Duration {
 
 pub(crate) fn sdp(text: &str) -> Session {
     Session::parse(text.as_bytes()).unwrap()
+}
+
+pub(crate) fn number(text: &str) -> Private<String> {
+    Private(text.to_owned())
+}
+
+/// A destination of a trunk.
+pub(crate) fn hop(at: &str, priority: u32) -> Hop {
+    let flow = Flow { remote: address(at), ..trunk() };
+    Hop { flow, host: "carrier.test:5060".to_owned(), priority, weight: 0 }
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -73,7 +87,7 @@ pub(crate) fn browser(connection: u64) -> Flow {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a story needs some instant to count from")]
-fn some_instant() -> Instant {
+pub(crate) fn some_instant() -> Instant {
     Instant::now()
 }
 
@@ -160,8 +174,14 @@ pub(crate) struct Desk {
     deadline: Option<Instant>,
     sent: VecDeque<Sent>,
     events: VecDeque<(LegId, LegEvent)>,
+    /// What was told outside of calls.
+    pub(crate) others: VecDeque<Output>,
     pub(crate) changes: Vec<Change>,
     pub(crate) registrations: VecDeque<(RegistrationId, RegistrationState)>,
+    pub(crate) news: VecDeque<TrunkNews>,
+    pub(crate) questions: VecDeque<(VerificationId, Box<Claim>)>,
+    /// What the connector says of peers' conduct.
+    pub(crate) conducts: Vec<(Flow, Conduct)>,
 }
 
 impl Desk {
@@ -174,20 +194,18 @@ impl Desk {
             realm: "gateway.test".to_owned(),
             domain: "gateway.test".to_owned(),
             advertised: "192.0.2.1".parse().unwrap(),
-            trunks: vec![TrunkConfig {
-                name: "carrier".into(),
-                transport: Transport::Udp,
-                address: trunk().remote,
-                domain: "carrier.test".to_owned(),
-                credentials: None,
-                local: trunk().local,
-            }],
+            trunks: vec![TrunkConfig::new(
+                "carrier",
+                "carrier.test",
+                vec![hop("192.0.2.9:5060", 0)],
+            )],
             endpoint: Default::default(),
             registrar: Default::default(),
             max_legs: 100,
             max_registrations: 3,
             resume_window: secs(30),
             user_agent: "Crosspoint".to_owned(),
+            stir: None,
         };
         adjust(&mut config);
         let mut ua = SipUa::new(config, Rng::from_u64(1));
@@ -202,8 +220,12 @@ impl Desk {
             deadline: None,
             sent: VecDeque::new(),
             events: VecDeque::new(),
+            others: VecDeque::new(),
             changes: Vec::new(),
             registrations: VecDeque::new(),
+            news: VecDeque::new(),
+            questions: VecDeque::new(),
+            conducts: Vec::new(),
         }
     }
 
@@ -219,6 +241,16 @@ impl Desk {
                 Output::Leg(leg, event) => self.events.push_back((leg, *event)),
                 Output::Binding(change) => self.changes.push(*change),
                 Output::Registration(id, state) => self.registrations.push_back((id, state)),
+                Output::Trunk(news) => self.news.push_back(*news),
+                Output::Conduct(flow, conduct) => self.conducts.push((flow, conduct)),
+                Output::Verify(id, claim) => self.questions.push_back((id, claim)),
+                other @ (Output::Text(..)
+                | Output::TextSent(..)
+                | Output::Watch { .. }
+                | Output::Published(_)
+                | Output::Mailbox(..)) => self.others.push_back(other),
+                // For who looks on.
+                Output::Rang(..) => {}
                 Output::Timeout(at) => {
                     self.deadline = at;
                     return;
@@ -241,6 +273,12 @@ impl Desk {
         self.drain();
     }
 
+    /// Trunks begin what they do by themselves.
+    pub(crate) fn start(&mut self) {
+        self.ua.start(self.now);
+        self.drain();
+    }
+
     pub(crate) fn close(&mut self, connection: u64) {
         self.ua.handle_connection_closed(self.now, ConnectionId(connection));
         self.drain();
@@ -256,9 +294,21 @@ impl Desk {
         self.drain();
     }
 
+    /// The host has looked at a signature.
+    pub(crate) fn verified(&mut self, id: VerificationId, outcome: Result<Proof, Unproved>) {
+        self.ua.handle_verified(self.now, id, outcome);
+        self.drain();
+    }
+
     /// What was sent there did not leave.
     pub(crate) fn unreachable(&mut self, flow: &Flow) {
         self.ua.handle_transport_error(self.now, flow);
+        self.drain();
+    }
+
+    /// Does something else with the connector.
+    pub(crate) fn act(&mut self, what: impl FnOnce(&mut SipUa, Instant)) {
+        what(&mut self.ua, self.now);
         self.drain();
     }
 
@@ -386,19 +436,43 @@ impl Desk {
         (leg, invite)
     }
 
+    /// The INVITE of a call by this caller.
+    #[track_caller]
+    pub(crate) fn call_from(&mut self, reach: Reach, from: Identity) -> Sent {
+        let offer = OutgoingOffer { from, ..self.offer(reach) };
+        self.begin(offer);
+        let invite = self.next();
+        invite.is("INVITE");
+        invite
+    }
+
     /// A call that may fail at once.
     pub(crate) fn try_call(&mut self, reach: Reach) -> LegId {
+        self.begin(self.offer(reach))
+    }
+
+    pub(crate) fn begin(&mut self, offer: OutgoingOffer) -> LegId {
         let leg = self.ua.next_leg_id();
-        let offer = OutgoingOffer {
+        self.command(leg, LegCommand::Offer(Box::new(offer)));
+        leg
+    }
+
+    /// What a call that goes there brings along.
+    pub(crate) fn offer(&self, reach: Reach) -> OutgoingOffer {
+        OutgoingOffer {
+            is_emergency: false,
             reach,
             from: Identity { address: Private("alice".to_owned()), ..Identity::default() },
             to: Private("4711".to_owned()),
             description: sdp(OURS),
             gcid: Gcid::from_peer("story").unwrap(),
             ring_timeout: secs(60),
-        };
-        self.command(leg, LegCommand::Offer(Box::new(offer)));
-        leg
+            referred_by: None,
+            joins: None,
+            diverted: vec![],
+            auto_answer: false,
+            location: None,
+        }
     }
 
     /// An outgoing call up to our ACK.
@@ -447,7 +521,7 @@ pub(crate) struct Peer {
     /// Of its last INVITE.
     pub(crate) invite_cseq: u32,
     pub(crate) contact: String,
-    branches: u32,
+    pub(crate) branches: u32,
 }
 
 impl Peer {

@@ -96,6 +96,43 @@ fn a_peer_that_takes_no_digits_is_believed() {
     desk.quiet();
 }
 
+const CONTROL: &str = "Content-Type: application/media_control+xml";
+
+/// RFC 5168, both ways; other things that such a body says are taken and mean nothing.
+#[test]
+fn whole_pictures_are_asked_for_both_ways() {
+    let mut desk = Desk::new();
+    let (leg, mut peer) = desk.outgoing_up("");
+    desk.command(leg, LegCommand::RequestKeyFrame);
+    let info = desk.next();
+    info.is("INFO").has("Content-Type", "application/media_control+xml");
+    let body = info.body().to_owned();
+    assert!(body.contains("<to_encoder><picture_fast_update/></to_encoder>"), "{body}");
+    desk.hear(&peer.flow, &reply(&info, "200 OK", "", "", ""));
+    let theirs = peer.request("INFO", CONTROL, &body);
+    desk.hear(&peer.flow, &theirs);
+    desk.next().is("200");
+    let (id, event) = desk.event();
+    assert!(id == leg && matches!(event, LegEvent::KeyFrameWanted), "{event:?}");
+    let error = "<media_control><general_error>no</general_error></media_control>";
+    let theirs = peer.request("INFO", CONTROL, error);
+    desk.hear(&peer.flow, &theirs);
+    desk.next().is("200");
+    desk.quiet();
+}
+
+#[test]
+fn a_peer_that_refuses_to_be_asked_for_pictures_is_not_asked_again() {
+    let mut desk = Desk::new();
+    let (leg, peer) = desk.outgoing_up("");
+    desk.command(leg, LegCommand::RequestKeyFrame);
+    let info = desk.next();
+    desk.hear(&peer.flow, &reply(&info, "415 Unsupported Media Type", "", "", ""));
+    desk.command(leg, LegCommand::RequestKeyFrame);
+    desk.nothing();
+    desk.quiet();
+}
+
 /// RFC 5057 §5.1: a 481 to an INFO means that the call is gone.
 #[test]
 fn an_info_that_finds_no_call_ends_ours() {

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use crosspoint_base::{Flow, Rng, Secret};
+use crosspoint_call::{IncomingOffer, LegEvent};
 use crosspoint_sip::digest::{Challenge, Credentials, answer};
 use crosspoint_sip::{Method, Uri};
 
-use crate::harness::{Desk, Sent};
+use crate::harness::{Desk, OFFER, Sent};
 
 /// A device of a user.
 pub(crate) struct Phone {
@@ -121,5 +122,27 @@ impl Phone {
         let register = self.register(extra);
         desk.hear(&self.flow, &register);
         desk.next()
+    }
+
+    /// Calls somebody, with a challenge where there is none for it yet; what the call hears.
+    #[track_caller]
+    pub(crate) fn call(&mut self, desk: &mut Desk, to: &str, extra: &str) -> IncomingOffer {
+        let uri = format!("sip:{to}@gateway.test");
+        self.call_id = format!("call-{}-{to}", self.user);
+        for _ in 0..2 {
+            self.cseq += 1;
+            let contact = format!("Contact: {}\n", self.contact);
+            let extra = format!("{contact}Content-Type: application/sdp\n{extra}");
+            let invite = format!("{}\n\n{OFFER}", self.request("INVITE", &uri, &extra));
+            desk.hear(&self.flow, &invite);
+            if let Some((_, event)) = desk.events().pop() {
+                let LegEvent::Offer(offer) = event else { panic!("{event:?}") };
+                return *offer;
+            }
+            let response = desk.next();
+            response.is("407");
+            self.challenged(&response);
+        }
+        panic!("it is asked for a password again");
     }
 }

@@ -1,11 +1,11 @@
 //! OPTIONS, and requests that are answered with a refusal (RFC 3261 §8.2, §11, §12.2.2).
 
+use crosspoint_base::{ConnectionId, Flow, Transport};
 use crosspoint_call::{LegCommand, LegEvent};
 
-use crate::harness::{Desk, OFFER, OURS, Peer, sdp};
+use crate::harness::{Desk, OFFER, OURS, Peer, phone, sdp};
 
-const ALLOW: &str =
-    "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER";
+const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";
 
 /// What we are asked outside of any call, with the trunk's address as a password.
 #[track_caller]
@@ -121,9 +121,8 @@ fn unknown_extensions_get_420() {
 fn methods_we_do_not_serve_are_refused_with_what_we_do() {
     answered("TELEPORT", "", "").is("501").has("Allow", ALLOW);
     answered("invite", "", OFFER).is("501").has("Allow", ALLOW);
-    answered("MESSAGE", "Content-Type: text/plain", "hello").is("405").has("Allow", ALLOW);
-    answered("PUBLISH", "Event: presence", "").is("405").has("Allow", ALLOW);
-    answered("SUBSCRIBE", "Event: presence", "").is("489");
+    answered("PUBLISH", "Event: presence", "").is("403");
+    answered("SUBSCRIBE", "Event: presence", "").is("403");
     let (mut desk, mut peer) = (Desk::new(), Peer::caller());
     desk.incoming_up(&mut peer, "");
     for (method, status) in [("TELEPORT", "501"), ("MESSAGE", "405"), ("SUBSCRIBE", "405")] {
@@ -254,4 +253,38 @@ fn calls_that_cannot_be_taken_are_refused() {
     let invite = peer.invite("", OFFER);
     desk.hear(&peer.flow, &invite);
     desk.next().is("503").has("Retry-After", "5");
+}
+
+/// Nobody gets anything out of us by another method or transport than the guarded ones.
+#[test]
+fn no_method_is_served_to_a_stranger_over_any_transport() {
+    let methods = [
+        ("INVITE", "407"),
+        ("REGISTER", "401"),
+        ("MESSAGE", "407"),
+        ("SUBSCRIBE", "407"),
+        ("PUBLISH", "407"),
+        ("REFER", "407"),
+        ("NOTIFY", "481"),
+        ("INFO", "481"),
+        ("UPDATE", "481"),
+        ("PRACK", "481"),
+        ("BYE", "481"),
+        ("PING", "501"),
+    ];
+    for transport in Transport::ALL {
+        for (method, status) in methods {
+            let (mut desk, mut peer) = (Desk::new(), Peer::caller());
+            let connection = transport.is_reliable().then_some(ConnectionId(7));
+            peer.flow = Flow { transport, connection, ..phone("203.0.113.9:5060") };
+            let body = if method == "INVITE" { OFFER } else { "" };
+            let request = peer.request(method, "Event: presence\nRefer-To: <sip:900@x>", body);
+            desk.hear(&peer.flow, &request);
+            let answer = desk.next();
+            assert_eq!(answer.what(), status, "{method} over {transport}");
+            desk.nothing();
+            desk.quiet();
+            assert_eq!((desk.ua.legs(), desk.ua.registrar().len()), (0, 0));
+        }
+    }
 }

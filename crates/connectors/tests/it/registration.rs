@@ -35,6 +35,20 @@ fn every_stranger_is_challenged_with_a_fresh_nonce() {
     assert_eq!(desk.ua.registrar().len(), 0);
 }
 
+/// Clients that cannot do with more than one challenge are given the one that they know.
+#[test]
+fn clients_that_choke_on_sha256_are_given_md5_alone() {
+    for agent in ["baresip v1.0.0 (x86_64/linux)", "Twinkle/1.10.2"] {
+        let (mut desk, mut phone) = (Desk::new(), desk_phone());
+        let register = phone.register(&format!("User-Agent: {agent}"));
+        desk.hear(&phone.flow, &register);
+        let refusal = desk.next();
+        let challenges = refusal.is("401").all("WWW-Authenticate");
+        assert_eq!(challenges.len(), 1, "{agent}");
+        assert!(challenges[0].contains("algorithm=MD5"), "{agent}");
+    }
+}
+
 #[test]
 fn the_right_password_signs_in() {
     let (mut desk, mut phone) = (Desk::new(), desk_phone());

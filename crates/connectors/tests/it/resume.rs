@@ -337,6 +337,57 @@ fn what_rings_twice_is_ended_once() {
     assert!(matches!(desk.event(), (_, LegEvent::Answer(Some(_)))));
 }
 
+/// The first ringing was lost with the connection: nobody knows that dialog, so nothing can be
+/// said about it, but the call rings anew and is answered.
+#[test]
+fn what_rang_unheard_rings_anew() {
+    let (mut desk, mut web) = (Desk::new(), jssip());
+    web.sign_in(&mut desk, OUTBOUND).is("200");
+    let (leg, invite) = call(&mut desk);
+    desk.close(1);
+    back(&mut desk, &mut web, 2);
+    let again = desk.next();
+    assert_eq!((again.flow, &again.text), (browser(2), &invite.text));
+    desk.hear(&browser(2), &reply(&again, "180 Ringing", "second", CONTACT, ""));
+    assert!(matches!(desk.event(), (_, LegEvent::Ringing)));
+    desk.hear(&browser(2), &reply(&again, "200 OK", "second", CONTACT, OFFER));
+    desk.next().is("ACK");
+    assert!(matches!(desk.event(), (_, LegEvent::Answer(Some(_)))));
+    desk.command(leg, LegCommand::End(Cause::Normal));
+    assert_eq!(desk.next().is("BYE").tag("To"), "second");
+}
+
+/// The sign-in over the new connection is handled before the last words over the old one, and
+/// before its end: the call stays where the browser is now, and what rang there first is ended.
+#[test]
+fn words_over_the_old_connection_that_come_late_move_nothing() {
+    for rang_anew in [false, true] {
+        let (mut desk, mut web) = (Desk::new(), jssip());
+        web.sign_in(&mut desk, OUTBOUND).is("200");
+        let (_, invite) = call(&mut desk);
+        back(&mut desk, &mut web, 2);
+        let again = desk.next();
+        assert_eq!((again.flow, &again.text), (browser(2), &invite.text));
+        if rang_anew {
+            desk.hear(&browser(2), &reply(&again, "180 Ringing", "second", CONTACT, ""));
+        }
+        desk.hear(&browser(1), &reply(&invite, "180 Ringing", "first", CONTACT, ""));
+        desk.close(1);
+        if !rang_anew {
+            desk.hear(&browser(2), &reply(&again, "180 Ringing", "second", CONTACT, ""));
+        }
+        let bye = desk.next();
+        assert_eq!((bye.is("BYE").flow, bye.tag("To")), (browser(2), "first".to_owned()));
+        desk.hear(&browser(2), &reply(&bye, "200 OK", "", "", ""));
+        assert!(matches!(desk.event(), (_, LegEvent::Ringing)));
+        desk.pass(secs(35));
+        desk.quiet();
+        desk.hear(&browser(2), &reply(&again, "200 OK", "second", CONTACT, OFFER));
+        desk.next().is("ACK");
+        assert!(matches!(desk.event(), (_, LegEvent::Answer(Some(_)))));
+    }
+}
+
 /// The caller gave up, or waited in vain: the browser that comes back stops ringing.
 #[test]
 fn a_call_given_up_meanwhile_stops_ringing_when_the_browser_is_back() {

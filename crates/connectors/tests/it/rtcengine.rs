@@ -1,7 +1,7 @@
 //! The RTC:engine connector, told as stories about apps and those they call.
 
 mod accounts;
-mod app;
+pub(crate) mod app;
 mod called;
 mod calling;
 mod change;
@@ -12,4 +12,5 @@ mod permission;
 mod replace;
 mod resume;
 mod storm;
+mod texts;
 mod trickle;

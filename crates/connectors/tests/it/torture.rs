@@ -36,7 +36,7 @@ const RFC4475: [(&str, Outcome); 49] = [
     ("dblreq", Answered(200)),
     ("semiuri", Answered(200)),
     ("transports", Answered(200)),
-    ("mpart01", Answered(405)),
+    ("mpart01", Answered(415)),
     ("unreason", Ignored),
     ("noreason", Ignored),
     ("badinv01", Answered(400)),

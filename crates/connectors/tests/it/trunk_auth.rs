@@ -1,7 +1,8 @@
 //! A trunk that challenges us: for the call, and for everything in it (RFC 3261 §22).
 
-use crosspoint_base::{LegId, Secret};
-use crosspoint_call::{Cause, LegCommand, LegEvent};
+use crosspoint_base::{LegId, Private, Secret};
+use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, Reach, Text};
+use crosspoint_connectors::sip_ua::Output;
 use crosspoint_sip::digest::Credentials;
 
 use crate::harness::{Desk, OFFER, OURS, Peer, Sent, reply, sdp, trunk};
@@ -79,6 +80,30 @@ fn every_request_of_a_call_answers_its_challenge() {
     desk.leaves_nothing();
     desk.nothing();
     desk.quiet();
+}
+
+#[test]
+fn a_text_over_a_trunk_answers_its_challenge() {
+    let mut desk = desk();
+    let reach = Reach::Trunk { name: "carrier".into(), number: Private("+493012345".to_owned()) };
+    let text = Text {
+        from: Identity { address: Private("+49305550".to_owned()), ..Identity::default() },
+        to: Private("03012345".to_owned()),
+        kind: "text/plain".into(),
+        body: Private("Lunch?".to_owned()),
+        is_fleeting: false,
+    };
+    desk.act(|ua, now| ua.send_text(now, 3, &reach, &text));
+    let message = desk.next();
+    message.is("MESSAGE").lacks("Proxy-Authorization");
+    assert!(message.header("From").contains("sip:+49305550@"), "{}", message.header("From"));
+    assert!(message.header("To").contains("sip:+493012345@"), "{}", message.header("To"));
+    let again = challenged(&mut desk, &message, PROXY, &challenge("Proxy-Authenticate", "n"));
+    again.has("CSeq", "2 MESSAGE").header("Proxy-Authorization");
+    desk.hear(&trunk(), &reply(&again, "202 Accepted", "x", "", ""));
+    let told = desk.others.pop_front();
+    assert!(matches!(told, Some(Output::TextSent(3, Ok(())))), "{told:?}");
+    desk.nothing();
 }
 
 /// A trunk and a proxy before it may both ask.

@@ -10,11 +10,11 @@ use crosspoint_base::{
     BindingId, ConnectionId, Gcid, LegId, Private, RegistrationId, Rng, Secret, Transport,
 };
 use crosspoint_call::{
-    Cause, Identity, IncomingOffer, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach,
+    Cause, Identity, IncomingOffer, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach, Text,
 };
 use crosspoint_connectors::rtcengine::{
     AccountGrant, Denial, Grant, Output, RemoteAccount, RemoteState, RtcEngine, RtcEngineConfig,
-    Service,
+    Service, TextTicket,
 };
 use serde_json::{Value, json};
 
@@ -106,6 +106,7 @@ pub(crate) struct Gate {
     events: VecDeque<(LegId, LegEvent)>,
     pub(crate) registered: Vec<(RegistrationId, RemoteAccount)>,
     pub(crate) unregistered: Vec<RegistrationId>,
+    pub(crate) texts: VecDeque<(TextTicket, Text)>,
 }
 
 impl Gate {
@@ -129,13 +130,14 @@ impl Gate {
             events: VecDeque::new(),
             registered: vec![],
             unregistered: vec![],
+            texts: VecDeque::new(),
         }
     }
 
     pub(crate) fn drain(&mut self) {
         loop {
             match self.engine.poll_output() {
-                Output::Send { connection, text } => {
+                Output::Send { connection, text, .. } => {
                     let message: Value = serde_json::from_str(&text).expect("we send JSON");
                     assert!(!self.closed.contains_key(&connection.0), "sent after the close");
                     self.sent.entry(connection.0).or_default().push_back(message);
@@ -152,6 +154,7 @@ impl Gate {
                 }
                 Output::Register(id, account) => self.registered.push((id, *account)),
                 Output::Unregister(id) => self.unregistered.push(id),
+                Output::Text(ticket, text) => self.texts.push_back((*ticket, *text)),
                 Output::Timeout(at) => {
                     self.deadline = at;
                     return;
@@ -335,16 +338,23 @@ impl Gate {
     pub(crate) fn call_at(&mut self, reach: Reach) -> LegId {
         let leg = self.engine.next_leg_id();
         let offer = OutgoingOffer {
+            is_emergency: false,
             reach,
             from: Identity {
                 address: Private("carol".to_owned()),
                 display_name: Some(Private("Carol".to_owned())),
                 user: Some("carol".into()),
+                ..Identity::default()
             },
             to: Private("alice".to_owned()),
             description: sdp(OURS),
             gcid: Gcid::from_peer("gcid-in").unwrap(),
             ring_timeout: secs(60),
+            referred_by: None,
+            joins: None,
+            diverted: vec![],
+            auto_answer: false,
+            location: None,
         };
         self.command(leg, LegCommand::Offer(Box::new(offer)));
         leg

@@ -1,6 +1,9 @@
 //! Digits and transfers.
 
-use crosspoint_call::{Cause, Digit, LegCommand, LegEvent, TransferProgress, TransferTarget};
+use crosspoint_call::{
+    About, Cause, Digit, Grade, GradeChange, LegCommand, LegEvent, Quality, TransferProgress,
+    TransferTarget,
+};
 use serde_json::json;
 
 use super::app::{Gate, SIP};
@@ -70,11 +73,15 @@ fn a_transfer_that_cannot_be_fails_at_once() {
     let app = gate.app(1, "alice");
     let (leg, start) = gate.ringing(&app);
     let id = start["id"].as_str().unwrap();
+    let nobody = json!({ "target": "" });
+    app.in_call(&mut gate, "call.transfer", id, nobody);
+    assert_eq!(gate.hears(1, "call.transfer.progress")["reason"], "notFound");
+    // Before the answer it has the caller call somebody else.
     app.in_call(&mut gate, "call.transfer", id, json!({ "target": "dave" }));
-    assert_eq!(gate.hears(1, "call.transfer.progress")["reason"], "unauthorized");
-    gate.command(leg, LegCommand::End(Cause::Normal));
-    gate.events();
-    gate.hears(1, "call.end");
+    let (of, LegEvent::Redirected(named)) = gate.event() else { panic!("not sent on") };
+    assert_eq!((of, named[0].expose().as_str(), named.len()), (leg, "dave", 1));
+    gate.ended(leg, Cause::Unavailable);
+    assert_eq!(gate.hears(1, "call.end")["reason"], "transferred");
     let leg = gate.outgoing_up(&app, "id-1");
     for target in [json!(null), json!(""), json!("a\nb")] {
         app.in_call(&mut gate, "call.transfer", "id-1", json!({ "target": target }));
@@ -91,4 +98,31 @@ fn a_transfer_that_cannot_be_fails_at_once() {
     app.say(&mut gate, "call.end", SIP, json!({ "id": "id-1" }));
     gate.ended(leg, Cause::Normal);
     gate.leaves_nothing(&[&app]);
+}
+
+/// A display is told how both sides do, in shares and milliseconds.
+#[test]
+fn a_change_of_quality_is_told() {
+    let mut gate = Gate::new();
+    let app = gate.app(1, "alice");
+    let (leg, id) = gate.incoming_up(&app);
+    let quality = Quality {
+        mos: Some(250),
+        loss: 1250,
+        jitter: millis(12),
+        round_trip: Some(millis(80)),
+        loss_at_leg: None,
+        video: None,
+    };
+    let change = GradeChange { about: About::Far, grade: Grade::Poor, quality: Some(quality) };
+    gate.command(leg, LegCommand::Grade(change));
+    let expected = json!({
+        "id": id, "gcid": "gcid-in", "about": "far", "grade": "poor",
+        "mos": 2.5, "loss": 0.125, "lossOut": null, "jitter": 12.0, "roundTrip": 80.0,
+    });
+    assert_eq!(gate.hears(1, "call.quality"), expected);
+    let change = GradeChange { about: About::Near, grade: Grade::Silent, quality: None };
+    gate.command(leg, LegCommand::Grade(change));
+    let expected = json!({ "id": id, "gcid": "gcid-in", "about": "near", "grade": "silent" });
+    assert_eq!(gate.hears(1, "call.quality"), expected);
 }
