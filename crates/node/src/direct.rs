@@ -76,7 +76,10 @@ impl DirectMedia {
             | MediaRequest::RestartIce { .. }
             | MediaRequest::Bridge { .. }
             | MediaRequest::Play { .. }
-            | MediaRequest::SendDtmf { .. } => {}
+            | MediaRequest::SendDtmf { .. }
+            // What browsers do with each other is their own.
+            | MediaRequest::RefuseVideo { .. }
+            | MediaRequest::RequestKeyFrame { .. } => {}
         }
     }
 
@@ -89,8 +92,13 @@ impl DirectMedia {
         party.is_complete = false;
         party.told.clear();
         let was_connected = std::mem::replace(&mut party.is_connected, true);
-        let accepted =
-            Described { far_side_concerned: true, on_hold: false, telephone_event: false };
+        let accepted = Described {
+            far_side_concerned: true,
+            passed_news: false,
+            only_fax: false,
+            on_hold: false,
+            telephone_event: false,
+        };
         self.notice(leg, MediaNotice::Accepted { leg, accepted });
         if !was_connected {
             // The parties see to it themselves, and tell by hanging up when it fails.
@@ -209,6 +217,10 @@ mod tests {
             MediaNotice::Connected { .. } => "connected".to_owned(),
             MediaNotice::Dtmf { .. }
             | MediaNotice::Lost { .. }
+            | MediaNotice::KeyFrameWanted { .. }
+            | MediaNotice::Displaced { .. }
+            | MediaNotice::Quality { .. }
+            | MediaNotice::Silence { .. }
             | MediaNotice::PlaybackEnded { .. } => "something else".to_owned(),
         }
     }

@@ -5,8 +5,11 @@
 //! host the same `Node`.
 
 mod direct;
+mod ledger;
 mod media_control;
 mod node;
+mod postbox;
 mod switchboard;
 
-pub use node::{CallReport, Counters, Input, Node, NodeConfig, Output};
+pub use node::{CallReport, Changes, Counters, Input, Node, NodeConfig, Output, TerminalInput};
+pub use postbox::KeptText;

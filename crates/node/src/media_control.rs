@@ -29,9 +29,12 @@ pub(crate) fn command(request: MediaRequest) -> Command {
                 call::Playback::Echo => media::Playback::Echo,
                 call::Playback::Tone => media::Playback::Tone,
                 call::Playback::Announcement => media::Playback::Announcement,
+                call::Playback::Music => media::Playback::Music,
             };
             Command::Play { leg, playback }
         }
+        MediaRequest::RefuseVideo { leg } => Command::RefuseVideo { leg },
+        MediaRequest::RequestKeyFrame { leg } => Command::RequestKeyFrame { leg },
         MediaRequest::SendDtmf { leg, digit, duration } => {
             Command::SendDtmf { leg, digit: digit.as_char(), duration }
         }
@@ -47,6 +50,8 @@ pub(crate) fn notice(event: Event) -> Option<MediaNotice> {
             leg,
             accepted: call::Described {
                 far_side_concerned: accepted.far_side_concerned,
+                passed_news: accepted.passed_news,
+                only_fax: accepted.only_fax,
                 on_hold: accepted.on_hold,
                 telephone_event: accepted.telephone_event,
             },
@@ -72,28 +77,44 @@ pub(crate) fn notice(event: Event) -> Option<MediaNotice> {
             MediaNotice::Lost { leg, by_peer: loss == media::Loss::PeerClosed }
         }
         Event::PlaybackEnded { leg } => MediaNotice::PlaybackEnded { leg },
-        Event::Quality { .. }
-        | Event::Silent { .. }
-        | Event::Heard { .. }
+        Event::KeyFrameWanted { leg } => MediaNotice::KeyFrameWanted { leg },
+        Event::Displaced { leg } => MediaNotice::Displaced { leg },
+        Event::Quality { leg, sample } => {
+            MediaNotice::Quality { leg, quality: quality_of(&sample) }
+        }
+        Event::Silent { leg, .. } => MediaNotice::Silence { leg, is_silent: true },
+        Event::Heard { leg } => MediaNotice::Silence { leg, is_silent: false },
+        Event::Figures { .. }
+        | Event::Step { .. }
+        | Event::Exchanged { .. }
         | Event::Closed { .. } => return None,
     })
 }
 
-/// The leg an event is about.
-pub(crate) fn leg_of(event: &Event) -> crosspoint_base::LegId {
-    match event {
-        Event::Described { leg, .. }
-        | Event::Accepted { leg, .. }
-        | Event::Refused { leg, .. }
-        | Event::Connected { leg }
-        | Event::Candidate { leg, .. }
-        | Event::Dtmf { leg, .. }
-        | Event::Lost { leg, .. }
-        | Event::PlaybackEnded { leg }
-        | Event::Quality { leg, .. }
-        | Event::Silent { leg, .. }
-        | Event::Heard { leg }
-        | Event::Closed { leg, .. } => *leg,
+fn quality_of(sample: &media::QualitySample) -> call::Quality {
+    let parts = |share: f64| (share.clamp(0.0, 1.0) * 10_000.0).round() as u16;
+    let expected = sample.packets_lost + sample.packets_received;
+    call::Quality {
+        mos: sample.mos.map(|mos| mos.hundredths()),
+        loss: parts(sample.packets_lost as f64 / expected.max(1) as f64),
+        jitter: sample.jitter,
+        round_trip: sample.round_trip,
+        loss_at_leg: sample.at_peer.map(|told| parts(f64::from(told.loss))),
+        video: sample.video.as_ref().map(pictures_of),
+    }
+}
+
+fn pictures_of(sample: &media::VideoSample) -> call::VideoQuality {
+    let parts = |share: f64| (share.clamp(0.0, 1.0) * 10_000.0).round() as u16;
+    let kbit = |bits: u64| u32::try_from(bits / 1000).unwrap_or(u32::MAX);
+    let expected = sample.packets_lost + sample.packets_received;
+    call::VideoQuality {
+        codec: sample.codec.name(),
+        loss: parts(sample.packets_lost as f64 / expected.max(1) as f64),
+        loss_at_leg: sample.loss_at_peer.map(|loss| parts(f64::from(loss))),
+        kbit_in: kbit(sample.rate_in),
+        kbit_out: kbit(sample.rate_out),
+        limit_kbit: sample.limit.map(kbit),
     }
 }
 

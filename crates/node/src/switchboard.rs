@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{CallId, Gcid, LegId, TimerTable};
-use crosspoint_call::{Call, CallRecord, IncomingOffer, Input, Output, Side};
+use crosspoint_call::{Call, CallRecord, Cause, IncomingOffer, Input, Output, Side, View};
 
 /// All calls of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
-    calls: BTreeMap<CallId, Call>,
+    /// In boxes, as are other large values in maps here: a map moves its values about.
+    calls: BTreeMap<CallId, Box<Call>>,
     call_of_leg: BTreeMap<LegId, CallId>,
     /// Who takes part in which calls.
     calls_of_user: BTreeMap<Arc<str>, BTreeSet<CallId>>,
@@ -24,10 +25,17 @@ pub(crate) struct Switchboard {
     outputs: VecDeque<(CallId, Output)>,
     /// Legs whose call broke: their connector and media must still be told.
     orphans: Vec<LegId>,
+    broken: Vec<CallId>,
     panics: u64,
 }
 
 impl Switchboard {
+    /// What nothing else is called.
+    pub(crate) fn number(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
     pub(crate) fn begin(
         &mut self,
         now: Instant,
@@ -35,10 +43,9 @@ impl Switchboard {
         front: LegId,
         offer: IncomingOffer,
     ) -> CallId {
-        self.next_call += 1;
-        let id = CallId(self.next_call);
+        let id = self.number();
         self.call_of_leg.insert(front, id);
-        self.calls.insert(id, Call::new(now, id, gcid, front, offer));
+        self.calls.insert(id, Box::new(Call::new(now, id, gcid, front, offer)));
         self.drain(id);
         id
     }
@@ -50,12 +57,73 @@ impl Switchboard {
         self.handle(now, call, Input::Replace { old, new, offer: Box::new(offer) });
     }
 
+    /// Has a call take in whoever `with`, a leg of another call, is joined with.
+    pub(crate) fn join(&mut self, now: Instant, id: CallId, with: LegId) {
+        let other = self.call_of_leg.get(&with).copied().filter(|other| *other != id);
+        let joined = match other.and_then(|other| Some((other, self.calls.get_mut(&other)?))) {
+            None => Err(Cause::NotFound),
+            Some((other, call)) => {
+                let given = catch_unwind(AssertUnwindSafe(|| call.hand_over_peer(now, with)));
+                match given {
+                    Ok(given) => {
+                        self.drain(other);
+                        given.map(Box::new)
+                    }
+                    Err(_) => {
+                        self.drop_broken(other);
+                        Err(Cause::Internal)
+                    }
+                }
+            }
+        };
+        for leg in joined.iter().flat_map(|handover| handover.legs()) {
+            self.call_of_leg.insert(leg, id);
+        }
+        self.handle(now, id, Input::Joined(joined));
+    }
+
+    pub(crate) fn call_of(&self, leg: LegId) -> Option<CallId> {
+        self.call_of_leg.get(&leg).copied()
+    }
+
+    pub(crate) fn has(&self, call: CallId) -> bool {
+        self.calls.contains_key(&call)
+    }
+
+    /// The leg whose place is free for who takes up the party that waits.
+    pub(crate) fn parked_by(&self, call: CallId) -> Option<LegId> {
+        self.calls.get(&call).and_then(|call| call.parked_by())
+    }
+
+    /// Who waits in a slot.
+    pub(crate) fn waiting(&self, call: CallId) -> Option<Side> {
+        self.calls.get(&call).and_then(|call| call.waiting())
+    }
+
     pub(crate) fn knows(&self, leg: LegId) -> bool {
         self.call_of_leg.contains_key(&leg)
     }
 
     pub(crate) fn legs_of(&self, call: CallId) -> impl Iterator<Item = LegId> {
-        self.calls.get(&call).into_iter().flat_map(Call::legs)
+        self.calls.get(&call).into_iter().flat_map(|call| call.legs())
+    }
+
+    pub(crate) fn gcid_of(&self, leg: LegId) -> Option<&Gcid> {
+        self.calls.get(self.call_of_leg.get(&leg)?).map(|call| call.gcid())
+    }
+
+    /// Why a running call goes where it goes.
+    pub(crate) fn why(&self, gcid: &str) -> Option<&str> {
+        self.calls.values().find(|call| call.gcid().as_str() == gcid).map(|call| call.why())
+    }
+
+    /// What operators may know of a call.
+    pub(crate) fn view(&self, call: CallId) -> Option<View> {
+        self.calls.get(&call).map(|call| call.view())
+    }
+
+    pub(crate) fn views(&self) -> impl Iterator<Item = View> {
+        self.calls.values().map(|call| call.view())
     }
 
     /// A user's legs in all calls, with the global id of the call.
@@ -98,12 +166,11 @@ impl Switchboard {
     }
 
     pub(crate) fn handle(&mut self, now: Instant, id: CallId, input: Input) {
-        if let Input::Routed { legs, .. } = &input {
-            for leg in legs {
-                self.call_of_leg.insert(*leg, id);
-            }
-        }
+        // A call may be over by the time that the router has spoken.
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Input::Routed { legs, .. } = &input {
+            self.call_of_leg.extend(legs.iter().map(|leg| (*leg, id)));
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| call.handle_input(now, input)));
         match outcome {
             Ok(()) => self.drain(id),
@@ -117,7 +184,14 @@ impl Switchboard {
         }
     }
 
-    pub(crate) fn end_all(&mut self, now: Instant, cause: crosspoint_call::Cause) {
+    /// Ends a call as its operator: one that nobody has answered is declined.
+    pub(crate) fn end(&mut self, now: Instant, call: CallId) {
+        let Some(view) = self.view(call) else { return };
+        let cause = if view.answered.is_some() { Cause::Normal } else { Cause::Declined };
+        self.handle(now, call, Input::End(cause));
+    }
+
+    pub(crate) fn end_all(&mut self, now: Instant, cause: Cause) {
         for id in self.calls.keys().copied().collect::<Vec<_>>() {
             self.handle(now, id, Input::End(cause));
         }
@@ -129,6 +203,16 @@ impl Switchboard {
 
     pub(crate) fn take_orphans(&mut self) -> Vec<LegId> {
         std::mem::take(&mut self.orphans)
+    }
+
+    /// Calls that broke, and of which no record will tell.
+    pub(crate) fn take_broken(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.broken)
+    }
+
+    /// Whether a user takes part in a call, or is rung for one.
+    pub(crate) fn is_in_call(&self, user: &str) -> bool {
+        self.sides_of(user).next().is_some()
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -148,7 +232,7 @@ impl Switchboard {
     }
 
     pub(crate) fn gcids(&self) -> impl Iterator<Item = &Gcid> {
-        self.calls.values().map(Call::gcid)
+        self.calls.values().map(|call| call.gcid())
     }
 
     fn drain(&mut self, id: CallId) {
@@ -171,7 +255,11 @@ impl Switchboard {
             self.call_of_leg.remove(leg);
         }
         self.timers.cancel(&id);
-        self.calls.remove(&id);
+        if let Some(call) = self.calls.remove(&id) {
+            for leg in call.spare_legs() {
+                self.call_of_leg.remove(&leg);
+            }
+        }
         self.outputs.push_back((id, Output::Done(record)));
     }
 
@@ -183,5 +271,9 @@ impl Switchboard {
             self.call_of_leg.remove(&leg);
             self.orphans.push(leg);
         }
+        for leg in call.spare_legs() {
+            self.call_of_leg.remove(&leg);
+        }
+        self.broken.push(id);
     }
 }

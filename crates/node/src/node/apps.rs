@@ -7,6 +7,8 @@ use crosspoint_base::{CallId, Flow, RegistrationId};
 use crosspoint_call::{Input as CallInput, Profile, Role, Side};
 use crosspoint_connectors::rtcengine::{self, DeviceKind, RemoteFailure, RemoteState, UserCall};
 use crosspoint_connectors::sip_ua::{RegistrationConfig, RegistrationFailure, RegistrationState};
+use crosspoint_connectors::webterminal;
+use crosspoint_ladder::{Message, Protocol};
 use crosspoint_media::control::LegStats;
 
 use super::{Node, Output};
@@ -18,8 +20,19 @@ impl Node {
         let mut was_busy = false;
         loop {
             let output = match self.apps.poll_output() {
-                rtcengine::Output::Timeout(_) => return was_busy,
-                rtcengine::Output::Send { connection, text } => {
+                rtcengine::Output::Timeout(_) => {
+                    let watched = self.apps.take_newly_watched();
+                    let came = self.apps.take_came();
+                    came.iter().for_each(|user| self.deliver_texts(now, user));
+                    if watched.is_empty() && came.is_empty() {
+                        return was_busy;
+                    }
+                    watched.iter().for_each(|user| self.tell_calls_of(now, user));
+                    continue;
+                }
+                rtcengine::Output::Send { connection, leg, text } => {
+                    let said = || Message::plain(Protocol::RtcEngine, true, text.clone().into());
+                    self.tells(now, (connection, leg), said);
                     Output::AppSend { connection, text }
                 }
                 rtcengine::Output::Close { connection, code, reason } => {
@@ -34,6 +47,13 @@ impl Node {
                 rtcengine::Output::Register(id, account) => {
                     self.resolving.insert(id, account);
                     self.ask_for_registrar(id);
+                    continue;
+                }
+                rtcengine::Output::Text(ticket, text) => {
+                    was_busy = true;
+                    if let Some(taken) = self.text_came(now, *text, None) {
+                        self.apps.text_taken(&ticket, taken);
+                    }
                     continue;
                 }
                 rtcengine::Output::Unregister(id) => {
@@ -122,36 +142,37 @@ impl Node {
     /// Tells the apps of everybody in a call which calls they have on which devices.
     pub(super) fn tell_of_calls(&mut self, now: Instant, call: CallId) {
         for user in self.switchboard.parties_changed(call) {
-            self.tell_calls_of(now, &user);
+            // Most users have no app, and some have thousands of calls: a gateway behind a trunk.
+            if self.apps.is_watched(&user) || self.terminals.is_watched(&user) {
+                self.tell_calls_of(now, &user);
+            }
+            self.show_user(now, &user);
         }
     }
 
     pub(super) fn tell_calls_of(&mut self, now: Instant, user: &str) {
-        let (start, unix) = self.epoch;
-        let since = |at: Instant| {
-            let seconds = at.saturating_duration_since(start).as_secs();
-            unix.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))
-        };
         let calls: Vec<UserCall> = self
             .switchboard
             .sides_of(user)
+            .take(rtcengine::MOST_USER_CALLS)
             .map(|(gcid, side)| UserCall {
                 leg: side.leg,
                 gcid: gcid.clone(),
                 is_outgoing: side.role == Role::Front,
                 is_active: side.is_active,
-                since_unix: since(side.started),
+                since_unix: self.unix(side.started),
                 device: kind_of(&side),
                 peer: side.peer,
             })
             .collect();
         self.apps.handle_user_calls(now, user, &calls);
+        self.terminals.handle_user_calls(user, &calls);
     }
 }
 
 fn kind_of(side: &Side) -> DeviceKind {
     match side.profile {
-        _ if side.leg.maker() == rtcengine::MAKER => DeviceKind::App,
+        _ if [rtcengine::MAKER, webterminal::MAKER].contains(&side.leg.maker()) => DeviceKind::App,
         Profile::WebRtc => DeviceKind::Browser,
         Profile::Rtp(_) => DeviceKind::Phone,
     }
