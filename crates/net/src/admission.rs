@@ -1,12 +1,19 @@
-//! How many connections there may be, altogether and from one address.
+//! How many connections there may be, altogether and from one address, and none for who is banned.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use crosspoint_base::{GuardConfig, source_of};
+
+use crate::Bans;
 
 /// Counts connections; clones share the count.
 #[derive(Debug, Clone)]
-pub struct Admission(Arc<Mutex<Counts>>);
+pub struct Admission {
+    counts: Arc<Mutex<Counts>>,
+    bans: Bans,
+}
 
 #[derive(Debug)]
 struct Counts {
@@ -25,20 +32,38 @@ pub struct Permit {
 }
 
 impl Admission {
+    /// Nobody is banned, unless an operator wishes it.
     #[must_use]
     pub fn new(max_total: usize, max_by_source: usize) -> Self {
-        Self(Arc::new(Mutex::new(Counts {
-            total: 0,
-            by_source: BTreeMap::new(),
-            max_total,
-            max_by_source,
-            refused: 0,
-        })))
+        let nobody = GuardConfig { failures: 0, ..GuardConfig::default() };
+        Self::guarded(max_total, max_by_source, nobody)
+    }
+
+    #[must_use]
+    pub fn guarded(max_total: usize, max_by_source: usize, guard: GuardConfig) -> Self {
+        let by_source = BTreeMap::new();
+        let counts = Counts { total: 0, by_source, max_total, max_by_source, refused: 0 };
+        Self { counts: Arc::new(Mutex::new(counts)), bans: Bans::new(guard) }
+    }
+
+    /// Other bounds from now on. Connections that are open stay.
+    pub fn set_bounds(&self, max_total: usize, max_by_source: usize) {
+        let mut counts = self.counts();
+        (counts.max_total, counts.max_by_source) = (max_total, max_by_source);
+    }
+
+    #[must_use]
+    pub fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// A place for a connection from `address`, if there is one.
     #[must_use]
     pub fn admit(&self, address: IpAddr) -> Option<Permit> {
+        // Of a connection nothing is known yet but its address.
+        if !self.bans.hears(SocketAddr::new(address, 0)) {
+            return None;
+        }
         let source = source_of(address);
         let mut counts = self.counts();
         let of_source = counts.by_source.get(&source).copied().unwrap_or(0);
@@ -63,7 +88,15 @@ impl Admission {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// A place more for the same address, if there is one.
+    #[must_use]
+    pub fn another(&self) -> Option<Self> {
+        self.admission.admit(self.source)
     }
 }
 
@@ -76,18 +109,6 @@ impl Drop for Permit {
             if *of_source == 0 {
                 counts.by_source.remove(&self.source);
             }
-        }
-    }
-}
-
-/// Whom an address counts for: one subscriber has a whole /64 of IPv6 addresses.
-#[must_use]
-pub fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

@@ -1,9 +1,10 @@
-//! From a SIP host to addresses (RFC 3263 §4.2, RFC 2782).
+//! From a SIP host to addresses (RFC 3263 §4, RFC 2782, RFC 3403).
 //!
-//! A literal address and a given port skip what they make needless. Without a port the host's
-//! SRV records for the transport are asked first; a host without any is looked up itself.
+//! A literal address and a given port skip what they make needless. Without a transport the host's
+//! NAPTR records choose; without a port its SRV records for the transport are asked. A host
+//! without any is looked up itself.
 //!
-//! Not here: NAPTR, since whoever asks has chosen the transport; caching is the library's.
+//! Not here: caching, which is the library's, and which of the servers answer.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use crosspoint_base::{Rng, Transport};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 /// Asks the system's name servers, or given ones.
@@ -35,6 +36,17 @@ pub enum ResolveError {
     Refused,
     #[error("name servers: {0}")]
     Dns(String),
+}
+
+/// One address of a SIP host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    pub transport: Transport,
+    pub address: SocketAddr,
+    /// The lowest is tried first.
+    pub priority: u32,
+    /// Its share among those of the same priority (RFC 2782).
+    pub weight: u16,
 }
 
 /// One server that a SRV record names.
@@ -113,6 +125,129 @@ impl Resolver {
         }
     }
 
+    /// Every address of `host` with its place among them; never empty. Without a transport its
+    /// owner's choice is asked for (RFC 3263 §4.1).
+    ///
+    /// # Errors
+    /// When nothing leads to an address.
+    pub async fn locate(
+        &self,
+        host: &str,
+        port: Option<u16>,
+        transport: Option<Transport>,
+    ) -> Result<Vec<Located>, ResolveError> {
+        let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if port.is_some() || transport.is_some() || literal.parse::<IpAddr>().is_ok() {
+            let transport = transport.unwrap_or(Transport::Udp);
+            return self.located(host, port, transport, (service(transport), 0)).await;
+        }
+        if is_invalid(host) {
+            return Err(ResolveError::Invalid);
+        }
+        let mut services = self.services(host).await;
+        if services.is_empty() {
+            let usual = [Transport::Udp, Transport::Tcp, Transport::Tls];
+            let named = usual.into_iter().filter_map(|t| Some((t, service(t)?)));
+            services = named.map(|(t, s)| (t, format!("{s}.{host}."))).collect();
+        }
+        let mut found = Vec::new();
+        for (place, (transport, name)) in (0..).zip(&services) {
+            let servers = self.servers_at(name).await;
+            if !servers.is_empty() {
+                found.extend(self.addresses_of(&servers, *transport, place).await);
+            }
+            if found.len() >= MAX_ADDRESSES {
+                break;
+            }
+        }
+        if found.is_empty() {
+            return self.located(host, None, Transport::Udp, (None, 0)).await;
+        }
+        Ok(found)
+    }
+
+    /// The addresses of a host for one transport; its SRV records are asked where there may be
+    /// some.
+    async fn located(
+        &self,
+        host: &str,
+        port: Option<u16>,
+        transport: Transport,
+        (service, place): (Option<&str>, u32),
+    ) -> Result<Vec<Located>, ResolveError> {
+        let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let is_literal = literal.parse::<IpAddr>().is_ok();
+        if let Some(service) = service.filter(|_| port.is_none() && !is_literal) {
+            if is_invalid(host) {
+                return Err(ResolveError::Invalid);
+            }
+            let name = format!("{service}.{}.", host.trim_end_matches('.'));
+            let servers = self.servers_at(&name).await;
+            if !servers.is_empty() && servers.iter().all(|s| s.host == ".") {
+                return Err(ResolveError::Refused);
+            }
+            let found = self.addresses_of(&servers, transport, place).await;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        // `resolve` asks no SRV records where there is a port.
+        let port = port.unwrap_or_else(|| default_port(transport));
+        let addresses = self.resolve(host, Some(port), transport).await?;
+        let one = |address| Located { transport, address, priority: place << 16, weight: 0 };
+        Ok(addresses.into_iter().map(one).collect())
+    }
+
+    async fn addresses_of(
+        &self,
+        servers: &[Server],
+        transport: Transport,
+        place: u32,
+    ) -> Vec<Located> {
+        let mut found = Vec::new();
+        for server in servers {
+            if server.host == "." || is_invalid(&server.host) {
+                continue;
+            }
+            // One server without an address leaves the others.
+            let addresses = self.addresses(&server.host, server.port).await.unwrap_or_default();
+            let priority = (place << 16) + u32::from(server.priority);
+            found.extend(addresses.into_iter().map(|address| Located {
+                transport,
+                address,
+                priority,
+                weight: server.weight,
+            }));
+            if found.len() >= MAX_ADDRESSES {
+                break;
+            }
+        }
+        found
+    }
+
+    /// What the NAPTR records of a host name, best first: transports that we have, with the names
+    /// of their SRV records.
+    async fn services(&self, host: &str) -> Vec<(Transport, String)> {
+        let Ok(dns) = &self.dns else { return Vec::new() };
+        let name = format!("{}.", host.trim_end_matches('.'));
+        let Ok(found) = dns.lookup(name, RecordType::NAPTR).await else { return Vec::new() };
+        let mut services: Vec<((u16, u16), (Transport, String))> = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::NAPTR(naptr) if naptr.flags.eq_ignore_ascii_case(b"s") => {
+                    let transport = transport_of(&naptr.services)?;
+                    let order = (naptr.order, naptr.preference);
+                    Some((order, (transport, naptr.replacement.to_ascii())))
+                }
+                _ => None,
+            })
+            .take(MAX_SERVERS)
+            .collect();
+        services.sort_by_key(|(order, _)| *order);
+        services.into_iter().map(|(_, service)| service).collect()
+    }
+
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
         let dns = self.dns.as_ref().map_err(|error| ResolveError::Dns(error.clone()))?;
         let found = dns.lookup_ip(host).await;
@@ -131,10 +266,14 @@ impl Resolver {
     /// The servers of a SRV record set in the order to try them. A failed question counts as
     /// none: the host itself may still have an address.
     async fn servers(&self, host: &str, transport: Transport) -> Vec<Server> {
-        let (Some(service), Ok(dns)) = (service(transport), &self.dns) else {
-            return Vec::new();
-        };
-        let name = format!("{service}.{}.", host.trim_end_matches('.'));
+        let Some(service) = service(transport) else { return Vec::new() };
+        let servers = self.servers_at(&format!("{service}.{}.", host.trim_end_matches('.'))).await;
+        order(servers, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The servers of the SRV record set of this name.
+    async fn servers_at(&self, name: &str) -> Vec<Server> {
+        let Ok(dns) = &self.dns else { return Vec::new() };
         let Ok(found) = dns.srv_lookup(name).await else { return Vec::new() };
         let servers = found.answers().iter().filter_map(|record| match &record.data {
             RData::SRV(srv) => Some(Server {
@@ -145,8 +284,7 @@ impl Resolver {
             }),
             _ => None,
         });
-        let servers = servers.take(MAX_SERVERS).collect();
-        order(servers, &mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+        servers.take(MAX_SERVERS).collect()
     }
 }
 
@@ -189,6 +327,16 @@ fn service(transport: Transport) -> Option<&'static str> {
         Transport::Tls => Some("_sips._tcp"),
         Transport::Ws | Transport::Wss => None,
     }
+}
+
+/// RFC 3263 §4.1.
+fn transport_of(service: &[u8]) -> Option<Transport> {
+    let known = [
+        (&b"SIP+D2U"[..], Transport::Udp),
+        (b"SIP+D2T", Transport::Tcp),
+        (b"SIPS+D2T", Transport::Tls),
+    ];
+    known.into_iter().find(|(s, _)| service.eq_ignore_ascii_case(s)).map(|(_, t)| t)
 }
 
 fn default_port(transport: Transport) -> u16 {

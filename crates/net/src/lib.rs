@@ -1,30 +1,61 @@
 //! Runs machines: gives them bytes and time, and sends what they say.
 //!
 //! [`SipTransport`] carries SIP over UDP, TCP, TLS and WebSocket, [`AppSockets`] the JSON of apps;
-//! [`MediaPool`] hosts media, [`TurnServer`] relays it, [`Resolver`] finds hosts. Nothing here
+//! [`MediaPool`] hosts media, [`TurnServer`] relays it, [`IceTcp`] carries it over TCP, and
+//! [`SharedPort`] has them on one port with HTTP. [`Admission`] and [`Bans`] say who gets a
+//! connection. [`Resolver`] finds hosts. Nothing here
 //! decides anything about a protocol: a message is framed, parsed and handed on with the flow it
 //! came over.
 
 mod admission;
 mod app_sockets;
+mod bans;
 mod dns;
+mod documents;
+mod ice_tcp;
 mod local_address;
 mod media_pool;
+mod ng_server;
 mod numbering;
+pub mod packet_io;
+mod poster;
+mod recorder;
+mod shared_port;
 mod sip_transport;
 mod socket;
+mod sound_stream;
 mod turn_server;
 
 use std::io;
 use std::time::Duration;
 
-pub use admission::{Admission, Permit, source_of};
+pub use admission::{Admission, Permit};
 pub use app_sockets::{AppArrival, AppCounters, AppSocketConfig, AppSockets, AppText};
-pub use dns::{ResolveError, Resolver};
-pub use media_pool::{MediaError, MediaPool, MediaPoolConfig, MediaReport};
+pub use bans::{BanChange, Bans};
+pub use dns::{Located, ResolveError, Resolver};
+pub use documents::{DocumentError, Documents, DocumentsConfig};
+pub use ice_tcp::{Count as IceTcpCount, IceTcp};
+pub use media_pool::{
+    Link, LinkEnd, MediaError, MediaLinks, MediaPool, MediaPoolConfig, MediaReport, MediaTaps,
+    ToLink,
+};
+pub use ng_server::{NgForwarding, NgRecording, NgReport, NgServer, NgServerConfig, RecordingName};
+pub use numbering::next_connection;
+pub use poster::{PostError, Poster, PosterConfig};
+pub use recorder::{
+    Finished, Recorder, RecorderConfig, RecorderError, RecorderNews, RecorderReport, RecordingId,
+    RefusedRemoval, RefusedStart,
+};
+pub use shared_port::{
+    Duplex, HttpConnection, HttpStream, HttpVersion, Kind as SharedPortKind,
+    LONGEST as LONGEST_OPENING, Opening, SharedPort, SharedPortConfig, SharedPortCounts,
+};
 pub use sip_transport::{
-    Arrival, BindError, ConnectionLimits, OriginCheck, SipTransport, SipTransportConfig,
-    TransportCounters,
+    Arrival, BindError, Certificate, CertificateReader, ConnectionLimits, OriginCheck,
+    SipTransport, SipTransportConfig, TransportCounters,
+};
+pub use sound_stream::{
+    Encoding, SoundStreams, StreamEvent, StreamId, StreamReport, StreamRequest,
 };
 pub use turn_server::{TurnReport, TurnServer, TurnServerConfig};
 

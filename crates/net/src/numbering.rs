@@ -6,7 +6,8 @@ use crosspoint_base::ConnectionId;
 
 /// A number that no connection has had. SIP transports and app sockets draw from here alike, so
 /// an id names one connection without saying of which kind.
-pub(crate) fn next_connection() -> ConnectionId {
+#[must_use]
+pub fn next_connection() -> ConnectionId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed))
 }

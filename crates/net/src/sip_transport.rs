@@ -8,6 +8,8 @@
 
 mod config;
 mod counters;
+mod icmp;
+mod rate;
 mod stream;
 mod stun;
 mod table;
@@ -16,28 +18,34 @@ mod websocket;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{ConnectionId, Flow, Transmit, Transport};
+use crosspoint_base::{Conduct, ConnectionId, Flow, Offence, Transmit, Transport};
 use crosspoint_sip::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
-pub use config::{BindError, ConnectionLimits, OriginCheck, SipTransportConfig};
+pub use config::{
+    BindError, Certificate, CertificateReader, ConnectionLimits, OriginCheck, SipTransportConfig,
+};
 pub use counters::TransportCounters;
 use counters::{Counters, Happening};
+use rate::Rate;
 use table::{Link, Outbound, Queued, Table};
 use udp::UdpListener;
 
 use crate::local_address::LocalAddresses;
 use crate::numbering::next_connection;
-use crate::{Admission, Permit, socket};
+use crate::packet_io::mmsg::Mmsg;
+use crate::{Admission, Bans, Permit, socket};
 
 /// What the transport tells.
 #[derive(Debug)]
@@ -48,8 +56,18 @@ pub enum Arrival {
     },
     /// A connection is gone, whoever closed it.
     Closed(ConnectionId),
+    /// The peer of a TLS connection has proved who it is; before its first message.
+    Certified {
+        connection: ConnectionId,
+        certificate: Certificate,
+    },
     /// What was sent over this flow did not leave.
     Failed(Flow),
+    /// An ICMP message says that a datagram did not arrive, and quotes how it began.
+    Unreachable {
+        remote: SocketAddr,
+        quoted: Bytes,
+    },
 }
 
 /// A handle on all of it; clones share it.
@@ -67,13 +85,24 @@ struct Shared {
     locals: Option<LocalAddresses>,
     tls_server: RwLock<Arc<ServerConfig>>,
     tls_client: Option<Arc<ClientConfig>>,
-    /// Host names of TLS peers by address, for checking their certificates.
-    tls_names: Mutex<BTreeMap<SocketAddr, String>>,
+    /// Whom to expect at the addresses of TLS peers.
+    tls_peers: Mutex<BTreeMap<SocketAddr, TlsPeer>>,
+    certificates: RwLock<Option<CertificateReader>>,
     admission: Admission,
     origins: OriginCheck,
     limits: ConnectionLimits,
+    /// What the kernel needs to take several datagrams at once.
+    mmsg: Mutex<Mmsg>,
+    rate: Mutex<Rate>,
     /// Places for datagrams that wait for the network.
     waiting_datagrams: Arc<Semaphore>,
+}
+
+/// Whom to expect at an address.
+#[derive(Debug, Clone)]
+struct TlsPeer {
+    host: String,
+    config: Option<Arc<ClientConfig>>,
 }
 
 impl SipTransport {
@@ -104,7 +133,7 @@ impl SipTransport {
             };
             listeners.push((transport, bound));
         }
-        let sockets: Vec<(Arc<UdpSocket>, SocketAddr)> =
+        let sockets: Vec<(Arc<udp::Reading>, SocketAddr)> =
             udp.iter().map(|l: &UdpListener| (l.socket.clone(), l.local)).collect();
         let transport = Self(Arc::new(Shared {
             listeners,
@@ -115,13 +144,20 @@ impl SipTransport {
             locals: config.tell_local_address.then(LocalAddresses::default),
             tls_server: RwLock::new(config.tls_server),
             tls_client: config.tls_client,
-            tls_names: Mutex::default(),
+            tls_peers: Mutex::default(),
+            certificates: RwLock::new(config.certificates),
             admission: config.admission,
             origins: config.origins,
             limits: config.limits,
+            mmsg: Mutex::new(Mmsg::new()),
+            rate: Mutex::new(Rate::new(config.limits.messages_per_second)),
             waiting_datagrams: Arc::new(Semaphore::new(WAITING_DATAGRAMS)),
         }));
         for (socket, local) in sockets {
+            match icmp::ask_for(std::os::fd::AsFd::as_fd(socket.get_ref()), local.is_ipv4()) {
+                Ok(()) => drop(tokio::spawn(icmp::serve(transport.clone(), socket.clone()))),
+                Err(error) => tracing::debug!(%error, "ICMP errors are not told"),
+            }
             tokio::spawn(udp::serve(transport.clone(), socket, local));
         }
         for (kind, listener) in streams {
@@ -136,6 +172,12 @@ impl SipTransport {
         &self.0.listeners
     }
 
+    /// Who is not listened to.
+    #[must_use]
+    pub fn bans(&self) -> &Bans {
+        self.0.admission.bans()
+    }
+
     #[must_use]
     pub fn counters(&self) -> TransportCounters {
         let open = self.0.links().open_by_transport();
@@ -147,13 +189,24 @@ impl SipTransport {
         *self.0.tls_server.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    /// Says whose certificate a TLS peer at `remote` has to show.
-    pub fn expect_name(&self, remote: SocketAddr, host: &str) {
-        let mut names = self.0.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= MAX_NAMES && !names.contains_key(&remote) {
-            names.pop_first();
+    /// From now on certificates of TLS peers are read so.
+    pub fn read_certificates(&self, reader: Option<CertificateReader>) {
+        *self.0.certificates.write().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// Another limit of messages from one address in a second.
+    pub fn set_messages_per_second(&self, most: u32) {
+        self.0.rate.lock().unwrap_or_else(PoisonError::into_inner).set(most);
+    }
+
+    /// Says whose certificate a TLS peer at `remote` has to show, and with what we come there:
+    /// the usual where nothing else is given.
+    pub fn expect_peer(&self, remote: SocketAddr, host: &str, config: Option<Arc<ClientConfig>>) {
+        let mut peers = self.0.tls_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= MAX_PEERS && !peers.contains_key(&remote) {
+            peers.pop_first();
         }
-        names.insert(remote, host.to_owned());
+        peers.insert(remote, TlsPeer { host: host.to_owned(), config });
     }
 
     /// Sends a message, without ever waiting. What fails is told by [`Arrival::Failed`].
@@ -165,6 +218,31 @@ impl SipTransport {
         } else {
             self.send_on_connection(flow, bytes);
         }
+    }
+
+    /// Sends messages in order, as [`Self::send`] does, and empties the list. Datagrams that follow
+    /// each other leave together.
+    pub fn send_all(&self, transmits: &mut Vec<Transmit>) {
+        let key = |transmit: &Transmit| {
+            let flow = transmit.flow;
+            (flow.transport == Transport::Udp).then_some(flow.local)
+        };
+        for run in transmits.chunk_by(|a, b| key(a).is_some() && key(a) == key(b)) {
+            let listener = match run {
+                [first, _, ..] => key(first).and_then(|l| udp::listener_for(&self.0.udp, l)),
+                _ => None,
+            };
+            let Some(listener) = listener else {
+                run.iter().for_each(|transmit| self.send(transmit.clone()));
+                continue;
+            };
+            let mut mmsg = self.0.mmsg.lock().unwrap_or_else(PoisonError::into_inner);
+            udp::send_batch(&mut mmsg, listener, run, |late| {
+                self.send_datagram(late.flow, late.bytes.clone());
+            });
+            run.iter().for_each(|_| self.0.counters.sent(Transport::Udp));
+        }
+        transmits.clear();
     }
 
     /// Ends a connection; [`Arrival::Closed`] follows.
@@ -184,15 +262,21 @@ impl SipTransport {
         tokio::spawn(async move { websocket::converse(&open, io, outbound).await });
     }
 
-    /// Serves a TCP or TLS connection until it ends.
-    async fn serve_stream(
+    /// Serves a TCP or TLS connection until it ends, in a task of its own: what the handshake
+    /// needed takes no room any more.
+    fn serve_stream(
         &self,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         (transport, local, remote): (Transport, SocketAddr, SocketAddr),
-        _permit: Permit,
+        certificate: Option<Certificate>,
+        permit: Permit,
     ) {
         let (open, outbound) = self.register(transport, local, remote);
-        stream::converse(&open, io, outbound).await;
+        tokio::spawn(async move {
+            let _permit = permit;
+            open.certified(certificate).await;
+            stream::converse(&open, io, outbound).await;
+        });
     }
 
     /// The local address of a flow from `remote` over a socket bound to `bound`.
@@ -204,8 +288,8 @@ impl SipTransport {
         let Some(listener) = udp::listener_for(&self.0.udp, flow.local) else {
             return self.report(Arrival::Failed(flow));
         };
-        match listener.socket.try_send_to(&bytes, flow.remote) {
-            Ok(_) => {}
+        match udp::send(listener.socket.get_ref(), &bytes, flow.remote) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let Ok(place) = self.0.waiting_datagrams.clone().try_acquire_owned() else {
                     // The network is full; SIP sends again.
@@ -214,7 +298,7 @@ impl SipTransport {
                 let (socket, this) = (listener.socket.clone(), self.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    if socket.send_to(&bytes, flow.remote).await.is_err() {
+                    if udp::send_late(&socket, &bytes, flow.remote).await.is_err() {
                         this.report(Arrival::Failed(flow));
                     }
                 });
@@ -283,12 +367,38 @@ impl SipTransport {
             Err(error) => {
                 self.count(Happening::Malformed);
                 tracing::debug!(%error, transport = %flow.transport, "a message is malformed");
+                if self.offended(&flow) {
+                    return None;
+                }
                 if let Some(answer) = error.answer {
                     self.send(Transmit { flow, bytes: answer.print() });
                 }
                 None
             }
         }
+    }
+
+    /// For how long nothing more of a source is taken, if it has sent too much.
+    fn is_too_fast(&self, address: IpAddr) -> Option<Duration> {
+        let mut rate = self.0.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = rate.take(Instant::now(), address).err()?;
+        drop(rate);
+        if self.bans().is_exempt(address) {
+            return None;
+        }
+        self.count(Happening::Limited);
+        Some(wait)
+    }
+
+    /// Counts rubbish against who sends it over a connection; true when that is closed for it.
+    fn offended(&self, flow: &Flow) -> bool {
+        let Some(connection) = flow.connection else { return false };
+        let conduct = Conduct::Offended(Offence::Malformed);
+        let is_banned = self.0.admission.bans().note(flow.remote, false, conduct);
+        if is_banned {
+            self.close(connection);
+        }
+        is_banned
     }
 
     /// Tells the node, also when its queue is full at the moment.
@@ -311,6 +421,12 @@ impl Shared {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn certificate(&self, chain: Option<&[CertificateDer<'static>]>) -> Option<Certificate> {
+        let chain = chain.filter(|chain| !chain.is_empty())?;
+        let reader = self.certificates.read().unwrap_or_else(PoisonError::into_inner).clone();
+        reader?.read(chain)
+    }
+
     fn tls_acceptor(&self) -> TlsAcceptor {
         self.tls_server.read().unwrap_or_else(PoisonError::into_inner).clone().into()
     }
@@ -327,8 +443,19 @@ struct OpenConnection {
 impl OpenConnection {
     /// Hands on what the peer sent; waits while the node is busy, so that the peer has to.
     async fn deliver(&self, bytes: Bytes) {
+        while let Some(wait) = self.transport.is_too_fast(self.flow.remote.ip()) {
+            tokio::time::sleep(wait).await;
+        }
         if let Some(message) = self.transport.parse(self.flow, bytes) {
             let arrival = Arrival::Message { flow: self.flow, message };
+            let _ = self.transport.0.arrivals.send(arrival).await;
+        }
+    }
+
+    /// Tells who the peer is, before anything that it says.
+    async fn certified(&self, certificate: Option<Certificate>) {
+        if let (Some(connection), Some(certificate)) = (self.flow.connection, certificate) {
+            let arrival = Arrival::Certified { connection, certificate };
             let _ = self.transport.0.arrivals.send(arrival).await;
         }
     }
@@ -360,5 +487,5 @@ impl Drop for OpenConnection {
 
 /// Datagrams that wait while the network takes no more.
 const WAITING_DATAGRAMS: usize = 1024;
-/// Names of TLS peers remembered.
-const MAX_NAMES: usize = 4096;
+/// TLS peers remembered.
+const MAX_PEERS: usize = 4096;

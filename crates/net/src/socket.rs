@@ -23,6 +23,15 @@ pub(crate) fn udp(address: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// A UDP socket that never waits, with as few calls of the kernel as it takes: calls open and close
+/// several.
+pub(crate) fn udp_port(address: SocketAddr) -> io::Result<UdpSocket> {
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 pub(crate) fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -46,6 +55,13 @@ pub(crate) fn prepare(stream: &tokio::net::TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&alive);
 }
 
+/// For a connection that carries sound: what waits in the kernel comes too late.
+pub(crate) fn keep_queue_short(stream: &tokio::net::TcpStream) {
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+}
+
+/// A tenth of a second of video, half a second of sound.
+const UNSENT: u32 = 16 * 1024;
 const BACKLOG: i32 = 1024;
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(15);

@@ -59,6 +59,7 @@ async fn converse(
     let limits = open.config();
     let mut ping = pings(limits.ping_period);
     let mut heard = Instant::now();
+    let mut controls = 0;
     loop {
         let outgoing = tokio::select! {
             incoming = socket.next() => {
@@ -69,7 +70,13 @@ async fn converse(
                         continue;
                     }
                     // Pings are answered by the library.
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                        controls += 1;
+                        if controls > MAX_CONTROLS {
+                            return refuse(open, TOO_MANY);
+                        }
+                        continue;
+                    }
                     Some(Ok(Message::Close(_))) => return Ending::Answered,
                     Some(Ok(Message::Binary(_))) => return refuse(open, NOT_TEXT),
                     Some(Err(error)) => return misread(open, &error),
@@ -86,6 +93,7 @@ async fn converse(
                     open.count(Happening::CutSilent);
                     return Ending::Gone;
                 }
+                controls = 0;
                 Message::Ping(Bytes::new())
             }
         };
@@ -157,6 +165,9 @@ fn config(max_message: usize) -> WebSocketConfig {
 const READ_SIZE: usize = 2048;
 /// Bytes that are still read of a peer that was told to go.
 const MAX_REST: u64 = 1024 * 1024;
+/// Between two pings of ours: libraries send one in ten seconds or more.
+const MAX_CONTROLS: u32 = 100;
+const TOO_MANY: Closing = Closing { code: 1008, reason: "too many pings" };
 const NOT_WEBSOCKET: Closing = Closing { code: 1002, reason: "this is no WebSocket frame" };
 const NOT_TEXT: Closing = Closing { code: 1003, reason: "only text is understood" };
 const NOT_UTF8: Closing = Closing { code: 1007, reason: "this text is not UTF-8" };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crosspoint_base::Transport;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use crate::Admission;
@@ -26,6 +27,8 @@ pub struct SipTransportConfig {
     /// Which pages may open a WebSocket on a listener of our own.
     pub origins: OriginCheck,
     pub limits: ConnectionLimits,
+    /// What the certificates of TLS peers say; none are asked for where nobody reads them.
+    pub certificates: Option<CertificateReader>,
 }
 
 /// How long a connection may take for what it does.
@@ -43,6 +46,9 @@ pub struct ConnectionLimits {
     pub write: Duration,
     /// Between pings on a WebSocket; two without an answer end it.
     pub ping_period: Duration,
+    /// Messages of one source in a second, and twice as many at once: more datagrams are dropped
+    /// unread, and connections are read more slowly. Trunks and who is never banned have no limit.
+    pub messages_per_second: u32,
 }
 
 impl Default for ConnectionLimits {
@@ -54,7 +60,41 @@ impl Default for ConnectionLimits {
             idle: Duration::from_secs(2 * 3600),
             write: Duration::from_secs(10),
             ping_period: Duration::from_secs(25),
+            messages_per_second: 1000,
         }
+    }
+}
+
+/// What a peer's certificate proves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// The names that it is for, in lower case.
+    pub names: Vec<String>,
+    /// Which of the known authorities have signed it.
+    pub authorities: Vec<usize>,
+}
+
+/// Reads a peer's chain, its own certificate first; none where no authority has signed it.
+#[derive(Clone)]
+pub struct CertificateReader(Arc<Reader>);
+
+type Reader = dyn Fn(&[CertificateDer<'static>]) -> Option<Certificate> + Send + Sync;
+
+impl CertificateReader {
+    pub fn new(
+        read: impl Fn(&[CertificateDer<'static>]) -> Option<Certificate> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(super) fn read(&self, chain: &[CertificateDer<'static>]) -> Option<Certificate> {
+        (self.0)(chain)
+    }
+}
+
+impl fmt::Debug for CertificateReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CertificateReader")
     }
 }
 

@@ -19,6 +19,8 @@ pub struct TransportCounters {
     pub overflow: u64,
     /// Datagrams not sent because too many waited for the network.
     pub unsent: u64,
+    /// Messages dropped or held back because their source sent too many.
+    pub limited: u64,
     /// Keep-alives answered: STUN and double line ends.
     pub keep_alives: u64,
     /// Connections closed at once because there were too many.
@@ -41,6 +43,7 @@ pub(super) enum Happening {
     Malformed,
     Overflow,
     Unsent,
+    Limited,
     KeepAlive,
     Refused,
     HandshakeFailed,
@@ -55,7 +58,7 @@ pub(super) struct Counters {
     received: [AtomicU64; 5],
     sent: [AtomicU64; 5],
     connected: [AtomicU64; 5],
-    happenings: [AtomicU64; 10],
+    happenings: [AtomicU64; 11],
 }
 
 impl Counters {
@@ -89,6 +92,7 @@ impl Counters {
             malformed: of(Happening::Malformed),
             overflow: of(Happening::Overflow),
             unsent: of(Happening::Unsent),
+            limited: of(Happening::Limited),
             keep_alives: of(Happening::KeepAlive),
             refused: of(Happening::Refused),
             handshakes_failed: of(Happening::HandshakeFailed),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,10 +61,11 @@ async fn greet(
     match kind {
         // UDP has no connections.
         Transport::Udp => {}
-        Transport::Tcp => transport.serve_stream(stream, ends, permit).await,
+        Transport::Tcp => transport.serve_stream(stream, ends, None, permit),
         Transport::Tls => {
             let stream = within(limit, tls.accept(stream)).await?;
-            transport.serve_stream(stream, ends, permit).await;
+            let certificate = transport.0.certificate(stream.get_ref().1.peer_certificates());
+            transport.serve_stream(stream, ends, certificate, permit);
         }
         Transport::Ws => websocket::greet(transport, stream, ends, permit).await?,
         Transport::Wss => {
@@ -74,7 +76,9 @@ async fn greet(
     Ok(())
 }
 
-/// Opens a connection and serves it to its end; false when it never came about.
+/// Opens a connection and serves it to its end; false when it never came about, or the peer ended
+/// it without a word: nobody will answer what was sent. With TLS 1.3 a client learns only by the
+/// end of the connection that its certificate was refused (RFC 8446 §4.4.2.4).
 pub(super) async fn connect(open: &OpenConnection, outbound: Outbound) -> bool {
     let (remote, limit) = (open.flow.remote, open.limits().handshake);
     let stream = match within(limit, TcpStream::connect(remote)).await {
@@ -86,15 +90,15 @@ pub(super) async fn connect(open: &OpenConnection, outbound: Outbound) -> bool {
     };
     socket::prepare(&stream);
     if open.flow.transport == Transport::Tcp {
-        converse(open, stream, outbound).await;
-        return true;
+        return converse(open, stream, outbound).await;
     }
     let shared = &open.transport.0;
-    let Some(config) = shared.tls_client.clone() else { return false };
-    let name = {
-        let names = shared.tls_names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(&remote).cloned()
+    let peer = {
+        let peers = shared.tls_peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&remote).cloned()
     };
+    let (name, config) = peer.map_or((None, None), |peer| (Some(peer.host), peer.config));
+    let Some(config) = config.or_else(|| shared.tls_client.clone()) else { return false };
     let name = match name.map(ServerName::try_from) {
         Some(Ok(name)) => name,
         Some(Err(_)) => return false,
@@ -102,8 +106,9 @@ pub(super) async fn connect(open: &OpenConnection, outbound: Outbound) -> bool {
     };
     match within(limit, TlsConnector::from(config).connect(name, stream)).await {
         Ok(stream) => {
-            converse(open, stream, outbound).await;
-            true
+            let certificate = shared.certificate(stream.get_ref().1.peer_certificates());
+            open.certified(certificate).await;
+            converse(open, stream, outbound).await
         }
         Err(error) => {
             tracing::warn!(%error, "the TLS handshake with a peer failed");
@@ -112,27 +117,30 @@ pub(super) async fn connect(open: &OpenConnection, outbound: Outbound) -> bool {
     }
 }
 
-/// Reads and writes until either side has had enough.
+/// Reads and writes until either side has had enough; tells whether the peer said anything.
 pub(super) async fn converse(
     open: &OpenConnection,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     outbound: Outbound,
-) {
+) -> bool {
     open.count_connected();
+    let spoke = AtomicBool::new(false);
     let (reader, writer) = tokio::io::split(io);
     let (answers, keep_alives) = mpsc::channel(KEEP_ALIVES);
     let cut = outbound.cut();
     tokio::select! {
-        () = read(open, reader, answers) => {}
+        () = read(open, reader, answers, &spoke) => {}
         () = write(open, writer, outbound, keep_alives) => {}
         () = cut.notified() => {}
     }
+    spoke.load(Ordering::Relaxed)
 }
 
 async fn read<T: AsyncRead>(
     open: &OpenConnection,
     mut reader: ReadHalf<T>,
     answers: mpsc::Sender<Bytes>,
+    spoke: &AtomicBool,
 ) {
     let limits = open.limits();
     let mut decoder = StreamDecoder::new(Limits::default());
@@ -147,6 +155,7 @@ async fn read<T: AsyncRead>(
         let was_partial = decoder.has_partial();
         decoder.push(read);
         let Some(is_alive) = take_frames(open, &mut decoder, &answers).await else { return };
+        spoke.fetch_or(is_alive, Ordering::Relaxed);
         // Part of a message has to become whole soon, however slowly it trickles in.
         match (was_partial && !is_alive, decoder.has_partial()) {
             (false, true) => deadline = Instant::now() + limits.message,
@@ -176,6 +185,7 @@ async fn take_frames(
             Ok(None) => return Some(is_alive),
             Err(error) => {
                 open.count(Happening::Malformed);
+                open.transport.offended(&open.flow);
                 tracing::debug!(%error, "a stream cannot be read on");
                 return None;
             }
@@ -212,5 +222,6 @@ async fn write<T: AsyncWrite>(
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-const READ_SIZE: usize = 8192;
+/// Kept for as long as a connection lives.
+const READ_SIZE: usize = 4096;
 const KEEP_ALIVES: usize = 4;

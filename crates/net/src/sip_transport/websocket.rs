@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
@@ -18,12 +19,13 @@ use super::table::Outbound;
 use super::{OpenConnection, OriginCheck, SipTransport};
 use crate::{Permit, within};
 
-/// Does the handshake on a listener of our own, and serves the connection to its end.
+/// Does the handshake on a listener of our own, and has the connection served in a task of its
+/// own: what the handshake needed takes no room any more.
 pub(super) async fn greet(
     transport: &SipTransport,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     (kind, local, remote): (Transport, SocketAddr, SocketAddr),
-    _permit: Permit,
+    permit: Permit,
 ) -> io::Result<()> {
     let origins = transport.0.origins.clone();
     #[expect(clippy::result_large_err, reason = "the library's callback wants it so")]
@@ -32,7 +34,10 @@ pub(super) async fn greet(
     let limit = transport.0.limits.handshake;
     let socket = within(limit, async { handshake.await.map_err(io::Error::other) }).await?;
     let (open, outbound) = transport.register(kind, local, remote);
-    serve(&open, socket, outbound).await;
+    tokio::spawn(async move {
+        let _permit = permit;
+        serve(&open, socket, outbound).await;
+    });
     Ok(())
 }
 
@@ -54,16 +59,17 @@ async fn serve(
     open.count_connected();
     let cut = outbound.cut();
     tokio::select! {
-        () = exchange(open, &mut socket, outbound) => {
-            // The peer should know that it was meant, and TLS that nothing was cut off.
-            let close = async {
-                SinkExt::close(&mut socket).await.map_err(io::Error::other)?;
-                socket.get_mut().shutdown().await
-            };
-            let _ = within(open.limits().write, close).await;
-        }
-        () = cut.notified() => {}
+        () = exchange(open, &mut socket, outbound) => {}
+        () = cut.notified() => return,
     }
+    // The peer should know that it was meant, and TLS that nothing was cut off. Boxed: what is
+    // needed once at the end takes no room while the connection is idle.
+    let limit = open.limits().write;
+    let close = Box::pin(async move {
+        SinkExt::close(&mut socket).await.map_err(io::Error::other)?;
+        socket.get_mut().shutdown().await
+    });
+    let _ = within(limit, close).await;
 }
 
 async fn exchange(
@@ -72,14 +78,14 @@ async fn exchange(
     mut outbound: Outbound,
 ) {
     let limits = open.limits();
-    let (mut sink, mut source) = socket.split();
     let first_ping = Instant::now() + limits.ping_period;
     let mut ping = tokio::time::interval_at(first_ping, limits.ping_period);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let mut controls = 0;
     loop {
         let outgoing = tokio::select! {
-            incoming = source.next() => {
+            incoming = socket.next() => {
                 let message = match incoming {
                     Some(Ok(message)) => message,
                     Some(Err(error)) => return refuse(open, &error),
@@ -87,10 +93,17 @@ async fn exchange(
                 };
                 heard = Instant::now();
                 match message {
-                    Message::Text(text) => take(open, text.into()).await,
-                    Message::Binary(bytes) => take(open, bytes).await,
+                    Message::Text(text) => take(open, text.as_bytes()).await,
+                    Message::Binary(bytes) => take(open, &bytes).await,
                     Message::Close(_) => return,
-                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+                    // Pings are answered by the library, however many come.
+                    Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                        controls += 1;
+                        if controls > MAX_CONTROLS {
+                            return open.count(Happening::Malformed);
+                        }
+                        None
+                    }
                 }
             }
             queued = outbound.next() => match queued {
@@ -102,12 +115,13 @@ async fn exchange(
                 if now.duration_since(heard) > limits.ping_period * 2 {
                     return open.count(Happening::CutSilent);
                 }
+                controls = 0;
                 Some(Message::Ping(Bytes::new()))
             }
         };
         let Some(message) = outgoing else { continue };
         let sent =
-            within(limits.write, async { sink.send(message).await.map_err(io::Error::other) });
+            within(limits.write, async { socket.send(message).await.map_err(io::Error::other) });
         if let Err(error) = sent.await {
             if error.kind() == io::ErrorKind::TimedOut {
                 open.count(Happening::CutUnread);
@@ -127,23 +141,24 @@ fn refuse(open: &OpenConnection, error: &tokio_tungstenite::tungstenite::Error) 
 }
 
 /// Hands on a message; gives the answer to a keep-alive (RFC 5626 §4.4.1).
-async fn take(open: &OpenConnection, bytes: Bytes) -> Option<Message> {
-    match &bytes[..] {
+async fn take(open: &OpenConnection, bytes: &[u8]) -> Option<Message> {
+    match bytes {
         b"\r\n\r\n" => {
             open.count(Happening::KeepAlive);
             return Some(Message::text("\r\n"));
         }
         b"\r\n" | b"" => {}
-        _ => open.deliver(bytes).await,
+        // A copy: whoever keeps a part of it must not keep the library's buffer.
+        _ => open.deliver(Bytes::copy_from_slice(bytes)).await,
     }
     None
 }
 
 /// Text when it is UTF-8, as most stacks expect; old names in Latin-1 have to go as bytes.
 fn message_of(bytes: Bytes) -> Message {
-    match String::from_utf8(bytes.into()) {
-        Ok(text) => Message::text(text),
-        Err(error) => Message::binary(error.into_bytes()),
+    match Utf8Bytes::try_from(bytes.clone()) {
+        Ok(text) => Message::Text(text),
+        Err(_) => Message::Binary(bytes),
     }
 }
 
@@ -181,10 +196,14 @@ fn limits() -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE))
-        .read_buffer_size(8192)
+        .read_buffer_size(READ_SIZE)
         .write_buffer_size(0)
         .max_write_buffer_size(4 * MAX_MESSAGE)
 }
 
+/// Kept for as long as a connection lives, so small: most messages have a few hundred bytes.
+const READ_SIZE: usize = 2048;
+/// Between two pings of ours: libraries send one in ten seconds or more.
+const MAX_CONTROLS: u32 = 100;
 const MAX_MESSAGE: usize = 65_535;
 const SUBPROTOCOL: &str = "sec-websocket-protocol";

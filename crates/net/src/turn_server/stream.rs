@@ -46,7 +46,7 @@ async fn greet(server: TurnServer, client: Client, stream: TcpStream, tls: Optio
     }
 }
 
-async fn serve(
+pub(super) async fn serve(
     server: TurnServer,
     client: Client,
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
@@ -115,7 +115,7 @@ async fn write(mut queued: mpsc::Receiver<Vec<u8>>, mut writer: impl AsyncWrite 
 }
 
 impl TurnServer {
-    fn is_known(&self, client: Client) -> bool {
+    pub(super) fn is_known(&self, client: Client) -> bool {
         self.state().machine.is_known(client)
     }
 }

@@ -220,3 +220,145 @@ async fn a_busy_node_drops_datagrams_and_makes_connections_wait() {
         over_tcp += usize::from(host.message().await.transport == Transport::Tcp);
     }
 }
+
+/// What a client of the library would never write: frames by hand, masked with zeros.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(0x80 | length as u8),
+        length => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// A connection that has become a WebSocket, with the server's answer.
+async fn raw_websocket(host: &Host, extensions: &str) -> (tokio::net::TcpStream, String) {
+    let mut stream = host.tcp(Transport::Ws).await;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: gw.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Protocol: sip\r\n{extensions}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    (stream, String::from_utf8(answer).unwrap())
+}
+
+/// A few kilobytes that would be megabytes once they are unpacked are never unpacked.
+#[tokio::test]
+async fn compression_is_not_agreed_to_and_compressed_frames_end_the_connection() {
+    let mut host = Host::start().await;
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+    let (mut stream, answer) = raw_websocket(&host, offer).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    assert!(!answer.to_ascii_lowercase().contains("extensions"), "{answer}");
+    // RSV1 (RFC 7692 §6): final, text, compressed.
+    stream.write_all(&frame(0xC1, &[0; 1000])).await.unwrap();
+    until_closed(&mut stream).await;
+    assert!(matches!(host.next().await, Arrival::Closed(_)));
+    assert_eq!(host.transport.counters().malformed, 1);
+    assert_serving(&mut host).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_ends_its_connection() {
+    let mut host = Host::start().await;
+    let (mut stream, _) = raw_websocket(&host, "").await;
+    // Who pings now and then is fine.
+    for _ in 0..50 {
+        stream.write_all(&frame(0x89, b"still here")).await.unwrap();
+    }
+    stream.write_all(&frame(0x81, OPTIONS.as_bytes())).await.unwrap();
+    host.message().await;
+    for _ in 0..10_000 {
+        if stream.write_all(&frame(0x89, &[b'x'; 125])).await.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(host.next().await, Arrival::Closed(_)));
+    assert_eq!(host.transport.counters().malformed, 1);
+    assert_serving(&mut host).await;
+}
+
+/// Neither one that grows, nor one that never grows and never ends.
+#[tokio::test]
+async fn a_message_in_fragments_without_end_is_given_up() {
+    let limits = ConnectionLimits { ping_period: SHORT, ..ConnectionLimits::default() };
+    let mut host = Host::with_limits(limits).await;
+    let (mut grows, _) = raw_websocket(&host, "").await;
+    grows.write_all(&frame(0x01, b"OPTIONS ")).await.unwrap();
+    for _ in 0..40 {
+        if grows.write_all(&frame(0x00, &[b'x'; 2000])).await.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(host.next().await, Arrival::Closed(_)));
+    assert_eq!(host.transport.counters().malformed, 1);
+    drop(grows);
+    let (stays, _) = raw_websocket(&host, "").await;
+    let (_reader, mut writer) = stays.into_split();
+    let trickle = async {
+        let mut pace = tokio::time::interval(SHORT / 4);
+        let _ = writer.write_all(&frame(0x01, b"")).await;
+        while writer.write_all(&frame(0x00, b"")).await.is_ok() {
+            pace.tick().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let closed = tokio::select! {
+        closed = host.next() => closed,
+        () = trickle => unreachable!("it waits for ever"),
+    };
+    assert!(matches!(closed, Arrival::Closed(_)), "{closed:?}");
+    assert_eq!(host.transport.counters().cut_silent, 1);
+}
+
+/// Longer than anything we take, and only announced.
+#[tokio::test]
+async fn a_frame_that_announces_too_much_takes_no_room() {
+    let mut host = Host::start().await;
+    for length in [u64::MAX, i64::MAX as u64, 1 << 32, 65_536] {
+        let (mut stream, _) = raw_websocket(&host, "").await;
+        let mut head = vec![0x82, 0xFF];
+        head.extend(length.to_be_bytes());
+        head.extend([0; 4]);
+        stream.write_all(&head).await.unwrap();
+        until_closed(&mut stream).await;
+        assert!(matches!(host.next().await, Arrival::Closed(_)));
+    }
+    assert_eq!(host.transport.counters().malformed, 4);
+}
+
+#[tokio::test]
+async fn a_flood_from_one_source_is_dropped_unread_and_others_are_heard() {
+    let limits = ConnectionLimits { messages_per_second: 5, ..ConnectionLimits::default() };
+    let mut host = Host::with_limits(limits).await;
+    let flood = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+    let witness = UdpSocket::bind("127.0.0.3:0").await.unwrap();
+    for _ in 0..200 {
+        flood.send_to(OPTIONS.as_bytes(), host.address(Transport::Udp)).await.unwrap();
+    }
+    witness.send_to(OPTIONS.as_bytes(), host.address(Transport::Udp)).await.unwrap();
+    let mut heard = 0;
+    while host.message().await.remote != witness.local_addr().unwrap() {
+        heard += 1;
+    }
+    assert!((10..150).contains(&heard), "{heard}");
+    assert_eq!(host.transport.counters().limited, 200 - heard);
+    // A connection is read as slowly as that, and loses nothing.
+    let mut stream = host.tcp(Transport::Tcp).await;
+    for _ in 0..12 {
+        stream.write_all(OPTIONS.as_bytes()).await.unwrap();
+    }
+    for _ in 0..12 {
+        host.message().await;
+    }
+}

@@ -8,6 +8,7 @@ use tokio::net::UdpSocket;
 
 const A: u16 = 1;
 const SRV: u16 = 33;
+const NAPTR: u16 = 35;
 
 /// A name server that knows a few names; gives its address.
 async fn name_server() -> SocketAddr {
@@ -35,6 +36,14 @@ fn answer(query: &[u8]) -> Vec<u8> {
     let records: Vec<Vec<u8>> = match (labels.join(".").as_str(), kind) {
         ("_sip._udp.trunk.test", SRV) => vec![srv(20, 5070, "b.test"), srv(10, 5080, "a.test")],
         ("_sip._tcp.trunk.test", SRV) => vec![srv(0, 0, "")],
+        ("_sip._udp.named.test", SRV) => vec![srv(10, 5090, "a.test")],
+        ("named.test", NAPTR) => vec![
+            naptr(20, "s", "SIP+D2U", "_sip._udp.named.test"),
+            naptr(10, "s", "SIPS+D2T", "_sips._tcp.other.test"),
+            naptr(5, "u", "E2U+sip", ""),
+            naptr(1, "s", "SIP+D2S", "_sip._sctp.named.test"),
+        ],
+        ("_sips._tcp.other.test", SRV) => vec![srv(1, 5061, "b.test"), srv(2, 1, "x.invalid")],
         ("trunk.test", A) => vec![vec![192, 0, 2, 1]],
         ("a.test", A) => vec![vec![192, 0, 2, 10]],
         ("b.test", A) => vec![vec![192, 0, 2, 20]],
@@ -58,6 +67,20 @@ fn answer(query: &[u8]) -> Vec<u8> {
 fn srv(priority: u16, port: u16, target: &str) -> Vec<u8> {
     let mut data: Vec<u8> = [priority, 1, port].iter().flat_map(|n| n.to_be_bytes()).collect();
     for label in target.split('.').filter(|label| !label.is_empty()) {
+        data.push(u8::try_from(label.len()).unwrap());
+        data.extend(label.bytes());
+    }
+    data.push(0);
+    data
+}
+
+fn naptr(order: u16, flags: &str, service: &str, replacement: &str) -> Vec<u8> {
+    let mut data: Vec<u8> = [order, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
+    for text in [flags, service, ""] {
+        data.push(u8::try_from(text.len()).unwrap());
+        data.extend(text.bytes());
+    }
+    for label in replacement.split('.').filter(|label| !label.is_empty()) {
         data.push(u8::try_from(label.len()).unwrap());
         data.extend(label.bytes());
     }
@@ -103,4 +126,48 @@ async fn what_leads_nowhere_says_why() {
     assert!(matches!(unknown, Err(ResolveError::NoAddress)), "{unknown:?}");
     let browser = resolve("q8x.invalid", None, Transport::Wss).await;
     assert!(matches!(browser, Err(ResolveError::Invalid)), "{browser:?}");
+}
+
+async fn locate(
+    host: &str,
+    port: Option<u16>,
+    transport: Option<Transport>,
+) -> Result<Vec<(Transport, String, u32)>, ResolveError> {
+    let resolver = Resolver::with_servers(&[name_server().await], Rng::from_u64(1));
+    let found = resolver.locate(host, port, transport).await?;
+    Ok(found.iter().map(|l| (l.transport, l.address.to_string(), l.priority)).collect())
+}
+
+/// RFC 3263 §4.1: the owner of a name says by which transports it wants to be reached.
+#[tokio::test]
+async fn a_host_without_a_transport_is_asked_which_it_wants() {
+    let mut found = locate("named.test", None, None).await.unwrap();
+    found.sort_by_key(|(.., priority)| *priority);
+    let secure = (Transport::Tls, "192.0.2.20:5061".to_owned(), 1);
+    let plain = (Transport::Udp, "192.0.2.10:5090".to_owned(), (1 << 16) + 10);
+    assert_eq!(found, [secure, plain]);
+}
+
+#[tokio::test]
+async fn without_naptr_records_any_service_record_will_do_and_at_last_the_host() {
+    let mut found = locate("trunk.test", None, None).await.unwrap();
+    found.sort_by_key(|(.., priority)| *priority);
+    let addresses: Vec<_> = found.into_iter().map(|(_, address, _)| address).collect();
+    assert_eq!(addresses, ["192.0.2.10:5080", "192.0.2.20:5070"]);
+    let host = locate("a.test", None, None).await.unwrap();
+    assert_eq!(host, [(Transport::Udp, "192.0.2.10:5060".to_owned(), 0)]);
+}
+
+#[tokio::test]
+async fn every_server_of_a_transport_is_told_with_its_place() {
+    let found = locate("trunk.test", None, Some(Transport::Udp)).await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(found.contains(&(Transport::Udp, "192.0.2.10:5080".to_owned(), 10)));
+    assert!(found.contains(&(Transport::Udp, "192.0.2.20:5070".to_owned(), 20)));
+    let one = locate("trunk.test", Some(5062), Some(Transport::Tcp)).await.unwrap();
+    assert_eq!(one, [(Transport::Tcp, "192.0.2.1:5062".to_owned(), 0)]);
+    let refused = locate("trunk.test", None, Some(Transport::Tcp)).await;
+    assert!(matches!(refused, Err(ResolveError::Refused)), "{refused:?}");
+    let invalid = locate("q8x.invalid", None, None).await;
+    assert!(matches!(invalid, Err(ResolveError::Invalid)), "{invalid:?}");
 }

@@ -56,6 +56,7 @@ impl Host {
             tls_client: Some(client.clone()),
             admission: Admission::new(100, 10),
             tell_local_address: true,
+            certificates: None,
             origins: OriginCheck::default(),
             limits,
         };

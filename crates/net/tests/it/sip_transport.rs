@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crosspoint_base::{Flow, Transport};
+use crosspoint_base::{Flow, Transmit, Transport};
 use crosspoint_net::{Arrival, ConnectionLimits};
+use crosspoint_sip::Message;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -24,6 +25,27 @@ async fn udp_answers_go_back_to_where_the_request_came_from() {
     let mut buffer = [0; 100];
     let (length, _) = phone.recv_from(&mut buffer).await.unwrap();
     assert_eq!(&buffer[..length], b"answer");
+}
+
+/// Where nobody listens the system says so, and others are sent to and heard as before.
+#[tokio::test]
+async fn a_closed_port_is_told_of_with_what_was_sent_there() {
+    let mut host = Host::start().await;
+    let local = host.address(Transport::Udp);
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let flow = |remote| Flow { transport: Transport::Udp, connection: None, local, remote };
+    for _ in 0..20 {
+        host.send(flow(closed), OPTIONS);
+        host.send(flow(phone.local_addr().unwrap()), "for somebody else");
+        let Arrival::Unreachable { remote, quoted } = host.next().await else { panic!() };
+        assert_eq!((remote, &quoted[..]), (closed, OPTIONS.as_bytes()));
+        let mut buffer = [0; 100];
+        let (length, _) = phone.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..length], b"for somebody else");
+        phone.send_to(OPTIONS.as_bytes(), local).await.unwrap();
+        assert_eq!(host.message().await.remote, phone.local_addr().unwrap());
+    }
 }
 
 #[tokio::test]
@@ -60,7 +82,7 @@ async fn tls_works_in_both_directions() {
 
     // To ourselves, as to a trunk whose name is known.
     let remote = host.address(Transport::Tls);
-    host.transport.expect_name(remote, "localhost");
+    host.transport.expect_peer(remote, "localhost", None);
     let flow = Flow { transport: Transport::Tls, connection: None, local: remote, remote };
     host.send(flow, OPTIONS);
     assert_eq!(host.message().await.transport, Transport::Tls);
@@ -78,6 +100,26 @@ async fn a_flow_without_a_connection_opens_one_and_uses_it_again() {
     let mut buffer = [0; 7];
     stream.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"one,two");
+}
+
+/// As a peer does that wants a certificate which we do not have: what was sent is not answered.
+#[tokio::test]
+async fn a_connection_of_ours_that_ends_without_a_word_is_told_as_failed() {
+    let mut host = Host::start().await;
+    let trunk = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (local, remote) = (host.address(Transport::Tcp), trunk.local_addr().unwrap());
+    let flow = Flow { transport: Transport::Tcp, connection: None, local, remote };
+    host.send(flow, OPTIONS);
+    drop(trunk.accept().await.unwrap());
+    assert!(matches!(host.next().await, Arrival::Failed(failed) if failed == flow));
+    assert!(matches!(host.next().await, Arrival::Closed(_)));
+    // One that has spoken may close what is idle.
+    host.send(flow, OPTIONS);
+    let (mut stream, _) = trunk.accept().await.unwrap();
+    stream.write_all(OPTIONS.as_bytes()).await.unwrap();
+    host.message().await;
+    drop(stream);
+    assert!(matches!(host.next().await, Arrival::Closed(_)));
 }
 
 #[tokio::test]
@@ -197,4 +239,86 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     let mut phone = host.tls(Transport::Tls).await;
     phone.write_all(OPTIONS.as_bytes()).await.unwrap();
     host.message().await;
+}
+
+/// The largest that fits a datagram; a stream takes it in pieces of any size.
+#[tokio::test]
+async fn a_message_of_64_kib_passes_whole_over_every_transport() {
+    let mut host = Host::start().await;
+    let body = "x".repeat(65_000);
+    let large =
+        OPTIONS.replace("Content-Length: 0", "Content-Type: text/plain\r\nContent-Length: 65000");
+    let large = format!("{large}{body}");
+    assert!(large.len() < 65_507, "{}", large.len());
+    let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    phone.send_to(large.as_bytes(), host.address(Transport::Udp)).await.unwrap();
+    assert_eq!(body_of(&mut host).await, body);
+    let mut stream = host.tcp(Transport::Tcp).await;
+    stream.write_all(large.as_bytes()).await.unwrap();
+    assert_eq!(body_of(&mut host).await, body);
+    let mut stream = host.tls(Transport::Tls).await;
+    stream.write_all(large.as_bytes()).await.unwrap();
+    assert_eq!(body_of(&mut host).await, body);
+    let io = host.tls(Transport::Wss).await;
+    let mut socket = websocket(io, None).await.unwrap();
+    let text = tokio_tungstenite::tungstenite::Message::text(large);
+    socket.send(text).await.unwrap();
+    assert_eq!(body_of(&mut host).await, body);
+}
+
+async fn body_of(host: &mut Host) -> String {
+    match host.next().await {
+        Arrival::Message { message: Message::Request(request), .. } => {
+            String::from_utf8_lossy(&request.body).into_owned()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a turn of the node has to say leaves in as few calls as it can, in its order.
+#[tokio::test]
+async fn messages_that_leave_together_arrive_in_order_and_failures_are_told() {
+    let mut host = Host::start().await;
+    let phones = [udp_phone().await, udp_phone().await];
+    let local = host.address(Transport::Udp);
+    let to = |remote| Flow { transport: Transport::Udp, connection: None, local, remote };
+    let mut transmits: Vec<Transmit> = (0..200)
+        .map(|n: usize| Transmit {
+            flow: to(phones[n % 2].local_addr().unwrap()),
+            bytes: n.to_string().into(),
+        })
+        .collect();
+    // Nobody can be reached at an address of the other family.
+    let nowhere = to("[2001:db8::1]:5060".parse().unwrap());
+    transmits.insert(100, Transmit { flow: nowhere, bytes: "lost".into() });
+    host.transport.send_all(&mut transmits);
+    assert!(transmits.is_empty());
+    for n in 0..200 {
+        let mut buffer = [0; 10];
+        let (length, _) = phones[n % 2].recv_from(&mut buffer).await.unwrap();
+        assert_eq!(buffer[..length], *n.to_string().as_bytes());
+    }
+    assert!(matches!(host.next().await, Arrival::Failed(flow) if flow == nowhere));
+    assert_eq!(host.transport.counters().sent[0], 201);
+}
+
+async fn udp_phone() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// A burst is taken in batches, and nothing of it is lost or mixed up.
+#[tokio::test]
+async fn a_burst_of_datagrams_is_heard_in_order() {
+    let mut host = Host::start().await;
+    let phone = udp_phone().await;
+    for round in 0..10 {
+        for n in 0..40 {
+            let text = OPTIONS.replace("Call-ID: 1", &format!("Call-ID: {round}-{n}"));
+            phone.send_to(text.as_bytes(), host.address(Transport::Udp)).await.unwrap();
+        }
+        for n in 0..40 {
+            let Arrival::Message { message, .. } = host.next().await else { panic!("no message") };
+            assert_eq!(message.headers().call_id().unwrap(), format!("{round}-{n}").as_bytes());
+        }
+    }
 }

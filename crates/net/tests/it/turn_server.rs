@@ -37,6 +37,7 @@ fn start(admission: Admission) -> (TurnServer, TlsConnector) {
         relay_bind: loopback.ip(),
         relay_ports: (49_152, 65_535),
         admission,
+        media: None,
         turn,
     };
     let server = TurnServer::bind(config, Rng::from_u64(1)).unwrap();
