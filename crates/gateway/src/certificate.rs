@@ -13,9 +13,16 @@ use rcgen::{
 
 use crate::cli::Failure;
 use crate::home::Home;
+use crate::run::acme;
+use crate::tls;
 
-/// The PEM files to serve TLS with: the configured ones, or our own, made if need be.
+/// The PEM files to serve TLS with: those that an authority gave, the configured ones, or our own,
+/// made if need be.
 pub(crate) fn ensure(home: &Home) -> Result<(std::path::PathBuf, std::path::PathBuf), Failure> {
+    let given = acme::files(&home.data);
+    if home.config.acme.is_some() && tls::certified(&given.0, &given.1).is_ok() {
+        return Ok(given);
+    }
     if let Some(files) = &home.config.tls {
         return Ok((files.certificate.clone(), files.key.clone()));
     }
@@ -56,7 +63,7 @@ fn generate(domains: &[String]) -> Result<(String, String), rcgen::Error> {
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -1,19 +1,26 @@
 //! The command line. Every command is scriptable: `--json` output, passwords by standard input,
 //! and exit codes that mean something. `docs/cli.md` describes it for operators.
 
-mod cdr;
+mod ban;
+mod call;
+pub(crate) mod cdr;
 mod check;
+mod completions;
 mod failure;
 mod init;
+mod man;
+mod media;
+mod operator;
 mod output;
 mod route_test;
+mod running;
 mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use crosspoint_base::Rng;
 
 pub(crate) use failure::Failure;
@@ -24,7 +31,7 @@ use crate::run::{self, Overrides};
 
 /// Joins browsers and telephones.
 #[derive(Debug, Parser)]
-#[command(name = "crosspoint", version, max_term_width = 100)]
+#[command(name = "crosspoint", version = env!("CROSSPOINT_VERSION"), max_term_width = 100)]
 struct Arguments {
     #[command(flatten)]
     place: Place,
@@ -50,18 +57,37 @@ struct Place {
 enum Command {
     /// Run the gateway
     Run(Overrides),
+    /// Serve media to SIP proxies that speak rtpengine's ng protocol
+    Media(media::Arguments),
     /// Write a commented configuration file and create the data folder
     Init(init::Arguments),
     /// Check the configuration and print everything that is wrong with it
     Check,
+    /// Have the running gateway read its configuration and certificates again
+    Reload,
+    /// Have the running gateway take no new calls, and perhaps end when the last is over
+    Drain(running::Drain),
     /// Add, list, change and remove users
     #[command(subcommand)]
     User(user::Command),
+    /// Add, list, change and remove operators of the console
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Say where a call would go, and why
     RouteTest(route_test::Arguments),
+    /// List, add and lift bans of addresses
+    #[command(subcommand)]
+    Ban(ban::Command),
+    /// The last calls, and what was said in them
+    #[command(subcommand)]
+    Call(call::Command),
     /// Call records
     #[command(subcommand)]
     Cdr(cdr::Command),
+    /// Print a script that completes the command line in a shell
+    Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -89,13 +115,22 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
     let Place { config, data, .. } = &arguments.place;
     let home = || Home::find(config.as_deref(), data.as_deref());
+    let running = || Home::data_folder(config.as_deref(), data.as_deref());
     match arguments.command {
-        Command::Run(overrides) => run::run(overrides, home()?, output),
+        Command::Run(overrides) => run::run(config.clone(), overrides, home()?, output),
+        Command::Media(options) => media::run(options, home()?, output),
         Command::Init(options) => init::run(&options, config.as_deref(), data.as_deref(), output),
         Command::Check => check::run(&home()?, output),
+        Command::Reload => running::reload(&running(), output),
+        Command::Drain(options) => running::drain(&options, &running(), output),
         Command::User(command) => user::run(command, &home()?, output),
+        Command::Operator(command) => operator::run(&command, &home()?, output),
         Command::RouteTest(options) => route_test::run(&options, &home()?, output),
+        Command::Ban(command) => ban::run(&command, &home()?, output),
+        Command::Call(command) => call::run(&command, &running(), home, output),
         Command::Cdr(command) => cdr::run(&command, &home()?, output),
+        Command::Completions(options) => completions::run(&options, Arguments::command()),
+        Command::Man(options) => man::run(&options, Arguments::command()),
     }
 }
 

@@ -4,30 +4,61 @@
 //! once, each with line, key and remedy. `docs/configuration.md` lists every option; a test
 //! compares.
 
+mod acme;
+mod admin;
+mod ban;
+mod cdr;
+mod console;
 mod error;
+mod features;
+mod forwarding;
+mod grpc;
+mod ladder;
 mod login;
+mod ng;
+mod oidc;
+mod parking;
 mod reader;
+mod recording;
+mod routing;
 mod rtcengine;
 mod sections;
+mod sound;
+mod stir;
+mod stream;
 mod trunk;
 mod turn;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crosspoint_base::{Secret, Transport};
-use crosspoint_call::router::Rewrite;
-use crosspoint_call::{Playback, SrtpPolicy};
+use crosspoint_base::{GuardConfig, Secret, Transport};
+use crosspoint_call::Playback;
+use crosspoint_call::router::{Features, Forwarding, RecordRules};
+use crosspoint_ladder::LadderConfig;
+use crosspoint_media::control::Place;
+use crosspoint_media::recording::Format;
 use crosspoint_media::turn::{Network, Peers};
+use crosspoint_net::packet_io::IoKind;
+use crosspoint_state::PostgresConfig;
+use crosspoint_stir::{Anchors, Attestation, Signer};
+use tokio_rustls::rustls::ClientConfig;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use ladder::Hep;
 pub use login::Login;
+pub use oidc::{Oidc, OidcRoles};
 use reader::{Document, Section};
+pub use routing::Routing;
 pub(crate) use sections::is_host;
+pub use trunk::{Destination, Trunk, TrunkSources, TrunkTls};
+pub use webhook::Webhook;
 
 /// Everything an operator may choose.
 #[derive(Debug)]
@@ -37,16 +68,73 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Absent: a self-signed certificate in the data folder.
     pub tls: Option<TlsFiles>,
+    /// Absent: nobody is asked for one.
+    pub acme: Option<Acme>,
     pub http: Http,
     pub media: Media,
     /// Absent: no relay.
     pub turn: Option<Turn>,
+    /// How `crosspoint media` is reached.
+    pub ng: Ng,
+    /// Media servers that carry calls in our media plane's place.
+    pub media_servers: Vec<MediaServer>,
     pub trunks: Vec<Trunk>,
+    /// Where calls go.
+    pub routing: Routing,
     /// Numbers that we answer ourselves.
     pub numbers: BTreeMap<String, Service>,
     pub rtcengine: RtcEngine,
+    pub call_api: CallApi,
+    /// What operators sign in with over HTTP; without it they cannot.
+    pub admin_token: Option<Secret<String>>,
+    pub console: Console,
+    /// Absent: nothing is recorded.
+    pub recording: Option<Recording>,
+    pub features: Features,
+    /// Where users' calls go that have not set it themselves.
+    pub forwards: BTreeMap<Arc<str>, Forwarding>,
+    pub sound: Sound,
+    /// Absent: no service hears calls.
+    pub stream: Option<Stream>,
+    /// Absent: nothing is signed, and nobody is asked for a signature.
+    pub stir: Option<Stir>,
+    /// Absent: call records stay in the data folder.
+    pub cdr: Option<PostgresConfig>,
+    pub webhooks: Vec<Webhook>,
+    /// What is kept of what was said in calls.
+    pub ladder: LadderConfig,
+    /// Absent: nobody else is told of it.
+    pub hep: Option<Hep>,
     pub timers: Timers,
+    pub drain: Drain,
     pub limits: Limits,
+    /// Who is not listened to for a while.
+    pub ban: GuardConfig,
+}
+
+/// A media server that speaks the ng protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaServer {
+    pub address: SocketAddr,
+    /// Its share of the calls, beside the others'.
+    pub weight: u32,
+}
+
+/// How SIP proxies reach the media server.
+#[derive(Debug, Clone)]
+pub struct Ng {
+    /// UDP and TCP.
+    pub listen: SocketAddr,
+    /// HTTP and WebSocket; absent: neither.
+    pub http_listen: Option<SocketAddr>,
+    /// A call of which nothing comes for this long is over.
+    pub timeout: Duration,
+    /// Who is told of digits; absent: nobody.
+    pub dtmf_log: Option<SocketAddr>,
+    /// The service that calls are streamed to when a request names none.
+    pub forward_to: Option<String>,
+    /// By name, the first for who names none; empty: all media is where `[media]` says.
+    pub interfaces: Vec<(String, Place)>,
 }
 
 /// What a number of ours does.
@@ -102,11 +190,23 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// An authority that gives certificates by itself (RFC 8555).
+#[derive(Debug, Clone)]
+pub struct Acme {
+    pub directory: String,
+    pub domains: Vec<String>,
+    /// With `mailto:`.
+    pub contact: Vec<String>,
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 #[derive(Debug)]
 pub struct Http {
     pub listen: SocketAddr,
     /// False serves plain HTTP and WS, for a proxy in front that does the TLS.
     pub tls: bool,
+    /// What browsers are told of the port, when it is another from outside.
+    pub advertised_port: Option<u16>,
     pub allowed_origins: Origins,
 }
 
@@ -129,9 +229,19 @@ pub struct Media {
     /// The one socket of all browsers.
     pub browser_listen: SocketAddr,
     pub rtp_ports: RangeInclusive<u16>,
+    /// How packets come and go; `None` takes the fastest way that the host allows.
+    pub io: Option<IoKind>,
+    /// How many threads relay packets.
+    pub threads: usize,
     pub ice: Ice,
+    /// Whether media is taken over connections to the port of HTTPS, too (RFC 6544).
+    pub ice_tcp: bool,
     /// A call without any media for this long is over.
     pub timeout: Duration,
+    /// Threads that translate sound; with none it is done between packets.
+    pub codec_threads: usize,
+    /// How much encoding Opus may cost, from 0 to 10.
+    pub opus_complexity: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +258,8 @@ pub struct Turn {
     /// UDP and TCP.
     pub listen: SocketAddr,
     pub tls_listen: Option<SocketAddr>,
+    /// Whether the port of HTTPS is one of TURN, too.
+    pub share_http: bool,
     /// What browsers are told; absent: our name or address.
     pub host: Option<String>,
     pub relay_ports: RangeInclusive<u16>,
@@ -162,21 +274,6 @@ pub struct Turn {
     pub kbits_per_user: u64,
 }
 
-/// A SIP peer by configuration: a carrier or a PBX.
-#[derive(Debug)]
-pub struct Trunk {
-    pub name: String,
-    pub host: String,
-    /// Absent: by DNS, or the transport's usual one.
-    pub port: Option<u16>,
-    pub transport: Transport,
-    pub credentials: Option<Login>,
-    pub srtp: SrtpPolicy,
-    /// Numbers that start with one of these go out here; empty: all.
-    pub prefixes: Vec<String>,
-    pub rewrite: Rewrite,
-}
-
 /// Apps that speak JSON over WebSocket.
 #[derive(Debug)]
 pub struct RtcEngine {
@@ -188,6 +285,131 @@ pub struct RtcEngine {
     pub provisioning: Option<Login>,
 }
 
+/// How operators sign in at the console.
+#[derive(Debug, Clone)]
+pub struct Console {
+    /// Who does nothing for so long is signed out.
+    pub idle: Duration,
+    /// And so is everybody after this time.
+    pub lifetime: Duration,
+    /// For how long it is kept who changed what.
+    pub audit_keep: Duration,
+    /// Absent: nobody else vouches for operators.
+    pub oidc: Option<Oidc>,
+}
+
+/// Which calls are recorded, how, and for how long that is kept.
+#[derive(Debug)]
+pub struct Recording {
+    /// Absent: in the data folder.
+    pub folder: Option<PathBuf>,
+    pub format: Format,
+    pub rules: RecordRules,
+    /// Bytes; with less nothing is recorded.
+    pub min_free: u64,
+    pub keep: Option<Duration>,
+    pub keep_bytes: Option<u64>,
+    pub at_once: usize,
+    /// How often both sides are reminded by a tone; absent: never.
+    pub consent_tone: Option<Duration>,
+}
+
+/// What is played to parties.
+#[derive(Debug)]
+pub struct Sound {
+    /// Where operators' prompts are; absent: nowhere.
+    pub prompts: Option<PathBuf>,
+    pub music_on_hold: Music,
+}
+
+/// What a held party hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Music {
+    Off,
+    /// Of our own making.
+    Tones,
+    File(PathBuf),
+}
+
+/// Services that may hear calls.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// How their addresses begin.
+    pub allow: Vec<String>,
+    pub token: Option<Secret<String>>,
+    /// Whose certificates are believed, instead of the system's authorities.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Whose tokens open streams of the call API, besides those that signing in here gives.
+#[derive(Debug, Clone)]
+pub struct CallApi {
+    pub tokens: Vec<FixedToken>,
+    /// Whose signed tokens are good.
+    pub issuer: Option<Issuer>,
+    /// Who is asked about tokens that nobody here knows.
+    pub introspection: Option<Introspection>,
+    /// What a token of an issuer must allow.
+    pub scope: Option<String>,
+    /// The claim that binds a token to a number.
+    pub number_claim: String,
+    /// Clients whose tokens may name any number.
+    pub clients: Vec<String>,
+    /// Networks with issuers that are not public.
+    pub allow: Vec<Network>,
+}
+
+#[derive(Debug, Clone)]
+pub struct FixedToken {
+    pub token: Secret<String>,
+    /// Absent: whoever has it names the number.
+    pub number: Option<String>,
+}
+
+/// An issuer of signed tokens (RFC 9068).
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    pub name: String,
+    pub audience: String,
+    pub keys: IssuerKeys,
+}
+
+/// Where an issuer's keys are (RFC 7517).
+#[derive(Debug, Clone)]
+pub enum IssuerKeys {
+    At(String),
+    Known(jsonwebtoken::jwk::JwkSet),
+}
+
+/// RFC 7662.
+#[derive(Debug, Clone)]
+pub struct Introspection {
+    pub address: String,
+    pub client: String,
+    pub secret: Secret<String>,
+}
+
+/// Signatures of who calls.
+#[derive(Debug)]
+pub struct Stir {
+    /// Absent: calls leave unsigned.
+    pub signer: Option<Arc<Signer>>,
+    /// How well we know our own users.
+    pub attestation: Attestation,
+    /// Whom to trust; absent: nobody is asked for a signature.
+    pub anchors: Option<Anchors>,
+    /// Calls that nobody vouches for are refused.
+    pub is_demanded: bool,
+    /// How old a signature may be.
+    pub freshness: Duration,
+    /// Where certificates may lie; anywhere when empty.
+    pub hosts: Vec<String>,
+    /// Networks with certificates that are not public.
+    pub allow: Vec<Network>,
+    /// The trunks that this is about; all when empty.
+    pub trunks: Vec<String>,
+}
+
 #[derive(Debug)]
 pub struct Timers {
     /// How long a called device rings.
@@ -196,9 +418,20 @@ pub struct Timers {
     pub shutdown: Duration,
     pub registration_min: Duration,
     pub registration_max: Duration,
+    /// How long a trunk may say nothing to a call while there is another one.
+    pub trunk_silence: Duration,
 }
 
-#[derive(Debug)]
+/// How calls come to their end before the process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// How long running calls may go on after a signal to stop.
+    pub time: Duration,
+    /// When callers who are refused are to try again.
+    pub retry_after: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub calls: usize,
     /// Devices one user may sign in with.
@@ -209,6 +442,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// SIP transactions at once.
     pub transactions: usize,
+    /// SIP messages from one address in a second.
+    pub messages_per_address: u32,
 }
 
 impl Config {
@@ -233,6 +468,13 @@ impl Config {
         let folder = file.parent().unwrap_or(Path::new(""));
         let config = sections::read(Section::root(&document, &table), folder);
         if document.is_clean() { Ok(config) } else { Err(document.into_error(&name)) }
+    }
+
+    /// Whether an address is in a network of a trunk.
+    #[must_use]
+    pub fn is_trunk_network(&self, address: IpAddr) -> bool {
+        let mut networks = self.trunks.iter().flat_map(|trunk| &trunk.sources.networks);
+        networks.any(|network| network.contains(address))
     }
 
     /// What an empty file means.

@@ -1,8 +1,10 @@
 //! Passwords on their way to being hashes, and the users of a first start.
 
+use std::io::BufRead;
+
 use crosspoint_base::Secret;
 use crosspoint_sip::digest::UserHa1;
-use crosspoint_state::{Credentials, Store, User, UserName};
+use crosspoint_state::{Credentials, Forwarding, Store, User, UserName};
 
 use crate::cli::Failure;
 
@@ -10,6 +12,18 @@ use crate::cli::Failure;
 pub(crate) fn credentials(name: &UserName, realm: &str, password: &Secret<String>) -> Credentials {
     let ha1 = UserHa1::new(name.as_str(), realm, password.expose());
     Credentials { realm: realm.to_owned(), ha1_md5: ha1.md5, ha1_sha256: ha1.sha256 }
+}
+
+/// The first line of standard input, where neither a list of processes nor a shell's history
+/// shows it.
+pub(crate) fn from_stdin() -> Result<Secret<String>, Failure> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::failed("standard input".to_owned(), error))?;
+    line.truncate(line.trim_end_matches(['\r', '\n']).len());
+    Ok(Secret::new(line))
 }
 
 /// A fresh password of 95 bits, from characters that nobody confuses.
@@ -35,7 +49,13 @@ pub(crate) fn create_first_users(
         let parse = |text| UserName::parse(text).expect("the first users have plain names");
         let (name, password) = (parse(name), generate()?);
         let credentials = credentials(&name, realm, &password);
-        let user = User { name, aliases: vec![parse(alias)], credentials, created: now };
+        let user = User {
+            name,
+            aliases: vec![parse(alias)],
+            credentials,
+            created: now,
+            forwarding: Forwarding::default(),
+        };
         created.push((user, password));
     }
     let users: Vec<User> = created.iter().map(|(user, _)| user.clone()).collect();

@@ -1,36 +1,48 @@
-//! Who may use apps: signing in, sessions and their tokens, and what operators provision.
+//! Who may use apps and operate us: signing in, sessions and their tokens, and what operators
+//! provision.
 //!
-//! Everything that asks the store runs where blocking is allowed, a few at a time. Who may do what
-//! is decided here and nowhere else: the login of provisioning may do everything, an owner sees
-//! what is its own and makes and ends sessions, and a user of ours has only its own sessions.
+//! Everything that asks the store runs where blocking is allowed, a few at a time. Who somebody is
+//! is found out here, and what that allows is decided in `permissions`.
 
+mod admin;
+pub(crate) mod argon;
+mod consoles;
 mod counters;
+mod failures;
 mod fresh;
 mod guard;
 mod lookup;
 mod objects;
+pub(crate) mod oidc;
+pub(crate) mod operators;
 mod recent;
 mod refusal;
 mod secrets;
 mod service;
 mod sessions;
 mod sign_in;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crosspoint_base::Secret;
 use crosspoint_media::turn::Credentials;
+use crosspoint_net::Bans;
 use crosspoint_state::Store;
 use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) use counters::{Counters, LOOKUPS};
+pub(crate) use objects::Sphere;
+pub(crate) use oidc::OUTCOMES;
+pub(crate) use operators::{Begun, Shown};
 pub(crate) use refusal::Refusal;
 pub(crate) use sessions::{APP_NAME, SIP_TAG};
-pub(crate) use sign_in::{Principal, SignedIn};
+pub(crate) use sign_in::SignedIn;
 
 use crate::cli::unix_now;
-use crate::config::{Config, Login};
+use crate::config::{Config, Console, Login};
 use fresh::FreshTokens;
 use guard::Guard;
 use recent::Recent;
@@ -42,6 +54,8 @@ pub(crate) struct Provisioning {
     guard: Mutex<Guard>,
     fresh: Mutex<FreshTokens>,
     recent: Mutex<Recent>,
+    consoles: Mutex<consoles::Consoles>,
+    failures: Mutex<failures::Failures>,
     counters: Mutex<Counters>,
     /// Told of sessions that are gone or grant less.
     revoked: mpsc::Sender<Vec<Arc<str>>>,
@@ -50,6 +64,10 @@ pub(crate) struct Provisioning {
     slow: Semaphore,
     waiting_for_slow: Semaphore,
     relay: OnceLock<Relay>,
+    /// Who is not listened to.
+    bans: OnceLock<Bans>,
+    /// Who vouches for operators, if anybody does.
+    oidc: OnceLock<oidc::Oidc>,
 }
 
 /// A TURN server that sessions are told of.
@@ -70,6 +88,8 @@ pub(crate) struct Settings {
     ours: Vec<String>,
     ports: Vec<u16>,
     login: Option<Login>,
+    admin_token: Option<Secret<String>>,
+    console: Console,
     token_lifetime: Duration,
 }
 
@@ -90,6 +110,8 @@ impl Settings {
             ours,
             ports: config.listeners.iter().map(|listener| listener.address.port()).collect(),
             login,
+            admin_token: config.admin_token.clone(),
+            console: config.console.clone(),
             token_lifetime: config.rtcengine.token_lifetime,
         }
     }
@@ -113,6 +135,8 @@ impl Provisioning {
             guard: Mutex::default(),
             fresh: Mutex::default(),
             recent: Mutex::default(),
+            consoles: Mutex::default(),
+            failures: Mutex::default(),
             counters: Mutex::default(),
             revoked,
             requests: Semaphore::new(AT_ONCE),
@@ -120,6 +144,8 @@ impl Provisioning {
             slow: Semaphore::new(1),
             waiting_for_slow: Semaphore::new(WAITING_FOR_SLOW),
             relay: OnceLock::new(),
+            bans: OnceLock::new(),
+            oidc: OnceLock::new(),
         })
     }
 
@@ -127,6 +153,12 @@ impl Provisioning {
     pub(crate) fn offer(&self, relay: Relay) {
         // Offered once, at the start.
         let _ = self.relay.set(relay);
+    }
+
+    /// Wrong passwords count there from now on.
+    pub(crate) fn guard_with(&self, bans: Bans) {
+        // Given once, at the start.
+        let _ = self.bans.set(bans);
     }
 
     pub(crate) fn counters(&self) -> Counters {

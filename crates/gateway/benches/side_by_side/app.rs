@@ -1,7 +1,8 @@
 //! An app that speaks RTC:engine over WSS, as far as the benches need it.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -22,10 +23,13 @@ pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 impl Dialer {
     pub(crate) fn new(gateway: &Gateway) -> Outcome<Self> {
-        let certificate = gateway.folder.path().join("data/certificate.pem");
+        Self::trusting(&gateway.folder.path().join("data/certificate.pem"))
+    }
+
+    pub(crate) fn trusting(certificate: &Path) -> Outcome<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(
-            CertificateDer::from_pem_file(&certificate)
+            CertificateDer::from_pem_file(certificate)
                 .map_err(|e| format!("{certificate:?}: {e}"))?,
         )?;
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -35,8 +39,19 @@ impl Dialer {
         Ok(Self(Arc::new(tls)))
     }
 
+    /// The same for a connection that speaks this protocol alone (ALPN).
+    pub(crate) fn tls(&self, protocol: &[u8]) -> Arc<ClientConfig> {
+        let mut tls = ClientConfig::clone(&self.0);
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(tls)
+    }
+
     pub(crate) fn dial(&self, gateway: &Gateway, listener: &str) -> Outcome<TlsStream> {
-        let stream = TcpStream::connect(gateway.address(listener)?)?;
+        self.dial_at(gateway.address(listener)?)
+    }
+
+    pub(crate) fn dial_at(&self, address: SocketAddr) -> Outcome<TlsStream> {
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;

@@ -7,50 +7,107 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use crate::Outcome;
-use crate::process::{Gateway, Server, await_line, free_port, text};
+use crate::kamailio::Kamailio;
+use crate::process::{Gateway, Server, free_port};
 use crate::signaling::register_phone;
 use crate::table::{median, row, thousands};
 
 const ROUNDS: usize = 3;
 const CALLS: u32 = 6000;
-const RATE: u32 = 400;
+/// Calls a second; at the higher one several messages wait for each turn.
+const RATES: [u32; 2] = [400, 1000];
+/// Calls that are up at a time while others come and go, and how many come for each.
+/// Each takes four descriptors, of which many a host gives 20 000.
+const HELD: [(u32, u32); 4] = [(10, 4000), (100, 4000), (1000, 6000), (4000, 12_000)];
+const HELD_RATE: u32 = 500;
+/// The difference is small: many short rounds in turns.
+const LADDER_ROUNDS: usize = 11;
+const LADDER_CALLS: u32 = 2000;
 
 pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("uac.xml"), UAC)?;
     fs::write(folder.path().join("uas.xml"), UAS)?;
     let (callee, caller) = (free_port()?, free_port()?);
     let trunk = format!("[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n");
     let gateway = Gateway::start(&trunk, 1)?;
     register_phone(&gateway, "user0", callee)?;
     let _phone = Phone::answering(callee, folder.path())?;
-    let kamailio = Kamailio::start(callee)?;
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
-    for _ in 0..ROUNDS {
-        let port = gateway.address("udp")?.port();
-        ours.push(load(&gateway.server, port, caller, folder.path())?);
-        theirs.push(load(&kamailio.server, kamailio.port, caller, folder.path())?);
+    let kamailio = Kamailio::proxy(callee)?;
+    let servers = [
+        (&gateway.server, gateway.address("udp")?.port()),
+        (&kamailio.server, kamailio.udp.port()),
+    ];
+    for rate in RATES {
+        let mut spent = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for ((server, port), spent) in servers.iter().zip(&mut spent) {
+                spent.push(load(server, *port, caller, folder.path(), (CALLS, rate, 0))?);
+            }
+        }
+        let [ours, peer] = spent.map(|spent| median(spent) * 1e6 / f64::from(CALLS));
+        let what = format!("µs of processor time for a SIP call at {rate} a second");
+        row(
+            &format!("{what}, beside Kamailio 5 (less is better)"),
+            &thousands(ours),
+            &thousands(peer),
+            Some(ours / peer),
+        );
     }
-    let rates = [ours, theirs].map(|spent| f64::from(CALLS) / median(spent));
-    row(
-        "SIP calls per second and core, beside Kamailio 5",
-        &thousands(rates[0]),
-        &thousands(rates[1]),
-        Some(rates[0] / rates[1]),
-    );
+    for (held, calls) in HELD {
+        let pause = 1000 * held / HELD_RATE;
+        let (server, port) = servers[0];
+        let ours = load(server, port, caller, folder.path(), (calls, HELD_RATE, pause))?;
+        let what = format!("µs for such a call while {} others are up", thousands(held.into()));
+        row(&what, &thousands(ours * 1e6 / f64::from(calls)), "", None);
+    }
+    Ok(())
+}
+
+/// What a call costs with everything kept that was said in it, beside the same gateway that keeps
+/// nothing.
+pub(crate) fn ladders() -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("uas.xml"), UAS)?;
+    let (callee, caller) = (free_port()?, free_port()?);
+    let trunk = format!("[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n");
+    let mut gateways = Vec::new();
+    for ladder in ["", "[ladder]\ncalls = 0\n"] {
+        let gateway = Gateway::start(&format!("{trunk}{ladder}"), 1)?;
+        register_phone(&gateway, "user0", callee)?;
+        gateways.push(gateway);
+    }
+    let _phone = Phone::answering(callee, folder.path())?;
+    let mut spent = [Vec::new(), Vec::new()];
+    for _ in 0..LADDER_ROUNDS {
+        for (gateway, spent) in gateways.iter().zip(&mut spent) {
+            let port = gateway.address("udp")?.port();
+            let wish = (LADDER_CALLS, RATES[0], 0);
+            spent.push(load(&gateway.server, port, caller, folder.path(), wish)?);
+        }
+    }
+    let [with, without] = spent.map(|spent| median(spent) * 1e6 / f64::from(LADDER_CALLS));
+    let what = "µs of processor time for a SIP call with its ladder, beside one without";
+    row(what, &thousands(with), &thousands(without), Some(with / without));
     Ok(())
 }
 
 /// Seconds of processor time that the server spent on all the calls.
-fn load(server: &Server, port: u16, caller: u16, folder: &Path) -> Outcome<f64> {
+pub(crate) fn load(
+    server: &Server,
+    port: u16,
+    caller: u16,
+    folder: &Path,
+    (calls, rate, pause): (u32, u32, u32),
+) -> Outcome<f64> {
+    let talk =
+        if pause == 0 { String::new() } else { format!("<pause milliseconds=\"{pause}\"/>") };
+    fs::write(folder.join("uac.xml"), UAC.replace("@TALK", &talk))?;
     let before = server.spent();
     let output = Command::new("taskset")
         .args(["-c", "1", "sipp", "-sf", "uac.xml", "-s", "user0", "-i", "127.0.0.1", "-nostdin"])
-        .args(["-p", &caller.to_string(), "-r", &RATE.to_string(), "-m", &CALLS.to_string()])
+        .args(["-p", &caller.to_string(), "-r", &rate.to_string(), "-m", &calls.to_string()])
+        .args(["-l", "15000"])
         .args(["-timeout", "120", "-timeout_error", "-trace_err", "-error_file", "errors"])
         .arg(format!("127.0.0.1:{port}"))
         .current_dir(folder)
@@ -58,16 +115,18 @@ fn load(server: &Server, port: u16, caller: u16, folder: &Path) -> Outcome<f64> 
         .output()?;
     if !output.status.success() {
         let said = fs::read_to_string(folder.join("errors")).unwrap_or_default();
-        return Err(format!("sipp lost calls at port {port}: {}\n{said}", output.status).into());
+        // What came too late is told at length before what was wrong.
+        let wrong = said.split("\n'").find(|part| !part.contains("Dead call")).unwrap_or_default();
+        return Err(format!("sipp lost calls at port {port}: {}\n{wrong}", output.status).into());
     }
     Ok((server.spent() - before).as_secs_f64())
 }
 
 /// sipp as the called phone.
-struct Phone(std::process::Child);
+pub(crate) struct Phone(std::process::Child);
 
 impl Phone {
-    fn answering(port: u16, folder: &Path) -> Outcome<Self> {
+    pub(crate) fn answering(port: u16, folder: &Path) -> Outcome<Self> {
         let child = Command::new("taskset")
             .args(["-c", "1", "sipp", "-sf", "uas.xml", "-i", "127.0.0.1", "-nostdin"])
             .args(["-p", &port.to_string(), "-mp", &free_port()?.to_string()])
@@ -87,58 +146,6 @@ impl Drop for Phone {
         let _ = self.0.wait();
     }
 }
-
-struct Kamailio {
-    server: Server,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Kamailio {
-    fn start(callee: u16) -> Outcome<Self> {
-        let port = free_port()?;
-        let folder = tempfile::tempdir()?;
-        let (file, log) = (folder.path().join("kamailio.cfg"), folder.path().join("log"));
-        let config = KAMAILIO.replace("@PORT", &port.to_string());
-        fs::write(&file, config.replace("@CALLEE", &callee.to_string()))?;
-        let arguments = ["-DD", "-E", "-f", text(&file), "-m", "256", "-M", "16"];
-        let arguments = [&arguments[..], &["-Y", text(folder.path())]].concat();
-        let mut server = Server::start("kamailio", &arguments, &log)?;
-        await_line(&mut server, &log, "bench is ready")?;
-        Ok(Self { server, port, _folder: folder })
-    }
-}
-
-const KAMAILIO: &str = r#"#!KAMAILIO
-debug=0
-log_stderror=yes
-children=1
-disable_tcp=yes
-auto_aliases=no
-listen=udp:127.0.0.1:@PORT
-loadmodule "tm.so"
-loadmodule "rr.so"
-loadmodule "maxfwd.so"
-loadmodule "siputils.so"
-loadmodule "textops.so"
-loadmodule "pv.so"
-loadmodule "xlog.so"
-loadmodule "sl.so"
-request_route {
-  if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
-  if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
-  if (has_totag()) {
-    if (loose_route()) t_relay();
-    exit;
-  }
-  t_check_trans();
-  if (is_method("INVITE")) record_route();
-  $du = "sip:127.0.0.1:@CALLEE";
-  t_relay();
-}
-event_route[tm:local-request] { return; }
-event_route[core:worker-one-init] { xlog("L_ALERT", "bench is ready\n"); }
-"#;
 
 /// As sipp's own caller, but it keeps to the route that the proxy recorded.
 const UAC: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>
@@ -182,6 +189,7 @@ Max-Forwards: 70
 Content-Length: 0
 
   ]]></send>
+  @TALK
   <send retrans="500"><![CDATA[
 
 BYE [next_url] SIP/2.0
@@ -200,7 +208,7 @@ Content-Length: 0
 "#;
 
 /// As sipp's own phone, but it tells the route back.
-const UAS: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>
+pub(crate) const UAS: &str = r#"<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="a phone">
   <recv request="INVITE"/>
   <send><![CDATA[

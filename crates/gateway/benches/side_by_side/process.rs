@@ -180,6 +180,7 @@ level = "warn"
 addresses = ["127.0.0.1"]
 listen = "127.0.0.1"
 browser_listen = "127.0.0.1:0"
+rtp_ports = "10000-29999"
 [[listener]]
 transport = "udp"
 address = "127.0.0.1:0"
@@ -191,6 +192,7 @@ transport = "wss"
 address = "127.0.0.1:0"
 [limits]
 calls = 100000
+transactions = 1000000
 connections = 100000
 connections_per_address = 100000
 contacts_per_user = 10

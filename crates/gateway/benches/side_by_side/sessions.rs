@@ -1,6 +1,7 @@
 //! What apps on RTC:engine cost: memory per idle session, processor time per message, and per
 //! call beside a browser that speaks SIP over WSS.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,6 +14,7 @@ use crate::signaling::{Page, Trunk};
 use crate::table::{median, row, thousands};
 
 /// The first ones pay for what all share.
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const WARM: u32 = 100;
 const SESSIONS: u32 = 10_000;
 const PER_USER: u32 = 20;
@@ -77,7 +79,7 @@ fn calls() -> Outcome<(f64, f64)> {
     let gateway = Gateway::start(&config, 2 * CALLED)?;
     let dialer = Dialer::new(&gateway)?;
     let trunk = Trunk::open(&gateway, port)?;
-    let identity = Identity::new()?;
+    let identity = Identity::new(LOOPBACK, LOOPBACK)?;
     let (mut apps, mut pages) = (Vec::new(), Vec::new());
     for number in 0..CALLED {
         apps.push(App::open(&dialer, &gateway, &format!("user{number}"))?);
@@ -121,7 +123,7 @@ fn load(
     let before = server.spent();
     for number in 0..CALLS {
         let mut browser = Browser::new(identity, number)?;
-        call(&mut browser, &Phone::new(number)?)?;
+        call(&mut browser, &Phone::new(LOOPBACK, LOOPBACK, number)?)?;
     }
     Ok(server.spent() - before)
 }

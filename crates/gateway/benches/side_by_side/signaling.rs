@@ -1,9 +1,11 @@
 //! A browser's WebSocket and a trunk's socket, as far as setting calls up needs them.
 
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Rng, Secret};
+use crosspoint_base::{ConnectionId, Flow, Rng, Secret, Transport};
+use crosspoint_sip::dialog::Dialog;
 use crosspoint_sip::digest::{Challenge, Credentials, answer};
 use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode, Uri};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -35,13 +37,6 @@ impl Page {
         let mut page = Self { socket, user: user.to_owned() };
         page.register(user, number)?;
         Ok(page)
-    }
-
-    /// Over plain TCP.
-    pub(crate) fn connect(gateway: &Gateway, number: u32) -> Outcome<Self> {
-        let stream = TcpStream::connect(gateway.address("ws")?)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Self::open(Box::new(stream), "user0", number)
     }
 
     fn register(&mut self, user: &str, number: u32) -> Outcome<()> {
@@ -125,6 +120,77 @@ impl Page {
     }
 }
 
+impl Page {
+    /// Calls somebody who answers at once, proves who calls where that is asked for, and hangs up.
+    pub(crate) fn call(&mut self, user: &str, number: u32, offer: &str) -> Outcome<()> {
+        let uri = Uri::sip(Some(user), "localhost", None).ok_or("no URI")?;
+        let mut invite = Request::new(Method::INVITE, uri.clone());
+        let from = format!("<sip:{}@localhost>;tag=c{number}", self.user);
+        invite.headers.push(HeaderName::FROM, from);
+        invite.headers.push(HeaderName::TO, format!("<sip:{user}@localhost>"));
+        invite.headers.push(HeaderName::CALL_ID, format!("c{number}@{}", self.user));
+        let contact = format!("<sip:{}@c.invalid;transport=ws>", self.user);
+        invite.headers.push(HeaderName::CONTACT, contact);
+        invite.set_body("application/sdp", offer.to_owned());
+        let mut cseq = 1;
+        let answer = loop {
+            invite.headers.set(HeaderName::CSEQ, format!("{cseq} INVITE"));
+            self.request_out(invite.clone(), number, cseq)?;
+            let response = self.final_response()?;
+            if response.status.is_success() {
+                break response;
+            }
+            let challenge = Challenge::best(response.headers.all(&HeaderName::PROXY_AUTHENTICATE));
+            let challenge = challenge.filter(|_| cseq == 1);
+            let challenge = challenge.ok_or_else(|| format!("refused: {}", response.status.0))?;
+            let mut ack = Request::new(Method::ACK, uri.clone());
+            for name in [HeaderName::FROM, HeaderName::CALL_ID] {
+                let value = invite.headers.first(&name).cloned().unwrap_or_default();
+                ack.headers.push(name, value);
+            }
+            let to = response.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
+            ack.headers.push(HeaderName::TO, to);
+            ack.headers.push(HeaderName::CSEQ, format!("{cseq} ACK"));
+            self.request_out(ack, number, cseq)?;
+            let password = Secret::new(PASSWORD.to_owned());
+            let credentials = Credentials { user: self.user.clone(), password, realm: None };
+            let mut rng = Rng::from_u64(u64::from(number));
+            let proof = answer(&challenge, &credentials, &Method::INVITE, &uri, 1, &mut rng)
+                .ok_or("the challenge cannot be answered")?;
+            invite.headers.set(HeaderName::PROXY_AUTHORIZATION, proof);
+            cseq += 1;
+        };
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let (transport, connection) = (Transport::Ws, Some(ConnectionId(1)));
+        let flow = Flow { transport, connection, local: nowhere, remote: nowhere };
+        let mut dialog = Dialog::as_caller(&invite, &answer, flow).ok_or("no dialog")?;
+        let ack = dialog.request(Method::ACK, Some(cseq));
+        self.request_out(ack, number, cseq + 1)?;
+        let bye = dialog.request(Method::BYE, None);
+        self.request_out(bye, number, cseq + 2)?;
+        match self.final_response()?.status {
+            StatusCode::OK => Ok(()),
+            status => Err(format!("not hung up: {}", status.0).into()),
+        }
+    }
+
+    fn request_out(&mut self, mut request: Request, number: u32, place: u32) -> Outcome<()> {
+        let via = format!("SIP/2.0/WSS c.invalid;branch=z9hG4bKc{number}.{place}");
+        request.headers.push_front(HeaderName::VIA, via);
+        request.headers.set(HeaderName::MAX_FORWARDS, "70");
+        self.send(String::from_utf8_lossy(&request.print()).into_owned())
+    }
+
+    fn final_response(&mut self) -> Outcome<Response> {
+        loop {
+            let response = self.response()?;
+            if response.status.is_final() {
+                return Ok(response);
+            }
+        }
+    }
+}
+
 /// One user agent's REGISTER, in whatever transport.
 struct Registration {
     user: String,
@@ -188,6 +254,52 @@ pub(crate) fn register_phone(gateway: &Gateway, user: &str, port: u16) -> Outcom
     registered(&transact(registration.answer(&challenged)?)?)
 }
 
+/// Signs users in over UDP, so many at a time, each with a challenge.
+pub(crate) fn register_many(
+    server: SocketAddr,
+    first: u32,
+    count: u32,
+    users: u32,
+    at_once: u32,
+) -> Outcome<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(server)?;
+    let here = socket.local_addr()?;
+    let registration = |number: u32| Registration {
+        user: format!("user{}", number % users),
+        number,
+        via: format!("UDP {here}"),
+        contact: here.to_string(),
+    };
+    let last = first + count;
+    let mut next = first;
+    let mut open = 0;
+    let mut buffer = vec![0; 65_536];
+    while next < last || open > 0 {
+        while next < last && open < at_once {
+            socket.send(registration(next).request(1, "").as_bytes())?;
+            next += 1;
+            open += 1;
+        }
+        let length = socket.recv(&mut buffer)?;
+        let Ok(Message::Response(response)) =
+            Message::parse(Bytes::copy_from_slice(&buffer[..length]))
+        else {
+            continue;
+        };
+        if response.status == StatusCode::UNAUTHORIZED {
+            let id = response.headers.call_id().cloned().unwrap_or_default();
+            let number = String::from_utf8_lossy(&id).trim_start_matches('r').parse()?;
+            socket.send(registration(number).answer(&response)?.as_bytes())?;
+        } else if response.status.is_final() {
+            registered(&response)?;
+            open -= 1;
+        }
+    }
+    Ok(())
+}
+
 /// A trunk from which phones call the page's user.
 pub(crate) struct Trunk {
     socket: UdpSocket,
@@ -200,30 +312,6 @@ impl Trunk {
         let socket = UdpSocket::bind(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { socket, gateway: gateway.address("udp")? })
-    }
-
-    /// Joins a phone that calls to a browser that answers.
-    pub(crate) fn join(
-        &self,
-        page: &mut Page,
-        identity: &Identity,
-        number: u32,
-        (browser, phone): (&mut Browser, &mut Phone),
-    ) -> Outcome<()> {
-        let target = format!("sip:{}@{}", page.user, self.gateway);
-        let offer = phone.describe()?;
-        let invite = self.request(number, "INVITE", &target, &format!("<{target}>"), &offer)?;
-        self.socket.send_to(invite.as_bytes(), self.gateway)?;
-        page.take_call(identity, number, browser)?;
-        let answer = self.answer(number, "INVITE")?;
-        phone.accept(&answer.body)?;
-        let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
-        let contact = answer.headers.contacts().next().ok_or("no Contact")?;
-        let target = String::from_utf8_lossy(contact.uri.as_bytes()).into_owned();
-        let to = String::from_utf8_lossy(&to).into_owned();
-        let ack = self.request(number, "ACK", &target, &to, "")?;
-        self.socket.send_to(ack.as_bytes(), self.gateway)?;
-        Ok(())
     }
 
     /// Calls a user, has the call taken, and hangs up.
@@ -252,6 +340,42 @@ impl Trunk {
         }
         self.answer(number, "BYE")?;
         Ok(())
+    }
+
+    /// Calls a phone that is played here, and hangs up; gives how long the INVITE and the 200 were
+    /// on their way together.
+    pub(crate) fn probe(&self, number: u32, user: &str, phone: &UdpSocket) -> Outcome<Duration> {
+        let target = format!("sip:{user}@{}", self.gateway);
+        let to = format!("<{target}>");
+        let invite = self.request(number, "INVITE", &target, &to, PLAIN)?;
+        let start = Instant::now();
+        self.socket.send_to(invite.as_bytes(), self.gateway)?;
+        let (invited, from) = asked(phone, &Method::INVITE)?;
+        let there = start.elapsed();
+        let mut response = Response::for_request(&invited, StatusCode::OK);
+        let to = invited.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
+        response.headers.set(HeaderName::TO, [&to[..], b";tag=probe"].concat());
+        let contact = format!("<sip:{user}@{}>", phone.local_addr()?);
+        response.headers.push(HeaderName::CONTACT, contact);
+        response.set_body("application/sdp", PLAIN);
+        let bytes = response.print();
+        let start = Instant::now();
+        phone.send_to(&bytes, from)?;
+        let answer = self.answer(number, "INVITE")?;
+        let back = start.elapsed();
+        let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
+        let to = String::from_utf8_lossy(&to).into_owned();
+        let contact = answer.headers.contacts().next().ok_or("no Contact")?;
+        let target = String::from_utf8_lossy(contact.uri.as_bytes()).into_owned();
+        for method in ["ACK", "BYE"] {
+            let text = self.request(number, method, &target, &to, "")?;
+            let text = text.replace("CSeq: 1 BYE", "CSeq: 2 BYE");
+            self.socket.send_to(text.as_bytes(), self.gateway)?;
+        }
+        let (bye, from) = asked(phone, &Method::BYE)?;
+        phone.send_to(&Response::for_request(&bye, StatusCode::OK).print(), from)?;
+        self.answer(number, "BYE")?;
+        Ok(there + back)
     }
 
     fn request(
@@ -297,3 +421,20 @@ impl Trunk {
         }
     }
 }
+
+/// The next request of this method that a phone gets.
+fn asked(phone: &UdpSocket, method: &Method) -> Outcome<(Request, SocketAddr)> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, from) = phone.recv_from(&mut buffer)?;
+        match Message::parse(Bytes::copy_from_slice(&buffer[..length])) {
+            Ok(Message::Request(request)) if request.method == *method => {
+                return Ok((request, from));
+            }
+            _ => {}
+        }
+    }
+}
+
+const PLAIN: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\n\
+    t=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";

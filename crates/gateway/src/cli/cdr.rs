@@ -4,11 +4,13 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
+use crosspoint_base::plain_address;
 use crosspoint_state::{Cdr, CdrFilter, LegFigures, Store};
 use serde_json::{Value, json};
 
 use crate::cli::{Failure, Output, unix_now};
-use crate::home::Home;
+use crate::home::{CONTROL_SOCKET, Home};
+use crate::run::control;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,24 +28,33 @@ pub(super) enum Command {
         /// Only the call with this global id
         #[arg(long)]
         gcid: Option<String>,
+        /// Only calls that a rule refused, with every rule that was tried
+        #[arg(long)]
+        refused: bool,
     },
 }
 
 pub(super) fn run(command: &Command, home: &Home, output: &Output) -> Result<(), Failure> {
-    let Command::List { limit, hours, party, gcid } = command;
+    let Command::List { limit, hours, party, gcid, refused } = command;
     let filter = CdrFilter {
         gcid: gcid.clone(),
         since: hours.map(|h| (unix_now() - i64::from(h) * 3600) * 1000),
         party: party.clone(),
+        refused: *refused,
         limit: *limit,
     };
-    let records = home.store()?.cdrs(&filter)?;
+    // What just ended may not be written yet. Where nobody runs, everything is.
+    let _ = control::ask(&home.data.join(CONTROL_SOCKET), &json!({ "do": "flush" }));
+    let records = match home.records()? {
+        Some(records) => records.cdrs(&filter)?,
+        None => home.store()?.cdrs(&filter)?,
+    };
     let values: Vec<Value> = records.iter().map(as_json).collect();
     output.result(&json!(values), &as_text(&records));
     Ok(())
 }
 
-fn as_json(cdr: &Cdr) -> Value {
+pub(crate) fn as_json(cdr: &Cdr) -> Value {
     json!({
         "gcid": cdr.gcid,
         "from": cdr.from_address,
@@ -62,7 +73,14 @@ fn as_json(cdr: &Cdr) -> Value {
         "front_media": figures(&cdr.front_figures),
         "back_media": figures(&cdr.back_figures),
         "silent_from": cdr.silent_from,
+        "caller_check": cdr.caller_check,
+        "media": cdr.media,
+        "recordings": cdr.recordings.as_deref().map(|all| all.split(' ').collect::<Vec<_>>()),
         "why": cdr.why,
+        "refusal": cdr.refusal,
+        "attempts": cdr.attempts,
+        "parked": cdr.parked.as_deref().map(|all| all.split("; ").collect::<Vec<_>>()),
+        "diverted": cdr.diverted.as_deref().map(|all| all.split(", ").collect::<Vec<_>>()),
     })
 }
 
@@ -78,7 +96,24 @@ fn figures(figures: &LegFigures) -> Value {
         "mos": figures.mos,
         "mos_lowest": figures.mos_lowest,
         "packets_lost_at_peer": figures.packets_lost_at_peer,
+        "packets_late": figures.packets_late,
+        "packets_discarded": figures.packets_discarded,
+        "packets_concealed": figures.packets_concealed,
+        "video": figures.video.codec.as_ref().map(|codec| json!({
+            "codec": codec,
+            "packets_received": figures.video.packets_received,
+            "packets_sent": figures.video.packets_sent,
+            "packets_lost": figures.video.packets_lost,
+            "packets_lost_at_peer": figures.video.packets_lost_at_peer,
+            "key_frames_wanted": figures.video.key_frames_wanted,
+            "key_frames_asked": figures.video.key_frames_asked,
+        })),
     })
+}
+
+/// Older records may have names that reach over a line's end.
+fn in_a_line(address: &str) -> String {
+    plain_address(address, 255)
 }
 
 fn as_text(records: &[Cdr]) -> String {
@@ -89,14 +124,19 @@ fn as_text(records: &[Cdr]) -> String {
         let _ = writeln!(
             text,
             "{started}  {} -> {}  {}.{:01} s  {} by {}  {}",
-            cdr.from_address,
-            cdr.to_address,
+            in_a_line(&cdr.from_address),
+            in_a_line(&cdr.to_address),
             cdr.duration_ms / 1000,
             cdr.duration_ms % 1000 / 100,
             cdr.cause,
             cdr.ended_by,
             cdr.gcid,
         );
+        if cdr.refusal.is_some() {
+            for line in cdr.why.lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
     }
     text
 }

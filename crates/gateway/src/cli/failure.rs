@@ -58,7 +58,11 @@ impl From<ConfigError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NameTaken(_) | StoreError::NoSuchUser(_) => Self::Name(error.to_string()),
+            StoreError::NameTaken(_)
+            | StoreError::NoSuchUser(_)
+            | StoreError::NoSuchOperator(_)
+            | StoreError::LastAdmin(_)
+            | StoreError::Exists(_) => Self::Name(error.to_string()),
             error => Self::failed("the store".to_owned(), error),
         }
     }

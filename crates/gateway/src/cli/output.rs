@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crosspoint_base::is_plain;
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
@@ -22,7 +23,7 @@ impl Output {
         if self.json {
             print_line(&value.to_string());
         } else if !text.is_empty() {
-            print_line(text.trim_end());
+            print_line(&shown(text.trim_end()));
         }
     }
 
@@ -40,8 +41,38 @@ impl Output {
     }
 }
 
+/// Nothing that a stranger has got into our database steers the operator's terminal.
+fn shown(text: &str) -> String {
+    let safe = |c: char| {
+        if c == '\n' || is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }
+    };
+    text.chars().map(safe).collect()
+}
+
+/// What another program reads: a script, a page.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed("standard output".to_owned(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A reader that went away (`crosspoint cdr list | head`) is no reason to panic.
 fn print_line(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_not_steered() {
+        assert_eq!(shown("a\u{1b}[2Jb\nc\u{202e}d\r"), "a\\u{1b}[2Jb\nc\\u{202e}d\\u{d}");
+        assert_eq!(shown("J\u{fc}rgen \u{6771}"), "J\u{fc}rgen \u{6771}");
+    }
 }

@@ -1,14 +1,15 @@
 //! `crosspoint user`: who may sign in. A running node notices changes within a second.
 
 use std::fmt::Write;
-use std::io::BufRead;
 
 use clap::Subcommand;
-use crosspoint_base::Secret;
-use crosspoint_state::{Store, User, UserName};
+use crosspoint_base::{Private, Secret};
+use crosspoint_state::{Forwarding, Store, User, UserName};
 use serde_json::json;
 
+use crate::audit;
 use crate::cli::{Failure, Output, unix_now};
+use crate::forwarding;
 use crate::home::Home;
 use crate::passwords;
 
@@ -33,6 +34,28 @@ pub(super) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Have a user's calls go elsewhere; what is not named stays as it is
+    Forward {
+        name: String,
+        /// Forget what was set before
+        #[arg(long)]
+        off: bool,
+        /// All calls go here, and nothing rings
+        #[arg(long, value_name = "NUMBER")]
+        always: Option<String>,
+        /// Calls that find a device busy, or are declined
+        #[arg(long, value_name = "NUMBER")]
+        busy: Option<String>,
+        /// Calls that nobody answers
+        #[arg(long, value_name = "NUMBER")]
+        no_answer: Option<String>,
+        /// Seconds of ringing before --no-answer
+        #[arg(long, value_name = "SECONDS")]
+        after: Option<u32>,
+        /// Calls that find no device signed in
+        #[arg(long, value_name = "NUMBER")]
+        away: Option<String>,
+    },
     /// Remove a user; its devices are signed out
     Remove { name: String },
 }
@@ -40,6 +63,9 @@ pub(super) enum Command {
 pub(super) fn run(command: Command, home: &Home, output: &Output) -> Result<(), Failure> {
     let store = home.store()?;
     let realm = &home.config.general.realm;
+    let note = |action: &str, name: &str, detail: &serde_json::Value| {
+        audit::of_command(&store, home.config.console.audit_keep, action, name, detail);
+    };
     match command {
         Command::Add { name, aliases, password_stdin } => {
             let name = parse(&name)?;
@@ -47,8 +73,16 @@ pub(super) fn run(command: Command, home: &Home, output: &Output) -> Result<(), 
                 aliases.iter().map(|a| parse(a)).collect::<Result<_, _>>()?;
             let password = choose_password(password_stdin)?;
             let credentials = passwords::credentials(&name, realm, password.secret());
-            let user = User { name, aliases, credentials, created: unix_now() };
+            let user = User {
+                name,
+                aliases,
+                credentials,
+                created: unix_now(),
+                forwarding: Forwarding::default(),
+            };
             store.insert_user(&user)?;
+            let aliases: Vec<&str> = user.aliases.iter().map(UserName::as_str).collect();
+            note("user.add", user.name.as_str(), &json!({ "aliases": aliases }));
             announce(&user.name, realm, &password, "added", output);
         }
         Command::List => list(&store.users()?, output),
@@ -57,10 +91,30 @@ pub(super) fn run(command: Command, home: &Home, output: &Output) -> Result<(), 
             let password = choose_password(password_stdin)?;
             let credentials = passwords::credentials(&name, realm, password.secret());
             store.set_credentials(name.as_str(), &credentials)?;
+            note("user.change", name.as_str(), &json!({}));
             announce(&name, realm, &password, "changed", output);
+        }
+        Command::Forward { name, off, always, busy, no_answer, after, away } => {
+            let user = store.user(&name)?;
+            let user = user.ok_or_else(|| Failure::Name(format!("there is no user {name}")))?;
+            let old = if off { Forwarding::default() } else { user.forwarding };
+            let forwarding = Forwarding {
+                always: place(always)?.or(old.always),
+                busy: place(busy)?.or(old.busy),
+                no_answer: place(no_answer)?.or(old.no_answer),
+                no_answer_after: seconds(after)?.or(old.no_answer_after),
+                away: place(away)?.or(old.away),
+            };
+            store.set_forwarding(user.name.as_str(), &forwarding)?;
+            let mut value = forwarding::as_json(&forwarding);
+            note("user.forward", user.name.as_str(), &value);
+            value["ok"] = json!(true);
+            value["user"] = json!(user.name.as_str());
+            output.result(&value, &format!("{}: {}", user.name, forwarding::as_text(&forwarding)));
         }
         Command::Remove { name } => {
             store.remove_user(&name)?;
+            note("user.remove", &name, &json!({}));
             let value = json!({ "ok": true, "user": name });
             output.result(&value, &format!("removed user {name}"));
         }
@@ -86,17 +140,12 @@ fn choose_password(from_stdin: bool) -> Result<Password, Failure> {
     if !from_stdin {
         return passwords::generate().map(Password::Generated);
     }
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::failed("standard input".to_owned(), error))?;
-    let password = line.trim_end_matches(['\r', '\n']);
-    if password.is_empty() || password.len() > MAX_PASSWORD {
+    let password = passwords::from_stdin()?;
+    if !(1..=MAX_PASSWORD).contains(&password.expose().len()) {
         let text = format!("a password needs 1 to {MAX_PASSWORD} bytes on standard input");
         return Err(Failure::Usage(text));
     }
-    Ok(Password::Given(Secret::new(password.to_owned())))
+    Ok(Password::Given(password))
 }
 
 fn announce(name: &UserName, realm: &str, password: &Password, verb: &str, output: &Output) {
@@ -118,6 +167,7 @@ fn list(users: &[User], output: &Output) {
         values.push(json!({
             "name": user.name.as_str(), "aliases": aliases,
             "realm": user.credentials.realm, "created": user.created,
+            "forwarding": forwarding::as_json(&user.forwarding),
         }));
     }
     output.result(&json!(values), &text);
@@ -125,6 +175,16 @@ fn list(users: &[User], output: &Output) {
 
 fn parse(name: &str) -> Result<UserName, Failure> {
     UserName::parse(name).map_err(|error| Failure::Usage(format!("{name:?}: {error}")))
+}
+
+fn place(to: Option<String>) -> Result<Option<Private<String>>, Failure> {
+    let checked = to.map(|to| forwarding::place(&to).map_err(|why| format!("{to:?} {why}")));
+    checked.transpose().map_err(Failure::Usage)
+}
+
+fn seconds(after: Option<u32>) -> Result<Option<u32>, Failure> {
+    let checked = after.map(|after| forwarding::seconds(u64::from(after)));
+    checked.transpose().map_err(|why| Failure::Usage(format!("--after {why}")))
 }
 
 const MAX_PASSWORD: usize = 256;

@@ -37,6 +37,27 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// What `to_json` made.
+    #[must_use]
+    pub fn from_json(value: &serde_json::Value) -> Option<Self> {
+        let errors = value["errors"].as_array()?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let count = |value: &serde_json::Value| {
+            value.as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0)
+        };
+        let problem = |p: &serde_json::Value| Problem {
+            line: count(&p["line"]),
+            column: count(&p["column"]),
+            key: text(&p["key"]),
+            message: text(&p["message"]),
+            remedy: text(&p["remedy"]),
+        };
+        let file = text(&errors.first()?["file"]);
+        Some(Self { file, problems: errors.iter().map(problem).collect() })
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, p) in self.problems.iter().enumerate() {

@@ -37,17 +37,7 @@ pub(super) fn read(section: &Section<'_>, folder: &Path, keys: &Keys) -> Option<
         let message = "passwords do not belong into the configuration";
         section.document().complain_about(&section.here(), message, remedy);
     }
-    let password = match (&file, &variable) {
-        (Some(file), None) => file_beside(section, folder, file)
-            .map(|(_, text)| text.lines().next().unwrap_or_default().to_owned()),
-        (None, Some(name)) => from_environment(section, name, keys),
-        (Some(_), Some(second)) => {
-            let message = format!("there is a {} as well", keys.file);
-            section.document().complain_about(second, message, "keep one of the two");
-            None
-        }
-        (None, None) => None,
-    };
+    let password = secret(section, folder, keys.file, keys.variable);
     match (username, file.or(variable)) {
         (Some(username), Some(_)) => {
             Some(Login { username: username.value, password: Secret::new(password?) })
@@ -67,13 +57,38 @@ pub(super) fn read(section: &Section<'_>, folder: &Path, keys: &Keys) -> Option<
     }
 }
 
-fn from_environment(section: &Section<'_>, name: &Located<String>, keys: &Keys) -> Option<String> {
+/// A secret that is in a file, or in the environment, and never both.
+pub(super) fn secret(
+    section: &Section<'_>,
+    folder: &Path,
+    file: &'static str,
+    variable: &'static str,
+) -> Option<String> {
+    match (section.string(file), section.string(variable)) {
+        (Some(name), None) => file_beside(section, folder, &name)
+            .map(|(_, text)| text.lines().next().unwrap_or_default().to_owned()),
+        (None, Some(name)) => from_environment(section, &name, file),
+        (Some(_), Some(second)) => {
+            let message = format!("there is a {file} as well");
+            section.document().complain_about(&second, message, "keep one of the two");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// A secret of the environment; `file` is the key of the other way to give it.
+pub(super) fn from_environment(
+    section: &Section<'_>,
+    name: &Located<String>,
+    file: &str,
+) -> Option<String> {
     let plain = name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let found =
         if plain && !name.value.is_empty() { std::env::var(&name.value).ok() } else { None };
     if found.is_none() {
         let message = format!("the environment has no variable {:?}", name.value);
-        let remedy = format!("set the variable for this process, or use {}", keys.file);
+        let remedy = format!("set the variable for this process, or use {file}");
         section.document().complain_about(name, message, remedy);
     }
     found

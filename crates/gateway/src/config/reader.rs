@@ -57,6 +57,17 @@ impl<'a> Document<'a> {
         self.complain(located.at, located.key.clone(), message.into(), remedy.into());
     }
 
+    /// A problem that may turn out to be one later.
+    pub(super) fn problem_at<T>(
+        &self,
+        located: &Located<T>,
+        message: String,
+        remedy: String,
+    ) -> Problem {
+        let (line, column) = self.position(located.at);
+        Problem { line, column, key: located.key.clone(), message, remedy }
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.problems.borrow().is_empty()
     }
@@ -159,6 +170,22 @@ impl<'a> Section<'a> {
         };
         if number.is_none() {
             let remedy = format!("write a number from {} to {}", range.start, range.end - 1);
+            self.document.complain_about(&found, "not a number that can be used here", remedy);
+        }
+        number.map(|n| found.with(n))
+    }
+
+    /// A decimal number with at most six places, in millionths.
+    pub(super) fn decimal(&self, key: &'static str) -> Option<Located<u64>> {
+        let value = self.raw(key)?;
+        let found = Located { value: (), key: self.key(key), at: value.span().start };
+        let number = match value.get_ref() {
+            DeValue::Integer(n) => super::routing::millionths(n.as_str()),
+            DeValue::Float(n) => super::routing::millionths(n.as_str()),
+            _ => None,
+        };
+        if number.is_none() {
+            let remedy = "write a number such as 0.012, without quotes";
             self.document.complain_about(&found, "not a number that can be used here", remedy);
         }
         number.map(|n| found.with(n))

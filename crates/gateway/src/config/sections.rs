@@ -8,38 +8,73 @@ use std::time::Duration;
 
 use crosspoint_base::Transport;
 use crosspoint_call::Playback;
+use crosspoint_net::packet_io::IoKind;
 
 use super::reader::{Located, Section};
 use super::{
-    Config, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins,
-    Service, Timers, TlsFiles, default_port, rtcengine, trunk, turn,
+    Config, Drain, General, Http, Ice, Limits, Listener, Log, LogFormat, LogLevel, Media, Origins,
+    Service, Timers, TlsFiles, acme, admin, ban, cdr, console, default_port, features, forwarding,
+    grpc, ladder, ng, recording, routing, rtcengine, sound, stir, stream, trunk, turn, webhook,
 };
 
 pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
+    let http = optional(&root, "http", http);
+    let trunks = trunk::read(&root, folder);
+    let general_section = root.section("general");
+    let names = trunks.iter().map(|trunk| trunk.name.as_str());
+    let stream = present(&root, "stream", |s| stream::read(s, folder));
+    let routing = routing::read(&root, general_section.as_ref(), folder, names);
+    let general = general(general_section.as_ref(), folder);
+    if let Some(section) = general_section {
+        section.finish();
+    }
     let config = Config {
-        general: optional(&root, "general", |s| general(s, folder)),
+        general,
+        ladder: optional(&root, "ladder", |s| ladder::read(s, root.has("hep"))),
+        hep: ladder::hep(&root),
+        routing,
         log: optional(&root, "log", log),
         listeners: listeners(&root),
-        tls: root.section("tls").and_then(|s| {
-            let files = tls(&s, folder);
-            s.finish();
-            files
-        }),
-        http: optional(&root, "http", http),
-        media: optional(&root, "media", media),
-        turn: root.section("turn").map(|s| {
-            let turn = turn::read(&s, folder);
-            s.finish();
-            turn
-        }),
-        trunks: trunk::read(&root, folder),
+        tls: present(&root, "tls", |s| tls(s, folder)).flatten(),
+        media: optional(&root, "media", |s| media(s, http.tls)),
+        turn: present(&root, "turn", |s| turn::read(s, folder, http.tls)),
+        ng: optional(&root, "ng", |s| ng::read(s, stream.as_ref())),
+        media_servers: ng::media_servers(&root),
+        trunks,
         numbers: optional(&root, "numbers", numbers),
+        call_api: grpc::read(&root, folder),
         rtcengine: optional(&root, "rtcengine", |s| rtcengine::read(s, folder)),
+        admin_token: optional(&root, "admin", |s| s.and_then(|s| admin::token(s, folder))),
+        console: optional(&root, "console", |s| console::read(s, folder)),
+        recording: present(&root, "recording", |s| recording::read(s, folder)),
+        features: features::read(&root),
+        forwards: forwarding::read(&root),
+        sound: optional(&root, "sound", |s| sound::read(s, folder)),
+        stream,
+        stir: present(&root, "stir", |s| stir::read(s, folder)),
+        acme: present(&root, "acme", |s| acme::read(s, folder, http.tls)),
+        cdr: present(&root, "cdr", |s| cdr::read(s, folder)).flatten(),
+        webhooks: webhook::read(&root, folder),
         timers: optional(&root, "timers", timers),
+        drain: optional(&root, "drain", drain),
         limits: optional(&root, "limits", limits),
+        ban: optional(&root, "ban", ban::read),
+        http,
     };
     root.finish();
     config
+}
+
+/// A section that has no defaults: without it there is none of what it is about.
+fn present<T>(
+    root: &Section<'_>,
+    key: &'static str,
+    read: impl FnOnce(&Section<'_>) -> T,
+) -> Option<T> {
+    let section = root.section(key)?;
+    let found = read(&section);
+    section.finish();
+    Some(found)
 }
 
 /// A section that may be missing: every value in it has a default.
@@ -148,11 +183,11 @@ pub(crate) fn is_host(text: &str) -> bool {
 }
 
 fn tls(section: &Section<'_>, folder: &Path) -> Option<TlsFiles> {
-    let pem = |key, example, marks: &[&str]| -> Option<PathBuf> {
+    let pem = |key, example, marks: &[&str]| -> Option<Located<PathBuf>> {
         let text = section.required(key, example, section.string(key))?;
         let content = file_beside(section, folder, &text)?;
         if marks.iter().any(|m| content.1.contains(m)) {
-            return Some(content.0);
+            return Some(text.with(content.0));
         }
         let message = format!("{} holds no {key} in PEM", content.0.display());
         let remedy = format!("give a file with a block -----{}-----", marks[0]);
@@ -165,7 +200,12 @@ fn tls(section: &Section<'_>, folder: &Path) -> Option<TlsFiles> {
         "key = \"key.pem\"",
         &["BEGIN PRIVATE KEY", "BEGIN EC PRIVATE KEY", "BEGIN RSA PRIVATE KEY"],
     );
-    Some(TlsFiles { certificate: certificate?, key: key? })
+    let (certificate, key) = (certificate?, key?);
+    if let Err(message) = crate::tls::check(&certificate.value, &key.value) {
+        let remedy = "give a certificate chain in PEM and the key that belongs to it";
+        section.document().complain_about(&certificate, message, remedy);
+    }
+    Some(TlsFiles { certificate: certificate.value, key: key.value })
 }
 
 /// Reads a small file that the configuration names.
@@ -211,10 +251,16 @@ fn http(section: Option<&Section<'_>>) -> Http {
     } else {
         Origins::Listed(listed.into_iter().map(|o| o.value.to_ascii_lowercase()).collect())
     };
-    Http { listen, tls: section.and_then(|s| s.boolean("tls")).unwrap_or(true), allowed_origins }
+    let port = section.and_then(|s| s.integer("advertised_port", 1..65_536));
+    Http {
+        listen,
+        tls: section.and_then(|s| s.boolean("tls")).unwrap_or(true),
+        advertised_port: port.and_then(|port| u16::try_from(port.value).ok()),
+        allowed_origins,
+    }
 }
 
-fn media(section: Option<&Section<'_>>) -> Media {
+fn media(section: Option<&Section<'_>>, has_https: bool) -> Media {
     let addresses = section.and_then(|s| Some((s, s.strings("addresses")?)));
     let addresses = addresses.map_or_else(Vec::new, |(s, texts)| {
         texts.iter().filter_map(|text| media_address(s, text)).collect()
@@ -232,10 +278,28 @@ fn media(section: Option<&Section<'_>>) -> Media {
         ice: value(section, Ice::Lite, |s| {
             s.choice("ice", &[("lite", Ice::Lite), ("full", Ice::Full)])
         }),
+        io: value(section, None, |s| {
+            let named = IoKind::ALL.map(|kind| (kind.as_str(), Some(kind)));
+            s.choice("io", &[&[("auto", None)], &named[..]].concat())
+        }),
+        threads: value(section, packet_threads(), |s| s.integer("threads", 1..65)) as usize,
+        ice_tcp: section.and_then(|s| s.boolean("ice_tcp")).unwrap_or(has_https),
         timeout: value(section, Duration::from_secs(30), |s| {
             s.duration("timeout", seconds(5)..seconds(3600))
         }),
+        codec_threads: value(section, cores(), |s| s.integer("codec_threads", 0..257)) as usize,
+        opus_complexity: value(section, 5, |s| s.integer("opus_complexity", 0..11)) as u8,
     }
+}
+
+/// Packets get half of the cores: signalling, handshakes and codecs need the others.
+fn packet_threads() -> u64 {
+    (cores() / 2).clamp(1, 16)
+}
+
+/// One thread for each.
+fn cores() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get().min(256) as u64)
 }
 
 fn media_address(section: &Section<'_>, text: &Located<String>) -> Option<IpAddr> {
@@ -310,6 +374,7 @@ fn timers(section: Option<&Section<'_>>) -> Timers {
         shutdown: time("shutdown", seconds(10), 1, 301),
         registration_min: time("registration_min", seconds(60), 1, 86_401),
         registration_max: time("registration_max", seconds(3600), 60, 604_801),
+        trunk_silence: time("trunk_silence", seconds(10), 1, 33),
     };
     if let Some(s) = section
         && timers.registration_min > timers.registration_max
@@ -318,6 +383,16 @@ fn timers(section: Option<&Section<'_>>) -> Timers {
         s.document().complain_about(&s.here(), message, "make registration_min the shorter one");
     }
     timers
+}
+
+fn drain(section: Option<&Section<'_>>) -> Drain {
+    let time = |key, default: Duration, low, high| {
+        value(section, default, |s| s.duration(key, seconds(low)..seconds(high)))
+    };
+    Drain {
+        time: time("time", seconds(0), 0, 86_401),
+        retry_after: time("retry_after", seconds(30), 1, 3601),
+    }
 }
 
 fn limits(section: Option<&Section<'_>>) -> Limits {
@@ -333,6 +408,7 @@ fn limits(section: Option<&Section<'_>>) -> Limits {
         connections: count("connections", 20_000, 1_000_001),
         connections_per_address: count("connections_per_address", 200, 1_000_001),
         transactions: count("transactions", 50_000, 10_000_001),
+        messages_per_address: count("messages_per_address", 1000, 1_000_001) as u32,
     }
 }
 

@@ -12,7 +12,7 @@ use super::Turn;
 use super::reader::Section;
 use super::sections::{file_beside, is_host, port_range};
 
-pub(super) fn read(section: &Section<'_>, folder: &Path) -> Turn {
+pub(super) fn read(section: &Section<'_>, folder: &Path, has_https: bool) -> Turn {
     let count = |key, default: u64, high| {
         section.integer(key, 1..high).map_or(default, |found| found.value)
     };
@@ -25,6 +25,7 @@ pub(super) fn read(section: &Section<'_>, folder: &Path) -> Turn {
     Turn {
         listen: address("listen", "\"0.0.0.0:3478\"").unwrap_or(any),
         tls_listen: address("tls_listen", "\"0.0.0.0:5349\""),
+        share_http: section.boolean("share_http").unwrap_or(has_https),
         host: host(section),
         relay_ports: section
             .string("relay_ports")
@@ -63,7 +64,7 @@ fn secret(section: &Section<'_>, folder: &Path) -> Option<Secret<String>> {
     Some(Secret::new(secret))
 }
 
-fn networks(section: &Section<'_>) -> Vec<crosspoint_media::turn::Network> {
+pub(super) fn networks(section: &Section<'_>) -> Vec<crosspoint_media::turn::Network> {
     let texts = section.strings("allow").unwrap_or_default();
     let network = |text: &super::reader::Located<String>| {
         let network = text.value.parse().ok();

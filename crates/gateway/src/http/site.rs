@@ -6,7 +6,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Router, middleware};
 use hyper::upgrade::OnUpgrade;
 
@@ -22,7 +22,7 @@ struct Site {
     backend: Arc<dyn Backend>,
 }
 
-/// A file of the web phone, built into the binary.
+/// A file of the web phone or the console, built into the binary.
 struct Asset {
     path: &'static str,
     kind: &'static str,
@@ -36,18 +36,20 @@ pub(super) fn router(
 ) -> Router {
     let origins = Arc::new(origins);
     let mut router = Router::new()
-        .route("/ws", get(sip_socket))
-        .route("/rtc/api", get(app_socket))
+        // GET, and CONNECT within HTTP/2.
+        .route("/ws", any(sip_socket))
+        .route("/rtc/api", any(app_socket))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/api/v1/phone-config", get(phone_config));
+        .route("/api/v1/phone-config", get(phone_config))
+        .route("/api/v1/openapi.yaml", get(document));
     for asset in &ASSETS {
         router = router.route(asset.path, get(move || async move { asset.response() }));
     }
     router
-        .with_state(Site { origins: origins.clone(), backend })
-        .merge(Api::new(origins, provisioning).router())
+        .with_state(Site { origins: origins.clone(), backend: backend.clone() })
+        .merge(Api::new(origins, provisioning, backend).router())
         .layer(middleware::map_response(with_security_headers))
 }
 
@@ -66,8 +68,8 @@ fn web_socket(
     purpose: Purpose,
 ) -> Response {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
-    let (headers, backend) = (request.headers(), site.backend.clone());
-    upgrade::answer(headers, upgrade, arrival, purpose, &site.origins, backend)
+    let backend = site.backend.clone();
+    upgrade::answer(&request, upgrade, arrival, purpose, &site.origins, backend)
 }
 
 async fn ready(State(site): State<Site>) -> Response {
@@ -85,6 +87,12 @@ async fn metrics(State(site): State<Site>) -> Response {
 
 async fn phone_config(State(site): State<Site>) -> Response {
     Json(site.backend.phone_config()).into_response()
+}
+
+/// What operators' programs may ask of us.
+async fn document() -> Response {
+    let text = include_str!("../../../../docs/openapi/admin.yaml");
+    ([(CONTENT_TYPE, "application/yaml; charset=utf-8")], text).into_response()
 }
 
 async fn with_security_headers(mut response: Response) -> Response {
@@ -109,11 +117,11 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     ),
     (HeaderName::from_static("x-content-type-options"), "nosniff"),
     (HeaderName::from_static("referrer-policy"), "no-referrer"),
-    (HeaderName::from_static("permissions-policy"), "microphone=(self), camera=()"),
+    (HeaderName::from_static("permissions-policy"), "microphone=(self), camera=(self)"),
 ];
 
 /// Everything in `ui/dist`; a test compares.
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 6] = [
     Asset {
         path: "/",
         kind: "text/html; charset=utf-8",
@@ -129,6 +137,21 @@ const ASSETS: [Asset; 3] = [
         kind: "text/javascript; charset=utf-8",
         bytes: include_bytes!("../../../../ui/dist/phone.js"),
     },
+    Asset {
+        path: "/console",
+        kind: "text/html; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/console.html"),
+    },
+    Asset {
+        path: "/console.css",
+        kind: "text/css; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/console.css"),
+    },
+    Asset {
+        path: "/console.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../../../ui/dist/console.js"),
+    },
 ];
 
 #[cfg(test)]
@@ -136,11 +159,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_built_file_of_the_phone_is_served() {
+    fn every_built_file_is_served() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ui/dist");
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+            let path = match name.as_str() {
+                "index.html" => "/".to_owned(),
+                "console.html" => "/console".to_owned(),
+                name => format!("/{name}"),
+            };
             assert!(ASSETS.iter().any(|asset| asset.path == path), "{path}");
         }
     }

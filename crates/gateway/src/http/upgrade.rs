@@ -1,23 +1,27 @@
-//! From an HTTP request to a WebSocket that speaks SIP or carries apps (RFC 6455 §4.2, RFC 7118 §3).
+//! From an HTTP request to a WebSocket that speaks SIP or carries apps (RFC 6455 §4.2, RFC 7118 §3),
+//! also within a connection of HTTP/2 (RFC 8441).
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::extract::Request;
 use axum::http::header::{
     CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use crosspoint_net::Permit;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Arrival, Backend};
+use super::{Arrival, Backend, Lodger};
 use crate::config::Origins;
 
 /// What a WebSocket is for.
@@ -30,7 +34,8 @@ pub(super) enum Purpose {
 
 /// What a handshake that is in order says.
 struct Handshake<'h> {
-    key: &'h [u8],
+    /// None in HTTP/2, which needs no proof that the server knows WebSockets.
+    key: Option<&'h [u8]>,
     /// The subprotocol to answer with.
     protocol: Option<HeaderValue>,
     /// The page, when configuration alone does not let it in.
@@ -44,18 +49,19 @@ pub(crate) struct Upgraded {
     pub(crate) remote: std::net::SocketAddr,
     pub(crate) is_secure: bool,
     _permit: Arc<Permit>,
+    _lodger: Option<Lodger>,
 }
 
 /// Answers the handshake, and hands the connection over once the answer is out.
 pub(super) fn answer(
-    headers: &HeaderMap,
+    request: &Request,
     upgrade: Option<OnUpgrade>,
     arrival: Arrival,
     purpose: Purpose,
     origins: &Origins,
     backend: Arc<dyn Backend>,
 ) -> Response {
-    let Handshake { key, protocol, stranger } = match check(headers, purpose, origins) {
+    let Handshake { key, protocol, stranger } = match check(request, purpose, origins) {
         Ok(handshake) => handshake,
         Err((status, why)) => {
             tracing::debug!(%status, why, "a WebSocket was refused");
@@ -65,11 +71,14 @@ pub(super) fn answer(
     let Some(upgrade) = upgrade else {
         return (StatusCode::UPGRADE_REQUIRED, "this is a WebSocket").into_response();
     };
-    let answer = [
-        (CONNECTION, "Upgrade".to_owned()),
-        (UPGRADE, "websocket".to_owned()),
-        (SEC_WEBSOCKET_ACCEPT, derive_accept_key(key)),
-    ];
+    // Each WebSocket counts as a connection, also those that share one.
+    let (permit, lodger) = match key {
+        Some(_) => (Some(arrival.permit), None),
+        None => (arrival.permit.another().map(Arc::new), Some(arrival.patience.lodge())),
+    };
+    let Some(permit) = permit else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many connections").into_response();
+    };
     tokio::spawn(async move {
         let Ok(io) = upgrade.await else { return };
         let socket = Upgraded {
@@ -77,14 +86,25 @@ pub(super) fn answer(
             local: arrival.local,
             remote: arrival.remote,
             is_secure: arrival.is_secure,
-            _permit: arrival.permit,
+            _permit: permit,
+            _lodger: lodger,
         };
         match purpose {
             Purpose::Sip => backend.adopt(socket),
             Purpose::Apps => backend.adopt_app(socket, stranger),
         }
     });
-    let mut response = (StatusCode::SWITCHING_PROTOCOLS, answer).into_response();
+    let mut response = match key {
+        Some(key) => {
+            let answer = [
+                (CONNECTION, "Upgrade".to_owned()),
+                (UPGRADE, "websocket".to_owned()),
+                (SEC_WEBSOCKET_ACCEPT, derive_accept_key(key)),
+            ];
+            (StatusCode::SWITCHING_PROTOCOLS, answer).into_response()
+        }
+        None => StatusCode::OK.into_response(),
+    };
     if let Some(protocol) = protocol {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
@@ -93,11 +113,20 @@ pub(super) fn answer(
 
 /// Reads the handshake, or tells why there will be no WebSocket.
 fn check<'h>(
-    headers: &'h HeaderMap,
+    request: &'h Request,
     purpose: Purpose,
     origins: &Origins,
 ) -> Result<Handshake<'h>, (StatusCode, &'static str)> {
-    if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
+    let headers = request.headers();
+    // RFC 8441 §5: the pseudo-header `:protocol` stands for the headers of an upgrade.
+    let is_within = request.method() == Method::CONNECT
+        && request.extensions().get::<Protocol>().is_some_and(|p| p.as_str() == "websocket");
+    if !is_within && request.method() != Method::GET {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "this is a WebSocket"));
+    }
+    let is_upgrade =
+        || has_token(headers, &UPGRADE, "websocket") && has_token(headers, &CONNECTION, "upgrade");
+    if !is_within && (request.version() != Version::HTTP_11 || !is_upgrade()) {
         return Err((StatusCode::UPGRADE_REQUIRED, "this is a WebSocket"));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
@@ -110,12 +139,14 @@ fn check<'h>(
         Purpose::Sip => return Err((StatusCode::BAD_REQUEST, "the subprotocol is sip")),
         Purpose::Apps => first_protocol(headers),
     };
-    let stranger = stranger(headers, origins);
+    let stranger = stranger(headers, request.uri().authority(), origins);
     if purpose == Purpose::Sip && stranger.is_some() {
         return Err((StatusCode::FORBIDDEN, "this page's origin is not allowed"));
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
-    let key = key.ok_or((StatusCode::BAD_REQUEST, "the handshake has no key"))?;
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|_| !is_within);
+    if key.is_none() && !is_within {
+        return Err((StatusCode::BAD_REQUEST, "the handshake has no key"));
+    }
     Ok(Handshake { key, protocol, stranger })
 }
 
@@ -136,10 +167,16 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// The origin of a page that configuration does not let in.
-fn stranger(headers: &HeaderMap, origins: &Origins) -> Option<String> {
+fn stranger(
+    headers: &HeaderMap,
+    authority: Option<&Authority>,
+    origins: &Origins,
+) -> Option<String> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or(UNREADABLE));
     let origin = text(ORIGIN)?;
-    let is_allowed = origins.allow(Some(origin), text(HOST));
+    // HTTP/2 names the host in the pseudo-header `:authority`.
+    let host = text(HOST).or(authority.map(Authority::as_str));
+    let is_allowed = origins.allow(Some(origin), host);
     (!is_allowed).then(|| if origin.len() > MAX_ORIGIN { UNREADABLE } else { origin }.to_owned())
 }
 

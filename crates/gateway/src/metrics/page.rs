@@ -57,6 +57,20 @@ impl Page {
         }
     }
 
+    /// Writes a metric with one value for each name of a configured thing: letters, digits and
+    /// `. _ - +`.
+    pub(crate) fn named<'n>(
+        &mut self,
+        metric: &Metric,
+        label: &str,
+        values: impl IntoIterator<Item = (&'n str, u64)>,
+    ) {
+        self.head(metric);
+        for (name, value) in values {
+            let _ = writeln!(self.0, "{}{{{label}=\"{name}\"}} {value}", metric.name);
+        }
+    }
+
     /// Writes a histogram for each word of one label.
     pub(crate) fn histograms<'h>(
         &mut self,

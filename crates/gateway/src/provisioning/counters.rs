@@ -2,6 +2,8 @@
 
 use crosspoint_connectors::rtcengine::Denial;
 
+use super::oidc::OUTCOMES;
+
 /// For the metrics.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
@@ -11,6 +13,10 @@ pub(crate) struct Counters {
     pub(crate) wrong_passwords: u64,
     /// Attempts that came too soon after too many wrong ones.
     pub(crate) limited: u64,
+    /// Sign-ins with identities of a provider, in the order of [`OUTCOMES`].
+    pub(crate) vouched: [u64; OUTCOMES.len()],
+    /// Sign-ins that failed and that the audit does not have.
+    pub(crate) unnoted: u64,
 }
 
 /// How looking up a token may end.
@@ -27,5 +33,10 @@ impl Counters {
             Err(Denial::Internal) => 4,
         };
         self.lookups[index] += 1;
+    }
+
+    pub(super) fn vouched(&mut self, outcome: &str) {
+        let counts = OUTCOMES.into_iter().zip(&mut self.vouched);
+        counts.filter(|(name, _)| *name == outcome).for_each(|(_, count)| *count += 1);
     }
 }

@@ -4,10 +4,10 @@
 //! address before is not locked out by others who guess at that name.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crosspoint_net::source_of;
+use crosspoint_base::{Conduct, Offence, source_of};
 
 /// Counts wrong passwords.
 #[derive(Debug, Default)]
@@ -41,6 +41,19 @@ impl Attempt {
     /// A secret nobody guesses: only its address is counted, so that nobody can lock it.
     pub(super) fn at_a_secret(address: IpAddr) -> Self {
         Self { source: source_of(address), name: None }
+    }
+
+    /// Who has proved a password may be anybody's phone; whoever has a secret counts as one.
+    pub(super) fn conduct(&self, is_right: bool) -> Conduct {
+        if is_right {
+            Conduct::SignedIn(self.name.as_deref().unwrap_or("an operator").into())
+        } else {
+            Conduct::Offended(Offence::Password)
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.source, 0)
     }
 
     fn keys(&self) -> impl Iterator<Item = Key> {

@@ -50,17 +50,26 @@ impl Provisioning {
         Ok(Grant { session, expires, accounts, ice_servers })
     }
 
-    /// Of our relay. Its name for a user tells nothing to those who see it pass by.
     fn ice_servers(&self, session: &ClientSession) -> Vec<IceServer> {
-        let Some(relay) = self.relay.get() else { return Vec::new() };
-        let user = match &session.source {
+        self.relay_for(&match &session.source {
             Source::User(user) => format!("user {user}"),
             Source::App { .. } => format!("session {}", session.id),
-        };
+        })
+    }
+
+    /// For a user of ours that has no session: browsers with SIP over WebSocket.
+    pub(crate) fn ice_servers_of(&self, user: &str) -> (Vec<IceServer>, Duration) {
+        let lifetime = self.relay.get().map_or(Duration::ZERO, |relay| relay.lifetime);
+        (self.relay_for(&format!("user {user}")), lifetime)
+    }
+
+    /// Of our relay. Its name for a user tells nothing to those who see it pass by.
+    fn relay_for(&self, user: &str) -> Vec<IceServer> {
+        let Some(relay) = self.relay.get() else { return Vec::new() };
         let now = u64::try_from(unix_now()).unwrap_or(0);
         let expires = now.saturating_add(relay.lifetime.as_secs());
         let credentials = &relay.credentials;
-        let (username, credential) = credentials.issue(&credentials.alias(&user), expires);
+        let (username, credential) = credentials.issue(&credentials.alias(user), expires);
         vec![IceServer { urls: relay.urls.clone(), username, credential }]
     }
 

@@ -7,7 +7,7 @@ use crosspoint_state::{Kind, StoreError};
 use super::secrets::NoRandomness;
 use super::service::Unusable;
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refusal {
     /// No name and password, or wrong ones.
     Unauthorized,
@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     TooMany(Duration),
     /// Provisioning has no login.
     Closed,
+    /// Operators have no token.
+    NoAdmin,
     /// Not for who asks.
     Forbidden(&'static str),
     NotFound,
@@ -25,6 +27,8 @@ pub(crate) enum Refusal {
     },
     /// Something else is in the way.
     Conflict(String),
+    /// Things are not as they would have to be.
+    State(String),
     /// Something is full.
     Full(String),
     Internal,
@@ -46,7 +50,9 @@ impl From<StoreError> for Refusal {
             }
             StoreError::NoSuchObject { kind, .. } => Self::missing(kind.as_str()),
             StoreError::OtherOwner(what) => Self::missing(what),
-            StoreError::Exists(_) => Self::Conflict(error.to_string()),
+            StoreError::Exists(_) | StoreError::NameTaken(_) => Self::Conflict(error.to_string()),
+            StoreError::NoSuchUser(_) | StoreError::NoSuchOperator(_) => Self::NotFound,
+            StoreError::LastAdmin(_) => Self::State(error.to_string()),
             StoreError::TooMany { .. } => Self::Full(error.to_string()),
             error => {
                 tracing::error!(%error, "the store has failed");

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use crosspoint_base::Secret;
 use crosspoint_state::{ClientSession, Kind, Object, Part, Source, TokenHash, Within};
+use serde_json::{Map, Value};
 
 use super::{Provisioning, Refusal, secrets};
 use crate::cli::unix_now;
+use crate::forwarding;
 
 impl Provisioning {
     pub(crate) async fn create_own(
@@ -29,6 +31,31 @@ impl Provisioning {
         id: String,
     ) -> Result<ClientSession, Refusal> {
         self.blocking(move |this| this.own_now(&user, &id)).await
+    }
+
+    /// Where a user's calls go.
+    pub(crate) async fn forwarding(self: &Arc<Self>, user: String) -> Result<Value, Refusal> {
+        self.blocking(move |this| {
+            let user = this.store.user(&user)?.ok_or(Refusal::NotFound)?;
+            Ok(forwarding::as_json(&user.forwarding))
+        })
+        .await
+    }
+
+    /// Sets where a user's calls go, as a whole. The running node learns of it within a second.
+    pub(crate) async fn forward(
+        self: &Arc<Self>,
+        user: String,
+        fields: Map<String, Value>,
+    ) -> Result<Value, Refusal> {
+        self.blocking(move |this| {
+            let set = forwarding::from_json(&fields)
+                .map_err(|(member, why)| Refusal::Invalid { member, why })?;
+            let user = this.store.user(&user)?.ok_or(Refusal::NotFound)?;
+            this.store.set_forwarding(user.name.as_str(), &set)?;
+            Ok(forwarding::as_json(&set))
+        })
+        .await
     }
 
     pub(crate) async fn list_own(

@@ -10,21 +10,13 @@ use crosspoint_state::User;
 
 use super::guard::Attempt;
 use super::{Provisioning, Refusal, secrets};
+use crate::permissions::Principal;
 
 /// A name and a password as they came in, and from where.
 pub(crate) struct SignedIn {
     pub(crate) from: IpAddr,
     pub(crate) name: String,
     pub(crate) password: Secret<String>,
-}
-
-/// Who may use the API of provisioning, and how far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Principal {
-    /// The login of the configuration: everything.
-    Operator,
-    /// An owner: what is its own.
-    Owner(String),
 }
 
 impl Provisioning {
@@ -41,7 +33,7 @@ impl Provisioning {
             let expected = login.password.expose().as_bytes();
             let is_right = secrets::same(password.expose().as_bytes(), expected);
             self.judge(&Attempt::at_a_secret(from), is_right)?;
-            return Ok(Principal::Operator);
+            return Ok(Principal::Portal);
         }
         let attempt = Attempt::new(from, &name);
         if !name.contains('@') {
@@ -73,7 +65,8 @@ impl Provisioning {
         self.may_try(&Attempt::at_a_secret(from))?;
         self.blocking(move |this| {
             let user = this.store.user(&name)?;
-            let is_right = user.as_ref().is_some_and(|user| this.is_password_of(user, &password));
+            // As much work for a user that does not exist.
+            let is_right = this.is_password_of_any(user.as_ref(), &name, &password);
             // What counts is who it is, under whatever alias.
             let counted = user.as_ref().map_or(name.as_str(), |user| user.name.as_str());
             this.judge(&Attempt::new(from, counted), is_right)?;
@@ -84,15 +77,29 @@ impl Provisioning {
 
     /// Whether `password` makes the hash that is kept of the user's.
     pub(super) fn is_password_of(&self, user: &User, password: &Secret<String>) -> bool {
-        let realm = &self.settings.realm;
-        let kept = &user.credentials;
-        let made = UserHa1::new(user.name.as_str(), realm, password.expose());
-        let is_same =
-            secrets::same(made.sha256.expose().as_bytes(), kept.ha1_sha256.expose().as_bytes());
-        kept.realm == *realm && is_same
+        self.is_password_of_any(Some(user), "", password)
     }
 
-    fn may_try(&self, attempt: &Attempt) -> Result<(), Refusal> {
+    /// The same where there may be no user of the `name` that was given: then a hash is made and
+    /// compared in vain.
+    fn is_password_of_any(
+        &self,
+        user: Option<&User>,
+        name: &str,
+        password: &Secret<String>,
+    ) -> bool {
+        let realm = &self.settings.realm;
+        let name = user.map_or(name, |user| user.name.as_str());
+        let kept = user.map(|user| (user.credentials.ha1_sha256.expose(), &user.credentials.realm));
+        let (hash, kept_realm) = kept.map_or((NO_HASH, realm), |(hash, of)| (hash.as_str(), of));
+        let made = UserHa1::new(name, realm, password.expose());
+        #[cfg(test)]
+        tests::HASHES.with(|hashes| hashes.set(hashes.get() + 1));
+        let is_same = secrets::same(made.sha256.expose().as_bytes(), hash.as_bytes());
+        user.is_some() && kept_realm == realm && is_same
+    }
+
+    pub(super) fn may_try(&self, attempt: &Attempt) -> Result<(), Refusal> {
         let allowed = self.guard().may_try(Instant::now(), attempt);
         allowed.map_err(|wait| {
             self.count().limited += 1;
@@ -100,8 +107,12 @@ impl Provisioning {
         })
     }
 
-    fn judge(&self, attempt: &Attempt, is_right: bool) -> Result<(), Refusal> {
+    pub(super) fn judge(&self, attempt: &Attempt, is_right: bool) -> Result<(), Refusal> {
         let judged = self.guard().judge(Instant::now(), attempt, is_right);
+        if let (Some(bans), Ok(is_right)) = (self.bans.get(), judged) {
+            // Its connection ends with the answer.
+            let _ = bans.note(attempt.address(), false, attempt.conduct(is_right));
+        }
         match judged {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -119,4 +130,57 @@ impl Provisioning {
 /// What nobody's password is kept as, with the usual number of rounds.
 fn nobody() -> Secret<String> {
     Secret::new("pbkdf2-sha256$100000$AAAAAAAAAAAAAAAAAAAAAA$AA".to_owned())
+}
+
+/// As long as a hash, and none.
+const NO_HASH: &str = "----------------------------------------------------------------";
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use crosspoint_state::{MemoryStore, Store, UserName};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::passwords;
+    use crate::provisioning::Settings;
+
+    thread_local! {
+        /// Passwords that were hashed.
+        pub(super) static HASHES: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Operations are counted: a clock would tell only how busy the machine is.
+    #[test]
+    fn an_unknown_user_costs_as_much_as_a_wrong_password() {
+        let config = Config::with_defaults();
+        let store = Arc::new(MemoryStore::new());
+        let name = UserName::parse("alice").unwrap();
+        let credentials = passwords::credentials(&name, &config.general.realm, &secret("right"));
+        let forwarding = crosspoint_state::Forwarding::default();
+        let user = User { name, aliases: vec![], credentials, created: 0, forwarding };
+        store.insert_user(&user).unwrap();
+        let (revoked, _) = mpsc::channel(1);
+        let provisioning = Provisioning::new(store, Settings::new(&config, None, &[]), revoked);
+        let hashes = |user: Option<&User>, password: &str| {
+            let before = HASHES.with(Cell::get);
+            let is_right = provisioning.is_password_of_any(user, "nobody", &secret(password));
+            (is_right, HASHES.with(Cell::get) - before)
+        };
+        assert_eq!(hashes(Some(&user), "right"), (true, 1));
+        assert_eq!(hashes(Some(&user), "wrong"), (false, 1));
+        assert_eq!(hashes(None, "right"), (false, 1));
+        let other = User { credentials: moved(&user), ..user.clone() };
+        assert_eq!(hashes(Some(&other), "right"), (false, 1), "a hash for another realm");
+    }
+
+    fn moved(user: &User) -> crosspoint_state::Credentials {
+        crosspoint_state::Credentials { realm: "elsewhere".to_owned(), ..user.credentials.clone() }
+    }
+
+    fn secret(text: &str) -> Secret<String> {
+        Secret::new(text.to_owned())
+    }
 }

@@ -12,15 +12,15 @@ use crate::cli::Output;
 
 /// One socket that is open.
 #[derive(Debug, Clone)]
-pub(super) struct Open {
+pub(crate) struct Open {
     /// `udp`, `tcp`, `tls`, `ws`, `wss`, `https`, `http`, `media`, `turn-udp`, `turn-tcp` or
     /// `turn-tls`.
-    pub(super) kind: &'static str,
-    pub(super) address: SocketAddr,
+    pub(crate) kind: &'static str,
+    pub(crate) address: SocketAddr,
 }
 
 /// Prints the addresses and, the first time ever, the first users with their passwords.
-pub(super) fn ready(open: &[Open], first_users: &[(User, Secret<String>)], output: &Output) {
+pub(crate) fn ready(open: &[Open], first_users: &[(User, Secret<String>)], output: &Output) {
     let pages: Vec<String> = open.iter().filter_map(page).collect();
     let mut text = String::new();
     for url in &pages {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     instant: Instant,
     since_epoch: Duration,
 }
@@ -15,12 +15,16 @@ impl Clock {
         Self { instant: Instant::now(), since_epoch }
     }
 
-    /// Unix milliseconds.
-    pub(super) fn millis(&self, at: Instant) -> i64 {
+    /// The time since the Unix epoch.
+    pub(crate) fn since_epoch(&self, at: Instant) -> Duration {
         let later = at.saturating_duration_since(self.instant);
         let earlier = self.instant.saturating_duration_since(at);
-        let since = (self.since_epoch + later).saturating_sub(earlier);
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        (self.since_epoch + later).saturating_sub(earlier)
+    }
+
+    /// Unix milliseconds.
+    pub(crate) fn millis(&self, at: Instant) -> i64 {
+        i64::try_from(self.since_epoch(at).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Unix seconds.

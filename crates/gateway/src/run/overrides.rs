@@ -26,22 +26,25 @@ pub(crate) struct Overrides {
     /// Take browsers' media (UDP) here instead
     #[arg(long, value_name = "ADDR:PORT")]
     media_browser: Option<SocketAddr>,
+    /// Create no users at the first start: a service would print their passwords into its journal
+    #[arg(long)]
+    pub(super) no_users: bool,
 }
 
 impl Overrides {
-    pub(super) fn apply(self, config: &mut Config) {
+    pub(super) fn apply(&self, config: &mut Config) {
         let kinds = [
-            (Transport::Udp, self.sip_udp),
-            (Transport::Tcp, self.sip_tcp),
-            (Transport::Tls, self.sip_tls),
+            (Transport::Udp, &self.sip_udp),
+            (Transport::Tcp, &self.sip_tcp),
+            (Transport::Tls, &self.sip_tls),
         ];
         for (transport, addresses) in kinds {
             if addresses.is_empty() {
                 continue;
             }
             config.listeners.retain(|listener| listener.transport != transport);
-            let listener = |address| Listener { transport, address };
-            config.listeners.extend(addresses.into_iter().map(listener));
+            let listener = |address: &SocketAddr| Listener { transport, address: *address };
+            config.listeners.extend(addresses.iter().map(listener));
         }
         if let Some(address) = self.https {
             config.http.listen = address;

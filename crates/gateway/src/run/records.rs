@@ -1,10 +1,10 @@
 //! A finished call as a call detail record, and as the one line the log has about it.
 
 use crosspoint_base::LegId;
-use crosspoint_call::{CallRecord, Playback, Profile};
-use crosspoint_media::control::LegStats;
+use crosspoint_call::{CallRecord, Diverted, Playback, Profile};
+use crosspoint_media::control::{LegStats, VideoStats};
 use crosspoint_media::emodel::Mos;
-use crosspoint_state::{Cdr, LegFigures};
+use crosspoint_state::{Cdr, LegFigures, VideoFigures};
 
 use super::clock::Clock;
 
@@ -44,8 +44,33 @@ pub(super) fn cdr(record: &CallRecord, stats: &[(LegId, LegStats)], clock: &Cloc
         front_figures: of_leg(record.legs.first()),
         back_figures: of_leg(back),
         silent_from: answered_at.map(|_| silent_from(record, stats).to_owned()),
+        recordings: None,
+        caller_check: record.from.check.as_ref().map(ToString::to_string),
         why: record.why.clone(),
+        refusal: record.refusal.map(|refusal| refusal.as_str().to_owned()),
+        attempts: Some(i64::from(record.attempts)),
+        diverted: diverted(&record.diverted),
+        parked: (!record.parked.is_empty()).then(|| record.parked.join("; ")),
+        media: passed(stats),
     }
+}
+
+fn diverted(places: &[Diverted]) -> Option<String> {
+    let places: Vec<String> = places.iter().map(ToString::to_string).collect();
+    (!places.is_empty()).then(|| places.join(", "))
+}
+
+/// What kinds of media came from anybody.
+fn passed(stats: &[(LegId, LegStats)]) -> Option<String> {
+    let came = |of: fn(&LegStats) -> u64| stats.iter().any(|(_, stats)| of(stats) > 0);
+    let kinds = [
+        ("audio", came(|s| s.packets_received)),
+        ("video", came(|s| s.video.map_or(0, |video| video.packets_received))),
+        ("fax", came(|s| s.fax.map_or(0, |fax| fax.packets_received.into()))),
+        ("text", came(|s| s.text.map_or(0, |text| text.packets_received.into()))),
+    ];
+    let words: Vec<&str> = kinds.into_iter().filter(|(_, came)| *came).map(|(w, _)| w).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// The line at a call's end. Who it was is in the record, not in the log.
@@ -57,6 +82,7 @@ pub(super) fn log(cdr: &Cdr) {
         duration_ms = cdr.duration_ms,
         front = cdr.front,
         back = cdr.back,
+        refusal = cdr.refusal,
         "a call has ended"
     );
 }
@@ -74,6 +100,23 @@ fn figures(stats: &LegStats) -> LegFigures {
         mos: stats.mos.map(Mos::value),
         mos_lowest: stats.mos_lowest.map(Mos::value),
         packets_lost_at_peer: stats.lost_at_peer.and_then(count),
+        packets_late: count(stats.packets_late),
+        packets_discarded: count(stats.packets_discarded),
+        packets_concealed: count(stats.packets_concealed),
+        video: stats.video.map(|video| pictures(&video)).unwrap_or_default(),
+    }
+}
+
+fn pictures(stats: &VideoStats) -> VideoFigures {
+    let count = |n: u64| i64::try_from(n).ok();
+    VideoFigures {
+        codec: Some(stats.codec.to_string()),
+        packets_received: count(stats.packets_received),
+        packets_sent: count(stats.packets_sent),
+        packets_lost: count(stats.packets_lost),
+        packets_lost_at_peer: stats.lost_at_peer.and_then(count),
+        key_frames_wanted: count(stats.key_frames_wanted),
+        key_frames_asked: count(stats.key_frames_asked),
     }
 }
 
@@ -102,5 +145,6 @@ fn name_of(playback: Playback) -> &'static str {
         Playback::Echo => "echo",
         Playback::Tone => "tone",
         Playback::Announcement => "announcement",
+        Playback::Music => "music",
     }
 }

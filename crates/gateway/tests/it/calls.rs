@@ -19,6 +19,41 @@ fn phone(gateway: &Gateway, index: usize) -> Phone {
     Phone::new(gateway.address("udp"), &text("name"), &text("password"))
 }
 
+/// By silence it would take longer than this test has patience.
+#[test]
+fn a_trunk_whose_port_is_closed_gives_way_at_once() {
+    let open = std::net::UdpSocket::bind("127.0.0.3:0").unwrap();
+    let closed = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let config = format!(
+        "[timers]\ntrunk_silence = \"32s\"\n[[trunk]]\nname = \"carrier\"\nhost = \"carrier.test\"\n\
+         destinations = [\"{closed}\", \"{};priority=20\"]\nprefixes = [\"47\"]\n",
+        open.local_addr().unwrap()
+    );
+    let gateway = Gateway::start(&config);
+    let mut alice = phone(&gateway, 0);
+    let sound = Sound::new();
+    let heard = std::thread::spawn(move || {
+        open.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 65536];
+        let (length, from) = open.recv_from(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let (head, _) = text.split_once("\r\n\r\n").unwrap();
+        let same = ["Via", "From", "Call-ID", "CSeq"];
+        let same = head.lines().filter(|l| same.iter().any(|name| l.starts_with(name)));
+        let lines: Vec<&str> = same.collect();
+        let to = head.lines().find(|l| l.starts_with("To:")).unwrap();
+        let busy = format!(
+            "SIP/2.0 486 Busy Here\r\n{}\r\n{to};tag=x\r\nContent-Length: 0\r\n\r\n",
+            lines.join("\r\n")
+        );
+        open.send_to(busy.as_bytes(), from).unwrap();
+        head.lines().next().unwrap().to_owned()
+    });
+    let (refused, _) = alice.call("4711", &sound.description());
+    assert_eq!(refused.status.0, 486);
+    assert!(heard.join().unwrap().starts_with("INVITE sip:4711@"));
+}
+
 #[test]
 fn a_phone_registers_and_hears_itself_on_the_echo_number() {
     let gateway = Gateway::start("");

@@ -60,12 +60,12 @@ fn reads_what_is_written() {
 }
 
 /// Text, then line and key of the only problem, a piece of its message and a piece of the remedy.
-const MISTAKES: [(&str, usize, &str, &str, &str); 37] = [
+const MISTAKES: [(&str, usize, &str, &str, &str); 50] = [
     ("[general", 1, "", "not TOML", "syntax"),
     ("a = 1\na = 2", 2, "", "not TOML", "syntax"),
     ("[genral]", 1, "genral", "not known", "general"),
     ("[general]\n\nrealms = \"x\"", 3, "general.realms", "not known", "realm"),
-    ("[general]\nzzz = 1", 2, "general.zzz", "not known", "known here: domains"),
+    ("[general]\nzzz = 1", 2, "general.zzz", "not known", "known here: country"),
     ("[general]\nrealm = 5", 2, "general.realm", "a number", "a string in quotes"),
     ("[general]\nrealm = \"a:b\"", 2, "general.realm", "cannot be a realm", "colons"),
     ("[general]\ndomains = \"x\"", 2, "general.domains", "a string", "list"),
@@ -107,6 +107,14 @@ const MISTAKES: [(&str, usize, &str, &str, &str); 37] = [
     ("[timers]\nring = \"two\"", 2, "timers.ring", "not a length of time", "ms, s, m or h"),
     ("[numbers]\ntone = \"600\"", 2, "numbers.tone", "another meaning", "another number"),
     ("[[trunk]]\nhost = \"a\"", 1, "trunk[0]", "name is missing", "carrier"),
+    (
+        "[[trunk]]\nname = \"a\"\nhost = \"a\"\ntransport = \"tls\"\n\
+         [[trunk]]\nname = \"b\"\nhost = \"a\"\ntransport = \"tls\"\ntls_ca = \"Cargo.toml\"",
+        5,
+        "trunk[1]",
+        "at the same place with other certificates",
+        "places of their own",
+    ),
     ("[[trunk]]\nname = \"a\"\nhost = \"a:5060\"", 3, "trunk[0].host", "not a host", "port"),
     (
         "[[trunk]]\nname = \"a\"\nhost = \"a\"\nmatch = \"(\"",
@@ -128,6 +136,42 @@ const MISTAKES: [(&str, usize, &str, &str, &str); 37] = [
         "trunk[0].username",
         "no password",
         "password_file",
+    ),
+    ("[general]\ncountry = \"xx\"", 2, "general.country", "no country", "one of ae"),
+    ("[general]\ntime_zone = \"Berlin\"", 2, "general.time_zone", "no time zone", "Europe/Berlin"),
+    ("[[hours]]\nname = \"a\"\nopen = [\"mon 8\"]", 3, "hours[0].open[0]", "no time", "mon-fri"),
+    ("[[hours]]\nname = \"a\"\nclosed = [\"13-13\"]", 3, "hours[0].closed[0]", "no date", "12-25"),
+    ("[[group]]\nname = \"a\"", 1, "group[0]", "members is missing", "alice"),
+    ("[[group]]\nname = \"a\"\nmembers = []", 1, "group[0]", "without members", "at least one"),
+    ("[[route]]\nname = \"a\"", 1, "route[0]", "to is missing", "trunk:carrier"),
+    (
+        "[[route]]\nname = \"a\"\nto = [\"trunk:x\"]",
+        3,
+        "route[0].to[0]",
+        "no trunk",
+        "correct the name",
+    ),
+    (
+        "[[route]]\nname = \"a\"\nto = [\"echo\"]\nhours = \"x\"",
+        4,
+        "route[0].hours",
+        "no [[hours]]",
+        "correct the name",
+    ),
+    ("[[route]]\nname = \"a\"\nto = [\"alice\"]", 3, "route[0].to[0]", "no place", "user:"),
+    (
+        "[[route]]\nname = \"a\"\nto = [\"echo\"]\nprice = \"1\"",
+        4,
+        "route[0].price",
+        "not a number",
+        "without quotes",
+    ),
+    (
+        "[[permission]]\nname = \"a\"\ninternational = false",
+        1,
+        "permission[0]",
+        "what is abroad",
+        "[general]",
     ),
     ("[rtcengine]\nresume_window = \"1h\"", 2, "rtcengine.resume_window", "out of range", "601s"),
     ("[rtcengine]\ntoken_lifetime = 5", 2, "rtcengine.token_lifetime", "a number", "quotes"),
@@ -217,8 +261,7 @@ fn sample_in_full() -> String {
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(rest)
-                if rest.starts_with('[')
-                    || (rest.contains(" = ") && !rest.contains("password_env")) =>
+                if rest.starts_with('[') || (rest.contains(" = ") && !rest.contains("_env")) =>
             {
                 rest
             }
@@ -233,16 +276,40 @@ fn the_sample_is_in_order_as_it_stands_and_in_full() {
     parse(include_str!("../../src/cli/sample.toml")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("cert.pem", "-----BEGIN CERTIFICATE-----");
-    write("key.pem", "-----BEGIN PRIVATE KEY-----");
+    let tls = rcgen::generate_simple_self_signed(vec!["gw.test".to_owned()]).unwrap();
+    for (certificate, key) in [("cert.pem", "key.pem"), ("trunk.pem", "trunk.key")] {
+        write(certificate, &tls.cert.pem());
+        write(key, &tls.signing_key.serialize_pem());
+    }
     write("carrier.password", "secret\n");
+    write("pbx.password", "secret\n");
+    write("ca.pem", "-----BEGIN CERTIFICATE-----");
     write("provisioning.password", "a long enough secret\n");
     write("turn.secret", "a long enough secret\n");
+    write("admin.token", "a-long-enough-token\n");
+    write("stream.token", "a-long-enough-token\n");
+    write("back-office.token", "a-long-enough-token\n");
+    write("introspection.secret", "secret\n");
+    write("agents-ca.pem", "-----BEGIN CERTIFICATE-----");
+    write("acme-ca.pem", &tls.cert.pem());
+    write("oidc.secret", "secret\n");
+    write("id-ca.pem", &tls.cert.pem());
+    write("crm.secret", "a long enough secret\n");
+    write("cdr.password", "secret\n");
+    write("db-ca.pem", &tls.cert.pem());
+    write("crm-ca.pem", &tls.cert.pem());
+    write("rates.csv", "4930,0.005\n");
+    let made = rcgen::generate_simple_self_signed(vec!["shaken".to_owned()]).unwrap();
+    write("shaken.key", &made.signing_key.serialize_pem());
+    write("shaken.pem", &made.cert.pem());
+    write("authorities.pem", &made.cert.pem());
     let config = Config::parse(&sample_in_full(), &folder.path().join("crosspoint.toml"));
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.listeners.len(), 3);
     let credentials = config.trunks[0].credentials.as_ref().unwrap();
     assert_eq!(credentials.password.expose(), "secret");
+    let oidc = config.console.oidc.unwrap();
+    assert_eq!((oidc.client.as_str(), oidc.roles.operator), ("crosspoint", vec!["noc".to_owned()]));
     let login = config.rtcengine.provisioning.unwrap();
     assert_eq!((login.username.as_str(), login.password.expose().len()), ("portal", 20));
 }
@@ -260,10 +327,35 @@ fn the_sample_and_the_document_name_every_option() {
         "[http]",
         "[media]",
         "[turn]",
+        "[[media_server]]",
+        "[ng]",
         "[[trunk]]",
+        "[[hours]]",
+        "[[group]]",
+        "[[route]]",
+        "[[permission]]",
+        "[fraud]",
+        "[[destination_limit]]",
+        "[emergency]",
+        "[[forwarding]]",
+        "[[parking]]",
         "[numbers]",
         "[rtcengine]",
+        "[console]",
+        "[console.oidc]",
+        "[admin]",
+        "[recording]",
+        "[sound]",
+        "[stream]",
+        "[grpc]",
+        "[[grpc_token]]",
+        "[stir]",
+        "[ban]",
+        "[acme]",
+        "[cdr]",
+        "[[webhook]]",
         "[timers]",
+        "[drain]",
         "[limits]",
     ];
     for section in sections {
@@ -273,12 +365,49 @@ fn the_sample_and_the_document_name_every_option() {
         let known = unknown.remedy.split("known here: ").nth(1).unwrap();
         let (_, part) = document.split_once(&format!("## `{section}`")).expect(section);
         let part = part.split("\n## ").next().unwrap();
-        for key in known.split(", ").filter(|k| !k.ends_with("password")) {
+        let is_section = |key: &str| {
+            let name = section.trim_matches(['[', ']']);
+            sections.contains(&format!("[{name}.{key}]").as_str())
+        };
+        for key in known.split(", ").filter(|k| !k.ends_with("password") && !is_section(k)) {
             assert!(part.contains(&format!("| `{key}` |")), "docs: {section} {key}");
             // The sample shows this one as a comment beside the other way to give a password.
-            let shown = sample.contains(&format!("\n{key} = ")) || key.ends_with("password_env");
+            let shown = sample.contains(&format!("\n{key} = ")) || key.ends_with("_env");
             assert!(shown, "sample: {section} {key}");
         }
+    }
+}
+
+#[test]
+fn a_provider_of_identities_is_named_exactly_and_gives_somebody_a_role() {
+    let good = "issuer = \"https://id.example/realms/staff\"\nclient_id = \"crosspoint\"\n\
+                client_secret_env = \"PATH\"\nroles = { viewer = [\"staff\"] }\n";
+    let read = |text: &str| parse(&format!("[console.oidc]\n{text}"));
+    let oidc = read(good).unwrap().console.oidc.unwrap();
+    assert_eq!((oidc.claim.as_str(), oidc.label.as_str()), ("groups", "single sign-on"));
+    let address = format!("{good}address = \"https://GW.example:443\"\n");
+    let address = read(&address).unwrap().console.oidc.unwrap().address;
+    assert_eq!(address.as_deref(), Some("https://gw.example"), "as browsers write it");
+    for (before, after, key) in [
+        ("https://id.example/realms/staff", "http://id.example", "console.oidc.issuer"),
+        ("https://id.example/realms/staff", "https://id.example/?a=b", "console.oidc.issuer"),
+        ("https://id.example/realms/staff", "https://me@id.example", "console.oidc.issuer"),
+        ("[\"staff\"]", "[]", "console.oidc.roles"),
+        ("viewer =", "owner =", "console.oidc.roles.owner"),
+        ("client_secret_env = \"PATH\"", "", "console.oidc"),
+        ("client_id = \"crosspoint\"", "", "console.oidc"),
+        (
+            "client_id",
+            "address = \"https://gw.example/console\"\nclient_id",
+            "console.oidc.address",
+        ),
+        ("client_id", "address = \"http://gw.example\"\nclient_id", "console.oidc.address"),
+        ("client_id", "scopes = [\"a b\"]\nclient_id", "console.oidc.scopes[0]"),
+        ("client_id", "label = \"\"\nclient_id", "console.oidc.label"),
+        ("client_id", "client_secret = \"hush\"\nclient_id", "console.oidc.client_secret"),
+    ] {
+        let error = read(&good.replace(before, after)).unwrap_err();
+        assert!(error.problems.iter().any(|problem| problem.key == key), "{after}: {error}");
     }
 }
 

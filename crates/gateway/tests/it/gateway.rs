@@ -36,12 +36,23 @@ impl Gateway {
         Self::start_in(folder)
     }
 
+    /// The same, with its log in a file.
+    pub(crate) fn start_logging(folder: TempDir, config: &str, log: std::fs::File) -> Self {
+        std::fs::write(folder.path().join("crosspoint.toml"), format!("{CONFIG}{config}")).unwrap();
+        Self::start_as(folder, log.into())
+    }
+
     /// Starts in a folder that has its configuration already.
     pub(crate) fn start_in(folder: TempDir) -> Self {
+        Self::start_as(folder, Stdio::inherit())
+    }
+
+    fn start_as(folder: TempDir, log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_crosspoint"))
             .args(["run", "--json"])
             .current_dir(folder.path())
             .stdin(Stdio::null())
+            .stderr(log)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

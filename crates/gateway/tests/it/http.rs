@@ -14,12 +14,20 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// By lower-case name; of equal ones the last.
     pub(crate) headers: BTreeMap<String, String>,
+    cookies: Vec<String>,
     pub(crate) body: String,
+    /// The same where it is no text.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// Each of them is in a header of its own.
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = &str> {
+        self.cookies.iter().map(String::as_str)
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -65,10 +73,16 @@ fn read_answer(mut reader: impl BufRead) -> Answer {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
+    let cookie = |line: &String| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("set-cookie").then(|| value.trim().to_owned())
+    };
+    let cookies = lines.iter().filter_map(cookie).collect();
     let length = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     if status != 101 {
         reader.read_exact(&mut body).unwrap();
     }
-    Answer { status, headers, body: String::from_utf8(body).unwrap() }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Answer { status, headers, cookies, body: text, bytes: body }
 }

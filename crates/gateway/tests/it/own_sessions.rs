@@ -59,6 +59,35 @@ fn a_user_never_sees_the_session_of_another() {
     assert_eq!(get(&gateway, &alice, &path).status, 200);
 }
 
+/// For browsers with SIP over WebSocket, which have no session that could be told.
+#[test]
+fn a_user_gets_the_relay_for_its_browser_and_nobody_else_does() {
+    let relay =
+        "[turn]\nlisten = \"127.0.0.1:0\"\nshare_http = true\ncredential_lifetime = \"1h\"\n";
+    let gateway = Gateway::start(relay);
+    let (alice, bob) = (user(&gateway, "alice"), user(&gateway, "bob"));
+    let told = get(&gateway, &alice, "/api/ice-servers");
+    assert_eq!((told.status, told.header("cache-control")), (200, Some("no-store")));
+    let told = told.json();
+    assert_eq!(told["lifetime"], 3600);
+    let server = &told["iceServers"][0];
+    let urls: Vec<&str> =
+        server["urls"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let shared = format!("turn:127.0.0.1:{}?transport=tcp", gateway.address("http").port());
+    assert!(urls.len() == 3 && urls.contains(&shared.as_str()), "{urls:?}");
+    let username = server["username"].as_str().unwrap();
+    assert!(!username.contains("alice"), "who sees it pass by learns no name");
+    let other = get(&gateway, &bob, "/api/ice-servers").json();
+    assert_ne!(other["iceServers"][0]["username"], server["username"]);
+    let stranger = Login::new("alice", "wrong");
+    assert_eq!(get(&gateway, &stranger, "/api/ice-servers").status, 401);
+    assert_eq!(gateway.get("/api/ice-servers").0, 401);
+
+    let without = Gateway::start("");
+    let alice = user(&without, "alice");
+    assert_eq!(get(&without, &alice, "/api/ice-servers").json()["iceServers"], json!([]));
+}
+
 #[test]
 fn wrong_passwords_are_refused_and_then_limited() {
     let gateway = Gateway::start("");
@@ -133,4 +162,27 @@ fn one_user_cannot_have_sessions_without_end() {
     let full = call(&gateway, &alice, "POST /api/rtcsessions", &json!({}));
     assert_eq!((full.status, &full.json()["code"]), (409, &json!("full")));
     sign_in(&gateway, &user(&gateway, "bob"));
+}
+
+/// A user sets where its own calls go, and nobody else's; the router goes by it soon after.
+#[test]
+fn a_user_sets_where_its_calls_go() {
+    let gateway = Gateway::start("");
+    let (alice, bob) = (user(&gateway, "alice"), user(&gateway, "bob"));
+    let unset = get(&gateway, &alice, "/api/forwarding").json();
+    assert!(unset["always"].is_null() && unset["no_answer_after"].is_null(), "{unset}");
+    let wanted = json!({ "no_answer": "bob", "no_answer_after": 25, "away": "602" });
+    let set = call(&gateway, &alice, "PUT /api/forwarding", &wanted);
+    assert_eq!((set.status, &set.json()["away"]), (200, &json!("602")));
+    assert_eq!(get(&gateway, &alice, "/api/forwarding").json()["no_answer"], "bob");
+    assert!(get(&gateway, &bob, "/api/forwarding").json()["no_answer"].is_null());
+    for (body, member) in [
+        (json!({ "always": "a b" }), "always"),
+        (json!({ "no_answer_after": 3 }), "no_answer_after"),
+    ] {
+        let refused = call(&gateway, &alice, "PUT /api/forwarding", &body);
+        assert_eq!(refused.status, 422);
+        assert!(refused.body.contains(member), "{}", refused.body);
+    }
+    assert_eq!(get(&gateway, &alice, "/api/forwarding").json()["away"], "602", "as before");
 }

@@ -17,6 +17,10 @@ pub(crate) struct Phone {
     credentials: Credentials,
     rng: Rng,
     registration: Thread,
+    /// Headers of every request.
+    pub(crate) extra: String,
+    /// Before its address in From, with quotes and a blank.
+    pub(crate) from_name: String,
 }
 
 /// One row of requests with a Call-ID of their own: a registration or a call.
@@ -31,7 +35,12 @@ pub(crate) struct Thread {
 
 impl Phone {
     pub(crate) fn new(gateway: SocketAddr, user: &str, password: &str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1", gateway, user, password)
+    }
+
+    /// One at another address.
+    pub(crate) fn at(address: &str, gateway: SocketAddr, user: &str, password: &str) -> Self {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         let seed = socket.local_addr().unwrap().port();
         let mut rng = Rng::from_u64(seed.into());
         let target = format!("sip:{gateway}");
@@ -41,7 +50,15 @@ impl Phone {
             password: Secret::new(password.to_owned()),
             realm: None,
         };
-        Self { socket, gateway, credentials, rng, registration }
+        Self {
+            socket,
+            gateway,
+            credentials,
+            rng,
+            registration,
+            extra: String::new(),
+            from_name: String::new(),
+        }
     }
 
     /// Registers for so many seconds; gives the final status.
@@ -51,6 +68,41 @@ impl Phone {
         let response = self.authenticated(&mut thread, "REGISTER", &extra, "");
         self.registration = thread;
         response
+    }
+
+    /// Whether OPTIONS of ours are answered. The gateway takes requests in their order: once the
+    /// witness has an answer, ours would be there.
+    pub(crate) fn is_heard(&mut self, witness: &mut Self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 65536];
+        while self.socket.recv_from(&mut buffer).is_ok() {}
+        let target = format!("sip:{}", self.gateway);
+        let mut thread = Thread::new(&mut self.rng, &format!("<{target}>"), &target);
+        thread.cseq = 1;
+        self.send(&thread, "OPTIONS", "", "");
+        let mut seen = Thread::new(&mut witness.rng, &format!("<{target}>"), &target);
+        assert_eq!(witness.transact(&mut seen, "OPTIONS", "", "").status.0, 200);
+        let is_heard = self.socket.recv_from(&mut buffer).is_ok();
+        self.socket.set_nonblocking(false).unwrap();
+        is_heard
+    }
+
+    /// A REGISTER with credentials, as it would be sent next.
+    pub(crate) fn guess(&mut self) -> String {
+        let mut thread = self.registration.clone();
+        let response = self.transact(&mut thread, "REGISTER", "", "");
+        let asked = response.headers.all(&HeaderName::WWW_AUTHENTICATE);
+        let challenge = Challenge::best(asked).unwrap();
+        let uri = Uri::parse(Bytes::from(thread.target.clone())).unwrap();
+        let method = Method::REGISTER;
+        let proof = answer(&challenge, &self.credentials, &method, &uri, 1, &mut self.rng).unwrap();
+        thread.cseq += 1;
+        let branch = format!("z9hG4bK{}", self.rng.hex(8));
+        self.request(&thread, &branch, "REGISTER", &format!("Authorization: {proof}\r\n"), "")
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.socket.send_to(bytes, self.gateway).unwrap();
     }
 
     /// Calls a number and acknowledges what comes back.
@@ -160,13 +212,15 @@ impl Phone {
             "{method} {target} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {local};branch={branch};rport\r\n\
              Max-Forwards: 70\r\n\
-             From: <sip:{user}@{}>;tag={local_tag}\r\n\
+             From: {}<sip:{user}@{}>;tag={local_tag}\r\n\
              To: {to}\r\n\
              Call-ID: {call_id}\r\n\
              CSeq: {cseq} {method}\r\n\
              Contact: <sip:{user}@{local}>\r\n\
-             {extra}Content-Length: {}\r\n\r\n{body}",
+             {}{extra}Content-Length: {}\r\n\r\n{body}",
+            self.from_name,
             self.gateway,
+            self.extra,
             body.len()
         )
     }

@@ -341,7 +341,7 @@ fn everything_in_the_document_is_served() {
         let text = line.trim_start();
         match (line.len() - text.len(), text.trim_end_matches(':')) {
             (2, found) if text.starts_with('/') => path = found.replace("{id}", "unknown"),
-            (4, method @ ("get" | "post" | "delete")) => {
+            (4, method @ ("get" | "post" | "put" | "delete")) => {
                 let line = format!("{} {path}", method.to_uppercase());
                 let who = operator();
                 let own = user(&gateway, "bob");
@@ -349,7 +349,7 @@ fn everything_in_the_document_is_served() {
                 let answer = call(&gateway, who, &line, &Value::Null);
                 let expected: &[u16] = match (method, path.contains("unknown")) {
                     (_, true) => &[404],
-                    ("get", false) => &[200],
+                    ("get" | "put", false) => &[200],
                     _ => &[201, 422],
                 };
                 assert!(expected.contains(&answer.status), "{line} {answer:?}");
@@ -359,5 +359,5 @@ fn everything_in_the_document_is_served() {
             _ => {}
         }
     }
-    assert_eq!(count, 29);
+    assert_eq!(count, 32);
 }

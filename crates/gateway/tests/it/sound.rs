@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 pub(crate) struct Sound {
     socket: UdpSocket,
     sequence: u16,
+    /// Events of RFC 4733 that came to their end, in turn.
+    pub(crate) pressed: Vec<u8>,
+    last_event: Option<[u8; 4]>,
 }
 
 impl Sound {
     pub(crate) fn new() -> Self {
-        Self { socket: UdpSocket::bind("127.0.0.1:0").unwrap(), sequence: 1 }
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self { socket, sequence: 1, pressed: Vec::new(), last_event: None }
     }
 
     /// What we tell the other side.
@@ -40,26 +44,53 @@ impl Sound {
             let pause = next.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
             self.socket.set_read_timeout(Some(pause)).unwrap();
             let mut buffer = [0; 2048];
-            if let Ok((size, _)) = self.socket.recv_from(&mut buffer)
-                && size > 12
-                && buffer[1] & 0x7f == 0
-            {
-                heard.extend(buffer[12..size].iter().map(|byte| expand(*byte)));
+            let Ok((size, _)) = self.socket.recv_from(&mut buffer) else { continue };
+            match buffer[1] & 0x7f {
+                0 if size > 12 => heard.extend(buffer[12..size].iter().map(|byte| expand(*byte))),
+                EVENTS if size >= 16 => self.note_event(&buffer[4..8], &buffer[12..14]),
+                _ => {}
             }
         }
         heard
+    }
+
+    /// The end of an event comes three times, with the same timestamp.
+    fn note_event(&mut self, timestamp: &[u8], event: &[u8]) {
+        let stamp = timestamp.try_into().ok();
+        if event[1] & 0x80 != 0 && self.last_event != stamp {
+            self.last_event = stamp;
+            self.pressed.push(event[0]);
+        }
+    }
+
+    /// Presses a key for 100 ms (RFC 4733).
+    pub(crate) fn press(&mut self, to: SocketAddr, key: u8) {
+        for (n, end) in [0_u8, 0, 0, 0, 0x80, 0x80, 0x80].into_iter().enumerate() {
+            let mut packet = vec![0x80, EVENTS | if n == 0 { 0x80 } else { 0 }];
+            packet.extend(self.sequence.to_be_bytes());
+            packet.extend(1_000_000_u32.to_be_bytes());
+            packet.extend(SSRC.to_be_bytes());
+            packet.extend([key, end | 10]);
+            packet.extend((160 * (n.min(4) as u16 + 1)).to_be_bytes());
+            self.socket.send_to(&packet, to).unwrap();
+            self.sequence = self.sequence.wrapping_add(1);
+        }
     }
 
     fn packet(&self, number: u32, hertz: f64) -> Vec<u8> {
         let mut packet = vec![0x80, 0];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend((number * 160).to_be_bytes());
-        packet.extend(0x5eed_5eed_u32.to_be_bytes());
+        packet.extend(SSRC.to_be_bytes());
         let sample = |n: u32| 0.4 * (TAU * hertz * f64::from(number * 160 + n) / 8000.0).sin();
         packet.extend((0..160).map(|n| compress(sample(n))));
         packet
     }
 }
+
+pub(crate) const SSRC: u32 = 0x5eed_5eed;
+/// The payload type of `description`.
+const EVENTS: u8 = 101;
 
 /// Where the other side wants its audio.
 pub(crate) fn media_address(description: &[u8]) -> SocketAddr {
@@ -88,7 +119,7 @@ fn compress(sample: f64) -> u8 {
     sign | (0x7f - level)
 }
 
-fn expand(byte: u8) -> f64 {
+pub(crate) fn expand(byte: u8) -> f64 {
     let level = f64::from(0x7f - (byte & 0x7f)) / 127.0;
     let size = (256_f64.powf(level) - 1.0) / 255.0;
     if byte & 0x80 == 0 { -size } else { size }

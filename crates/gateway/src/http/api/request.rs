@@ -16,6 +16,14 @@ pub(super) fn credentials(headers: &HeaderMap, arrival: &Arrival) -> Option<Sign
     Some(SignedIn { from: arrival.remote.ip(), name, password: Secret::new(password) })
 }
 
+/// The token of a bearer (RFC 6750 §2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<Secret<String>> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer") && token.len() <= MAX_CODE;
+    is_bearer.then(|| Secret::new(token.trim().to_owned()))
+}
+
 fn basic(value: &[u8]) -> Option<(String, String)> {
     let (scheme, code) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") || code.len() > MAX_CODE {

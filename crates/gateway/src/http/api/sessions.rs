@@ -1,4 +1,5 @@
-//! `/api/rtcsessions`: a user of ours signs in for a token, and out.
+//! `/api/rtcsessions`: a user of ours signs in for a token, and out. `/api/ice-servers`: it gets
+//! what its browser relays over. `/api/forwarding`: where its calls go.
 
 use axum::extract::Request;
 use axum::response::Response;
@@ -8,22 +9,21 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::endpoint::{Endpoint, Own};
-use super::{Api, read_object, request};
-use crate::http::Arrival;
+use super::{Api, Noted, read_object, request};
+use crate::audit;
 use crate::provisioning::{APP_NAME, Refusal, SIP_TAG};
 
 impl Api {
     pub(super) async fn own(
         &self,
         action: Own,
+        user: String,
         endpoint: &Endpoint,
-        arrival: &Arrival,
         request: Request,
+        noted: &mut Noted,
     ) -> Result<Response, Refusal> {
         let provisioning = &self.provisioning;
         let (parts, body) = request.into_parts();
-        let who = request::credentials(&parts.headers, arrival).ok_or(Refusal::Unauthorized)?;
-        let user = provisioning.sign_in_user(who).await?;
         let id = endpoint.id_in(parts.uri.path());
         let id = || id.map(str::to_owned).ok_or(Refusal::NotFound);
         match action {
@@ -47,6 +47,28 @@ impl Api {
                 let items: Vec<Value> = sessions.iter().map(|s| shown(s, None)).collect();
                 Ok(Answer::json(&json!({ "items": items, "total": total })))
             }
+            Own::IceServers => {
+                let (servers, lifetime) = provisioning.ice_servers_of(&user);
+                let servers: Vec<Value> = servers
+                    .iter()
+                    .map(|server| {
+                        json!({
+                            "urls": server.urls,
+                            "username": server.username,
+                            "credential": server.credential.expose(),
+                        })
+                    })
+                    .collect();
+                Ok(Answer::json(&json!({ "iceServers": servers, "lifetime": lifetime.as_secs() })))
+            }
+            Own::Forwarding => Ok(Answer::json(&provisioning.forwarding(user).await?)),
+            Own::Forward => match read_object(&parts.headers, body).await {
+                Ok(fields) => {
+                    noted.detail = audit::detail(&fields);
+                    Ok(Answer::json(&provisioning.forward(user, fields).await?))
+                }
+                Err(response) => Ok(response),
+            },
             Own::Remove => {
                 provisioning.remove_own(user, id()?).await?;
                 Ok(Answer::nothing())

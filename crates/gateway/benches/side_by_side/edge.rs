@@ -1,0 +1,158 @@
+//! What user agents cost at the edge, beside Kamailio with the same transports: signing in over
+//! UDP and WebSocket, calling from a browser, and how long a call is held on its way.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::app::Dialer;
+use crate::browser::{Browser, Identity};
+use crate::calls::{Phone, UAS, load};
+use crate::kamailio::Kamailio;
+use crate::process::{Gateway, PATIENCE, Server, free_port};
+use crate::signaling::{Page, Trunk, register_many, register_phone};
+use crate::table::{median, row, thousands};
+
+const ROUNDS: usize = 3;
+/// Digest sign-ins in one round, so many of them under way at a time.
+const REGISTRATIONS: u32 = 4000;
+const AT_ONCE: u32 = 16;
+const USERS: u32 = 100;
+const SOCKETS: u32 = 300;
+const CALLS: u32 = 300;
+const PROBES: u32 = 300;
+/// Half of what a core can do, in calls a second; the rest is for probes and noise.
+const BACKGROUND: u32 = 800;
+
+pub(crate) fn run() -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("uas.xml"), UAS)?;
+    let [callee, caller, prober] = [free_port()?, free_port()?, free_port()?];
+    let trunk =
+        |name, port| format!("[[trunk]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\n");
+    let trunks = trunk("load", caller) + &trunk("probe", prober);
+    let gateway = Gateway::start(&trunks, USERS)?;
+    register_phone(&gateway, "user0", callee)?;
+    let _phone = Phone::answering(callee, folder.path())?;
+    let kamailio = Kamailio::edge(callee)?;
+    let sides = [
+        Side {
+            server: &gateway.server,
+            udp: gateway.address("udp")?,
+            ws: gateway.address("ws")?,
+            wss: gateway.address("wss")?,
+            dialer: Dialer::new(&gateway)?,
+        },
+        Side {
+            server: &kamailio.server,
+            udp: kamailio.udp,
+            ws: kamailio.ws,
+            wss: kamailio.wss,
+            dialer: Dialer::trusting(&kamailio.folder.path().join("certificate.pem"))?,
+        },
+    ];
+    let micros = "µs of processor time";
+    compare(
+        &format!("{micros} for a REGISTER, 401, REGISTER, 200 over UDP"),
+        &sides,
+        |side, n| {
+            register_many(side.udp, n * REGISTRATIONS, REGISTRATIONS, USERS, AT_ONCE)?;
+            Ok(REGISTRATIONS)
+        },
+    )?;
+    compare(&format!("{micros} for a WebSocket with a digest REGISTER"), &sides, |side, round| {
+        let mut pages = Vec::new();
+        for number in 0..SOCKETS {
+            let stream = TcpStream::connect(side.ws)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_nodelay(true)?;
+            let (user, number) = (format!("user{}", 1 + number % 60), round * SOCKETS + number);
+            pages.push(Page::open(Box::new(stream), &user, number)?);
+        }
+        Ok(SOCKETS)
+    })?;
+    let identity = Identity::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)?;
+    let mut pages = Vec::new();
+    for side in &sides {
+        let stream = side.dialer.dial_at(side.wss)?;
+        pages.push(Page::open(Box::new(stream), "user99", 1_000_000)?);
+    }
+    let mut turn = 0;
+    compare(&format!("{micros} for a call from WSS to UDP, challenged"), &sides, |_, round| {
+        let page = pages.get_mut(turn % 2).ok_or("no page")?;
+        turn += 1;
+        for number in 0..CALLS {
+            let offer = Browser::new(&identity, number)?.describe(&identity, true);
+            page.call("user0", round * CALLS + number, &offer)?;
+        }
+        Ok(CALLS)
+    })?;
+    delay(&gateway, (caller, prober), folder.path())
+}
+
+struct Side<'s> {
+    server: &'s Server,
+    udp: SocketAddr,
+    ws: SocketAddr,
+    wss: SocketAddr,
+    dialer: Dialer,
+}
+
+/// Has both do the same in turns; `work` gives how often it was done.
+fn compare(
+    what: &str,
+    sides: &[Side<'_>; 2],
+    mut work: impl FnMut(&Side<'_>, u32) -> Outcome<u32>,
+) -> Outcome<()> {
+    let mut costs = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS as u32 {
+        for (side, costs) in sides.iter().zip(&mut costs) {
+            let before = side.server.spent();
+            let times = work(side, round)?;
+            let spent = side.server.spent() - before;
+            // The first round pays for what all share.
+            if round > 0 {
+                costs.push(spent.as_secs_f64() * 1e6 / f64::from(times));
+            }
+        }
+    }
+    let [ours, peer] = costs.map(median);
+    row(&format!("{what} (less is better)"), &thousands(ours), &thousands(peer), Some(ours / peer));
+    Ok(())
+}
+
+/// How long we hold a call that is set up while others come and go: from its INVITE to ours, and
+/// from the 200 to ours.
+fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outcome<()> {
+    let port = gateway.address("udp")?.port();
+    let called = free_port()?;
+    register_phone(gateway, "user98", called)?;
+    let phone = UdpSocket::bind(("127.0.0.1", called))?;
+    phone.set_read_timeout(Some(PATIENCE))?;
+    let trunk = Trunk::open(gateway, prober)?;
+    let mut held = std::thread::scope(|scope| -> Outcome<Vec<f64>> {
+        let server = &gateway.server;
+        let busy = scope.spawn(move || {
+            let calls = BACKGROUND * 8;
+            load(server, port, caller, folder, (calls, BACKGROUND, 0)).map_err(|e| e.to_string())
+        });
+        std::thread::sleep(Duration::from_secs(2));
+        let mut held = Vec::new();
+        for number in 0..PROBES {
+            held.push(trunk.probe(1_000_000 + number, "user98", &phone)?.as_secs_f64() * 1e3);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        busy.join().map_err(|_| "the load panicked")??;
+        Ok(held)
+    })?;
+    held.sort_by(f64::total_cmp);
+    let at = |share: usize| held.get(held.len() * share / 100).copied().unwrap_or(0.0);
+    let rate = thousands(BACKGROUND.into());
+    for (which, share) in [("median", 50), ("99 in 100 at most", 99)] {
+        let what = format!("ms we hold a call that is set up, at {rate} calls a second, {which}");
+        row(&what, &format!("{:.2}", at(share)), "", None);
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The media plane that a node commands: ours alone, or a pool of media servers with ours beside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crosspoint_base::{LegId, Rng};
+use crosspoint_media::control::{Command, Event, Exchange};
+use crosspoint_net::MediaPool;
+use crosspoint_ng::{Client, ClientOutput, PoolCounters, RecordingReply, RemoteRecording};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::config::MediaServer;
+
+/// Takes the node's commands.
+#[derive(Debug, Clone)]
+pub(crate) struct MediaPlane {
+    local: MediaPool,
+    pool: Option<(mpsc::UnboundedSender<Order>, Arc<Mutex<Known>>)>,
+}
+
+/// Hears what became of a wish.
+type Answer = Box<dyn FnOnce(RecordingReply) + Send>;
+
+enum Order {
+    Media(Command),
+    Record { leg: LegId, wish: RemoteRecording, answer: Answer },
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Order")
+    }
+}
+
+/// What is known of the pool outside of its task.
+#[derive(Debug, Default)]
+struct Known {
+    counters: PoolCounters,
+    /// Legs whose media passes a server of it.
+    elsewhere: BTreeSet<LegId>,
+}
+
+impl MediaPlane {
+    /// `told` is what our own media plane says; with it comes what media control says.
+    pub(super) async fn start(
+        local: MediaPool,
+        servers: &[MediaServer],
+        told: mpsc::Receiver<Event>,
+        rng: Rng,
+    ) -> std::io::Result<(Self, mpsc::Receiver<Event>)> {
+        if servers.is_empty() {
+            return Ok((Self { local, pool: None }, told));
+        }
+        let (node, events) = mpsc::channel(WAITING);
+        let (replies_in, replies) = mpsc::channel(WAITING);
+        let mut sockets = Vec::with_capacity(servers.len());
+        for (place, server) in servers.iter().enumerate() {
+            sockets.push(open(place, server.address, replies_in.clone()).await?);
+        }
+        let weights: Vec<u32> = servers.iter().map(|server| server.weight).collect();
+        // The queue needs no bound of its own: the node bounds the calls.
+        let (orders, waiting) = mpsc::unbounded_channel();
+        let known = Arc::new(Mutex::new(Known::default()));
+        let host = Host {
+            client: Client::new(&weights, rng),
+            local: local.clone(),
+            sockets,
+            node,
+            known: known.clone(),
+            answers: BTreeMap::new(),
+            asked: 0,
+        };
+        tokio::spawn(host.run(waiting, told, replies));
+        Ok((Self { local, pool: Some((orders, known)) }, events))
+    }
+
+    pub(super) fn send(&self, command: Command) {
+        match &self.pool {
+            // It fails only when the host is gone.
+            Some((orders, _)) => drop(orders.send(Order::Media(command))),
+            None => self.local.send(command),
+        }
+    }
+
+    /// The same for several, in order; empties the list.
+    pub(super) fn send_all(&self, commands: &mut Vec<Command>) {
+        match &self.pool {
+            Some(_) => commands.drain(..).for_each(|command| self.send(command)),
+            None if commands.is_empty() => {}
+            None => self.local.send_all(commands.drain(..)),
+        }
+    }
+
+    /// The same, but what our own media plane can do at once it does here and now, and `told` hears
+    /// what comes of it ([`MediaPool::send_all_now`]).
+    pub(super) fn send_all_now(
+        &self,
+        commands: &mut Vec<Command>,
+        told: impl FnMut(Option<Event>),
+    ) {
+        match &self.pool {
+            None if !commands.is_empty() => self.local.send_all_now(commands.drain(..), told),
+            _ => self.send_all(commands),
+        }
+    }
+
+    /// Has the call of a leg that is elsewhere recorded there.
+    pub(super) fn record(
+        &self,
+        leg: LegId,
+        wish: RemoteRecording,
+        answer: impl FnOnce(RecordingReply) + Send + 'static,
+    ) {
+        if let Some((orders, _)) = &self.pool {
+            drop(orders.send(Order::Record { leg, wish, answer: Box::new(answer) }));
+        }
+    }
+
+    /// Whether there are other servers.
+    pub(super) fn has_servers(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// How the servers of the pool are doing.
+    pub(crate) fn pool(&self) -> PoolCounters {
+        let known = self.pool.as_ref().map(|(_, known)| lock(known));
+        known.map_or_else(PoolCounters::default, |known| known.counters.clone())
+    }
+
+    /// Whether a leg's media passes another server, so that nothing of it is heard here.
+    pub(super) fn is_elsewhere(&self, leg: LegId) -> bool {
+        self.pool.as_ref().is_some_and(|(_, known)| lock(known).elsewhere.contains(&leg))
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A socket that hears this server alone.
+async fn open(
+    place: usize,
+    address: SocketAddr,
+    replies: mpsc::Sender<(usize, Vec<u8>)>,
+) -> std::io::Result<Arc<UdpSocket>> {
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = Arc::new(UdpSocket::bind(any).await?);
+    socket.connect(address).await?;
+    let reader = socket.clone();
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            match reader.recv(&mut buffer).await {
+                Ok(length) => {
+                    let bytes = buffer.get(..length).unwrap_or_default().to_vec();
+                    if replies.send((place, bytes)).await.is_err() {
+                        return;
+                    }
+                }
+                // Nobody listens there; the next question is asked all the same.
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    });
+    Ok(socket)
+}
+
+/// The client with what it talks to.
+struct Host {
+    client: Client,
+    local: MediaPool,
+    sockets: Vec<Arc<UdpSocket>>,
+    node: mpsc::Sender<Event>,
+    known: Arc<Mutex<Known>>,
+    /// Who waits for what a server says to a wish to record.
+    answers: BTreeMap<u64, Answer>,
+    asked: u64,
+}
+
+impl Host {
+    async fn run(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        mut told: mpsc::Receiver<Event>,
+        mut replies: mpsc::Receiver<(usize, Vec<u8>)>,
+    ) {
+        self.client.handle_timeout(Instant::now());
+        let mut deadline = self.settle().await;
+        loop {
+            let timeout = async {
+                match deadline {
+                    Some(at) => tokio::time::sleep_until(Instant::into(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let now = Instant::now;
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Media(command)) => self.client.handle_command(now(), command),
+                    Some(Order::Record { leg, wish, answer }) => {
+                        self.asked += 1;
+                        self.answers.insert(self.asked, answer);
+                        self.client.record(now(), leg, wish, self.asked);
+                    }
+                    None => return,
+                },
+                Some(event) = told.recv() => self.client.handle_local(event),
+                Some((server, bytes)) = replies.recv() => {
+                    self.client.handle_reply(now(), server, &bytes);
+                }
+                () = timeout => self.client.handle_timeout(now()),
+            }
+            deadline = self.settle().await;
+        }
+    }
+
+    /// Does what the client wants; gives its next deadline.
+    async fn settle(&mut self) -> Option<Instant> {
+        loop {
+            match self.client.poll_output() {
+                ClientOutput::Send { server, bytes } => {
+                    // What is lost is asked again.
+                    let _ = self.sockets.get(server).map(|socket| socket.try_send(&bytes));
+                }
+                ClientOutput::Told { leg, server, is_sent, bytes } => {
+                    let ends = self.sockets.get(server).map(|s| (s.local_addr(), s.peer_addr()));
+                    if let Some((Ok(local), Ok(remote))) = ends {
+                        let exchange = Box::new(Exchange { is_sent, local, remote, bytes });
+                        let _ = self.node.send(Event::Exchanged { leg, exchange }).await;
+                    }
+                }
+                ClientOutput::Local(command) => self.local.send(*command),
+                ClientOutput::Event(event) => {
+                    // The node never waits for media.
+                    let _ = self.node.send(*event).await;
+                }
+                ClientOutput::Recorded { ticket, reply } => {
+                    if let Some(answer) = self.answers.remove(&ticket) {
+                        answer(reply);
+                    }
+                }
+                ClientOutput::Carried { leg, is_elsewhere: true } => {
+                    lock(&self.known).elsewhere.insert(leg);
+                }
+                ClientOutput::Carried { leg, is_elsewhere: false } => {
+                    lock(&self.known).elsewhere.remove(&leg);
+                }
+                ClientOutput::Timeout(deadline) => {
+                    lock(&self.known).counters = self.client.counters();
+                    return deadline;
+                }
+            }
+        }
+    }
+}
+
+const WAITING: usize = 4096;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
