@@ -51,6 +51,11 @@ pub(crate) struct App {
     pub(crate) heard: Vec<String>,
     pub(crate) elsewhere: Vec<Value>,
     pub(crate) digits: String,
+    /// Its calls ask the called device to answer by itself.
+    pub(crate) is_intercom: bool,
+    pub(crate) texts: Vec<String>,
+    /// What became of its own texts.
+    pub(crate) text_states: Vec<String>,
     pub(crate) candidates: Vec<String>,
     pub(crate) errors: Vec<String>,
     /// What the last socket was told, for a test to look at.
@@ -82,6 +87,9 @@ impl App {
             heard: vec![],
             elsewhere: vec![],
             digits: String::new(),
+            is_intercom: false,
+            texts: vec![],
+            text_states: vec![],
             candidates: vec![],
             errors: vec![],
             has_resumed: None,
@@ -144,7 +152,7 @@ impl App {
         self.legs.insert(id.clone(), leg);
         let body = json!({
             "id": id, "gcid": gcid, "account": "account1", "target": target, "sdp": sdp,
-            "trickle": true, "replace": replace,
+            "trickle": true, "replace": replace, "autoAnswer": self.is_intercom,
         });
         self.say_to_account("call.start", body);
     }
@@ -243,6 +251,10 @@ impl App {
             "account.calls" => {
                 self.elsewhere = body["calls"].as_array().cloned().unwrap_or_default();
             }
+            "account.text" => self.texts.push(body["text"].as_str().unwrap_or_default().to_owned()),
+            "account.text.state" => {
+                self.text_states.push(body["state"].as_str().unwrap_or_default().to_owned())
+            }
             "core.error" => {
                 self.errors.push(body["type"].as_str().unwrap_or_default().to_owned());
             }
@@ -285,7 +297,12 @@ impl App {
     fn call_message(&mut self, action: &str, body: &Value) {
         let (id, gcid) = (text(body, "id").to_owned(), text(body, "gcid").to_owned());
         match action {
-            "start" => self.called(&id, &gcid, text(body, "sdp")),
+            "start" => {
+                self.called(&id, &gcid, text(body, "sdp"));
+                if body["autoAnswer"] == json!(true) {
+                    self.answer();
+                }
+            }
             "ringing" => self.enter(&id, AppCall::RingingThere),
             "accept" => {
                 if let Some(leg) = self.legs.get_mut(&id) {
@@ -336,8 +353,12 @@ impl App {
         let body = json!({ "id": id, "gcid": gcid, "account": "account1" });
         match self.manner {
             Manner::Ignore => {}
+            Manner::SendOn(target) => {
+                self.say_to_account("call.ringing", body);
+                self.transfer(target);
+            }
             Manner::Ring => self.say_to_account("call.ringing", body),
-            Manner::Busy | Manner::Decline => {
+            Manner::Busy | Manner::Fail | Manner::Decline => {
                 let is_busy = self.manner == Manner::Busy;
                 let reason = if is_busy { "busy" } else { "declined" };
                 self.over(id, reason);
@@ -369,17 +390,21 @@ impl App {
 
     fn describe(&mut self, setup: &str) -> String {
         self.drawn += 1;
-        let version = self.drawn;
-        let fingerprint = vec!["AB"; 32].join(":");
-        format!(
-            "v=0\r\no=- 7 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+        description(self.drawn, setup)
+    }
+}
+
+/// What a browser describes that can do sound.
+pub(crate) fn description(version: u64, setup: &str) -> String {
+    let fingerprint = vec!["AB"; 32].join(":");
+    format!(
+        "v=0\r\no=- 7 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 0 8 101\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendrecv\r\n\
              a=rtcp-mux\r\na=ice-ufrag:u{version:04}\r\na=ice-pwd:p{version:023}\r\n\
              a=ice-options:trickle\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
              a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\
              a=rtpmap:101 telephone-event/8000\r\n"
-        )
-    }
+    )
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {

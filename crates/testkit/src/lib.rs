@@ -8,8 +8,10 @@ mod app;
 mod link;
 mod phone;
 mod sim;
+mod terminal;
 
 pub use app::AppCall;
 pub use link::Link;
 pub use phone::{CallState, Manner};
-pub use sim::{AppId, PhoneId, Sim};
+pub use sim::{AppId, PhoneId, Sim, TerminalId};
+pub use terminal::TerminalCall;

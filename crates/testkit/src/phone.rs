@@ -19,6 +19,10 @@ pub enum Manner {
     Ring,
     Busy,
     Decline,
+    /// Answers 503.
+    Fail,
+    /// Has calls sent on to somebody else.
+    SendOn(&'static str),
     /// Says nothing at all.
     Ignore,
     /// Answers, and leaves it to the caller to refresh the session every 45 s (RFC 4028).
@@ -69,17 +73,33 @@ pub(crate) struct Phone {
     pub(crate) user: String,
     pub(crate) address: SocketAddr,
     gateway: SocketAddr,
-    password: String,
+    pub(crate) password: String,
     endpoint: Endpoint,
     rng: Rng,
     pub(crate) manner: Manner,
     call: Usage,
     registering: BTreeMap<ClientKey, (Request, bool)>,
     pub(crate) is_registered: bool,
+    /// Headers that it adds to all it says, lines to its descriptions, and a proxy before it.
+    pub(crate) gossip: (String, String, String),
+    /// All that was said to it, where somebody listens in.
+    pub(crate) heard: Option<String>,
     /// The direction the other side last asked for in a re-offer.
     pub(crate) asked_direction: Option<String>,
+    /// What it says to offers of fax: its answer, or none of it.
+    pub(crate) fax: Option<&'static str>,
+    /// How its re-offers were answered: status, and kinds of media with their ports.
+    pub(crate) reanswers: Vec<(u16, String)>,
+    /// The kinds of media that it was offered last.
+    pub(crate) offered: String,
     pub(crate) digits: String,
     pub(crate) notified: Vec<String>,
+    sent_on_to: Option<&'static str>,
+    /// The Diversion headers of the last call to it.
+    pub(crate) diversions: Vec<String>,
+    pub(crate) texts: Vec<String>,
+    /// Of texts and subscriptions.
+    pub(crate) outcomes: Vec<u16>,
     port: u16,
     version: u32,
 }
@@ -103,9 +123,18 @@ impl Phone {
             call: Usage::new(CallState::Idle),
             registering: BTreeMap::new(),
             is_registered: false,
+            gossip: Default::default(),
+            heard: None,
             asked_direction: None,
+            fax: None,
+            reanswers: Vec::new(),
+            offered: String::new(),
             digits: String::new(),
             notified: Vec::new(),
+            sent_on_to: None,
+            diversions: Vec::new(),
+            texts: Vec::new(),
+            outcomes: Vec::new(),
             port: 4000,
             version: 0,
         }
@@ -136,6 +165,29 @@ impl Phone {
     fn send_register(&mut self, now: Instant, request: Request, challenged: bool) {
         let key = self.endpoint.send_request(now, self.flow(), request.clone());
         self.registering.insert(key, (request, challenged));
+    }
+
+    pub(crate) fn text(&mut self, now: Instant, target: &str, body: &str) {
+        let mut request = self.request(Method::MESSAGE, target, 1);
+        request.set_body("text/plain", body.to_owned());
+        self.send_register(now, request, false);
+    }
+
+    /// Says how its user is, for so many seconds.
+    pub(crate) fn publish(&mut self, now: Instant, document: &str, expires: u32) {
+        let user = self.user.clone();
+        let mut request = self.request(Method::PUBLISH, &user, 1);
+        request.headers.push(HeaderName::EVENT, "presence");
+        request.headers.push(HeaderName::EXPIRES, expires.to_string());
+        request.set_body("application/pidf+xml", document.to_owned());
+        self.send_register(now, request, false);
+    }
+
+    pub(crate) fn subscribe(&mut self, now: Instant, event: &str, target: &str, expires: u32) {
+        let mut request = self.request(Method::SUBSCRIBE, target, 1);
+        request.headers.push(HeaderName::EVENT, event.to_owned());
+        request.headers.push(HeaderName::EXPIRES, expires.to_string());
+        self.send_register(now, request, false);
     }
 
     pub(crate) fn invite(&mut self, now: Instant, target: &str, with_offer: bool) {
@@ -172,6 +224,20 @@ impl Phone {
         self.in_dialog(now, Method::INVITE, Some(("application/sdp", sdp)));
     }
 
+    /// Offers other sections than those of sound.
+    pub(crate) fn reoffer_saying(&mut self, now: Instant, sections: &str) {
+        let sdp = self.sdp_saying(sections);
+        self.in_dialog(now, Method::INVITE, Some(("application/sdp", sdp)));
+    }
+
+    /// Calls with other sections than those of sound.
+    pub(crate) fn invite_saying(&mut self, now: Instant, target: &str, sections: &str) {
+        let mut request = self.request(Method::INVITE, target, 1);
+        request.set_body("application/sdp", self.sdp_saying(sections));
+        self.call = Usage::new(CallState::Calling);
+        self.send_invite(now, request);
+    }
+
     pub(crate) fn press(&mut self, now: Instant, digit: char) {
         let body = format!("Signal={digit}\r\nDuration=160\r\n");
         self.in_dialog(now, Method::INFO, Some(("application/dtmf-relay", body)));
@@ -184,6 +250,29 @@ impl Phone {
         request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
         let hop = dialog.next_hop();
         self.endpoint.send_request(now, hop, request);
+    }
+
+    /// Asks for the far parties of this call and another phone's to be joined (RFC 5589 §7).
+    pub(crate) fn refer_joining(&mut self, now: Instant, replaces: &str) {
+        let Some(dialog) = &mut self.call.dialog else { return };
+        let mut request = dialog.request(Method::REFER, None);
+        let target = format!("<sip:target@gateway.test?Replaces={replaces}>");
+        request.headers.push(HeaderName::REFER_TO, target);
+        request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+        let hop = dialog.next_hop();
+        self.endpoint.send_request(now, hop, request);
+    }
+
+    /// This phone's call, as the Replaces of a Refer-To names it.
+    pub(crate) fn dialog_named(&self) -> Option<String> {
+        let dialog = self.call.dialog.as_ref()?;
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        Some(format!(
+            "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+            text(&dialog.call_id),
+            text(dialog.remote_tag()),
+            text(dialog.local_tag())
+        ))
     }
 
     fn in_dialog(&mut self, now: Instant, method: Method, body: Option<(&'static str, String)>) {
@@ -217,17 +306,25 @@ impl Phone {
     }
 
     fn sdp(&mut self, direction: &str) -> String {
+        let port = self.port;
+        self.sdp_saying(&format!(
+            "m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na={direction}\r\n{}",
+            self.gossip.1
+        ))
+    }
+
+    fn sdp_saying(&mut self, sections: &str) -> String {
         self.version += 1;
-        let (ip, port, version) = (self.address.ip(), self.port, self.version);
-        format!(
-            "v=0\r\no=- 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na={direction}\r\n"
-        )
+        let (ip, version) = (self.address.ip(), self.version);
+        format!("v=0\r\no=- 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n{sections}")
     }
 
     // What arrives.
 
     pub(crate) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: Bytes) {
+        if let Some(heard) = &mut self.heard {
+            heard.push_str(&String::from_utf8_lossy(&bytes));
+        }
         let flow = Flow { remote: from, ..self.flow() };
         if let Ok(message) = Message::parse(bytes) {
             self.endpoint.handle_message(now, flow, message);
@@ -243,11 +340,21 @@ impl Phone {
         let mut sent = Vec::new();
         loop {
             match self.endpoint.poll_output() {
-                Output::Transmit(t) => sent.push((t.flow.remote, t.bytes)),
+                Output::Transmit(t) => sent.push((t.flow.remote, self.with_gossip(t.bytes))),
                 Output::Event(event) => self.event(now, *event),
                 Output::Timeout(at) => return (sent, at),
             }
         }
+    }
+
+    fn with_gossip(&self, bytes: Bytes) -> Bytes {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let Some(at) = end.filter(|_| !self.gossip.0.is_empty()) else { return bytes };
+        let (head, rest) = bytes.split_at(at + 2);
+        // A proxy that a request has passed; answers with one more Via are nobody's.
+        let via = format!("Via: SIP/2.0/UDP {};branch=z9hG4bKproxy\r\n", self.gossip.2);
+        let via = if head.starts_with(b"SIP/2.0") { "" } else { via.as_str() };
+        [head, self.gossip.0.as_bytes(), via.as_bytes(), rest].concat().into()
     }
 
     fn event(&mut self, now: Instant, event: Event) {
@@ -277,9 +384,11 @@ impl Phone {
                 return;
             }
             self.registering.remove(&key);
-            if response.status == StatusCode::UNAUTHORIZED && !challenged {
+            if matches!(response.status.0, 401 | 407) && !challenged {
                 let request = self.authorize(request, response);
                 self.send_register(now, request, true);
+            } else if request.method != Method::REGISTER {
+                self.outcomes.push(response.status.0);
             } else {
                 self.is_registered = response.status.is_success();
             }
@@ -287,6 +396,9 @@ impl Phone {
         }
         if self.call.client != Some(key) {
             let is_invite = response.headers.cseq().is_some_and(|c| c.method == Method::INVITE);
+            if is_invite && response.status.is_final() {
+                self.reanswers.push((response.status.0, kinds(&response.body)));
+            }
             if is_invite && response.status.is_success() {
                 self.reinvite_answered(flow, response);
             }
@@ -296,6 +408,9 @@ impl Phone {
         if response.status.is_provisional() {
             if self.call.state == CallState::Calling {
                 self.call.state = CallState::Ringing;
+            }
+            if self.call.dialog.is_none() {
+                self.call.dialog = Dialog::as_caller(&invite, response, flow);
             }
         } else if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && !self.call.challenged
@@ -374,6 +489,10 @@ impl Phone {
             self.call.state = CallState::Over(200);
         } else if request.method == Method::INVITE {
             let body = String::from_utf8_lossy(&request.body).into_owned();
+            self.offered = kinds(&request.body);
+            if self.offered.starts_with("image") {
+                return self.answer_fax(now, key, response);
+            }
             let direction = ["sendonly", "recvonly", "inactive"]
                 .into_iter()
                 .find(|d| body.contains(&format!("a={d}")))
@@ -385,10 +504,20 @@ impl Phone {
                 other => other,
             };
             response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
-            response.set_body("application/sdp", self.sdp(back));
+            let others = refusals(&request.body);
+            let sdp = self.sdp(back) + &others;
+            response.set_body("application/sdp", sdp);
         } else if request.method == Method::INFO {
             let body = String::from_utf8_lossy(&request.body).into_owned();
             self.digits.extend(body.strip_prefix("Signal=").and_then(|b| b.chars().next()));
+        } else if request.method == Method::MESSAGE && self.manner == Manner::Ignore {
+            return;
+        } else if request.method == Method::MESSAGE && self.manner == Manner::Fail {
+            response.status = StatusCode::SERVICE_UNAVAILABLE;
+        } else if request.method == Method::MESSAGE && self.manner == Manner::Decline {
+            response.status = StatusCode::DECLINE;
+        } else if request.method == Method::MESSAGE {
+            self.texts.push(String::from_utf8_lossy(&request.body).into_owned());
         } else if request.method == Method::NOTIFY {
             let body = String::from_utf8_lossy(&request.body).into_owned();
             self.notified.push(body.trim().to_owned());
@@ -396,7 +525,19 @@ impl Phone {
         self.endpoint.respond(now, key, &response);
     }
 
+    fn answer_fax(&mut self, now: Instant, key: ServerKey, mut response: Response) {
+        match self.fax {
+            Some(sections) => {
+                response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
+                response.set_body("application/sdp", self.sdp_saying(sections));
+            }
+            None => response.status = StatusCode::NOT_ACCEPTABLE_HERE,
+        }
+        self.endpoint.respond(now, key, &response);
+    }
+
     fn called(&mut self, now: Instant, key: ServerKey, flow: Flow, request: Request) {
+        self.offered = kinds(&request.body);
         let is_free = matches!(self.call.state, CallState::Idle | CallState::Over(_));
         if !is_free {
             let response = Response::for_request(&request, StatusCode::BUSY_HERE);
@@ -406,6 +547,10 @@ impl Phone {
         let tag = self.rng.hex(4);
         self.call = Usage::new(CallState::Ringing);
         self.call.dialog = Dialog::as_callee(&request, &tag, flow);
+        let name = HeaderName::other("Diversion");
+        let diversions =
+            request.headers.all(&name).map(|v| String::from_utf8_lossy(v).into_owned());
+        self.diversions = diversions.collect();
         self.call.server = Some((key, request));
         match self.manner {
             Manner::Answer | Manner::AnswerWithTimer => {
@@ -414,6 +559,11 @@ impl Phone {
             Manner::Ring => self.respond_invite(now, StatusCode::RINGING, false),
             Manner::Busy => self.respond_invite(now, StatusCode::BUSY_HERE, false),
             Manner::Decline => self.respond_invite(now, StatusCode::DECLINE, false),
+            Manner::Fail => self.respond_invite(now, StatusCode::SERVICE_UNAVAILABLE, false),
+            Manner::SendOn(to) => {
+                self.sent_on_to = Some(to);
+                self.respond_invite(now, StatusCode::MOVED_TEMPORARILY, false);
+            }
             Manner::Ignore => {}
             Manner::EarlyThenAnswer => {
                 self.respond_invite(now, StatusCode::SESSION_PROGRESS, true);
@@ -427,9 +577,15 @@ impl Phone {
         let tag = self.call.dialog.as_ref().map(|d| d.local_tag().clone()).unwrap_or_default();
         let mut response = Response::for_request(&request, status);
         response = tagged(response, &String::from_utf8_lossy(&tag));
-        response.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
-        if with_sdp {
-            response.set_body("application/sdp", self.sdp("sendrecv"));
+        let own = contact(&self.user, self.address);
+        let sent_on = self.sent_on_to.take().map(|to| format!("<sip:{to}@gateway.test>"));
+        response.headers.push(HeaderName::CONTACT, sent_on.unwrap_or(own));
+        let of_fax = self.fax.filter(|_| self.offered.starts_with("image"));
+        if let (true, Some(sections)) = (with_sdp, of_fax) {
+            response.set_body("application/sdp", self.sdp_saying(sections));
+        } else if with_sdp {
+            let others = refusals(&request.body);
+            response.set_body("application/sdp", self.sdp("sendrecv") + &others);
         }
         if self.manner == Manner::AnswerWithTimer {
             response.headers.push(HeaderName::SESSION_EXPIRES, "90;refresher=uac");
@@ -443,6 +599,26 @@ impl Phone {
             self.call.server = None;
         }
     }
+}
+
+/// The kinds of media of a description that are in use.
+fn kinds(body: &Bytes) -> String {
+    let text = String::from_utf8_lossy(body);
+    let sections = text.lines().filter_map(|line| line.strip_prefix("m="));
+    let used = sections.filter(|section| section.split(' ').nth(1) != Some("0"));
+    used.filter_map(|section| section.split(' ').next()).collect::<Vec<_>>().join(" ")
+}
+
+/// All sections of an offer but the first, refused (RFC 3264 §6).
+fn refusals(offer: &Bytes) -> String {
+    let text = String::from_utf8_lossy(offer);
+    let refused = |line: &str| {
+        let mut words = line.split(' ');
+        let kind = words.next()?;
+        words.next()?;
+        Some(format!("{kind} 0 {}\r\n", words.collect::<Vec<_>>().join(" ")))
+    };
+    text.lines().filter(|line| line.starts_with("m=")).skip(1).filter_map(refused).collect()
 }
 
 fn contact(user: &str, address: SocketAddr) -> String {

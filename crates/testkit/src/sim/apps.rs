@@ -46,6 +46,11 @@ impl Sim {
         gcid
     }
 
+    /// Has the calls of an app ask to be answered by the called device itself.
+    pub fn make_intercom(&mut self, id: AppId) {
+        self.apps[id.0].is_intercom = true;
+    }
+
     /// Takes over the user's call of this id from wherever it is.
     pub fn app_takes_over(&mut self, id: AppId, gcid: &str) {
         self.apps[id.0].take_over(gcid);
@@ -139,6 +144,23 @@ impl Sim {
     #[must_use]
     pub fn app_digits(&self, id: AppId) -> &str {
         &self.apps[id.0].digits
+    }
+
+    /// The texts that an app was sent.
+    #[must_use]
+    pub fn app_texts(&self, id: AppId) -> &[String] {
+        &self.apps[id.0].texts
+    }
+
+    /// What became of the texts that an app sent.
+    #[must_use]
+    pub fn app_text_states(&self, id: AppId) -> &[String] {
+        &self.apps[id.0].text_states
+    }
+
+    /// Sends a text from the app's account.
+    pub fn app_writes(&mut self, id: AppId, target: &str, body: &str) {
+        self.app_says(id, "account.text", serde_json::json!({ "target": target, "text": body }));
     }
 
     #[must_use]

@@ -347,3 +347,26 @@ fn pages_that_come_and_go_leave_nothing() {
         sim.run_to_idle();
     }
 }
+
+/// Bob's app rings, and answers by itself only for who may have it so; not in another's place.
+#[test]
+fn an_intercom_is_answered_where_its_user_may() {
+    for (may, is_sent_on) in [(true, false), (false, false), (true, true)] {
+        let mut sim = Sim::new(59);
+        let (alice, bob) = (sim.add_app("alice"), sim.add_app("bob"));
+        let desk = sim.add_registered_phone("carol");
+        sim.set_app_manner(bob, Manner::Ring);
+        sim.set_manner(desk, Manner::SendOn("bob"));
+        sim.make_intercom(alice);
+        sim.rule(|plan| {
+            if may {
+                plan.features.auto_answer.insert("alice".to_owned());
+            }
+        });
+        sim.app_calls(alice, if is_sent_on { "carol" } else { "bob" });
+        sim.run_for(Duration::from_secs(2));
+        assert_eq!(sim.app_is_up(bob), may && !is_sent_on, "{may} {is_sent_on}");
+        sim.app_hangs_up(alice);
+        sim.run_to_idle();
+    }
+}
