@@ -5,7 +5,7 @@
 
 use crosspoint_base::Rng;
 use crosspoint_media::control::{Profile, SdpKind, SrtpPolicy};
-use crosspoint_media::negotiation::{Keys, LocalEnd, Negotiator, Transport};
+use crosspoint_media::negotiation::{Keys, LocalEnd, Negotiator, PassedKind, Transport};
 use crosspoint_sdp::Session;
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         Some(b'0') => Profile::Rtp(SrtpPolicy::Off),
         Some(b'1') => Profile::Rtp(SrtpPolicy::Optional),
         Some(b'2') => Profile::Rtp(SrtpPolicy::Required),
+        Some(b'4') => Profile::Rtp(SrtpPolicy::Dtls),
         _ => Profile::WebRtc,
     };
     let mut rng = Rng::from_u64(1);
@@ -38,7 +39,19 @@ fuzz_target!(|bytes: &[u8]| {
         }
         if let Some(stream) = legs[one].stream() {
             let is_ice = matches!(stream.transport, Transport::Ice { .. });
-            assert_eq!(is_ice, matches!(stream.keys, Keys::Dtls));
+            assert!(!(is_ice && stream.dtls.is_some()), "one DTLS by two rules");
+            assert_eq!(is_ice || stream.dtls.is_some(), matches!(stream.keys, Keys::Dtls));
+            assert!(stream.dtls.is_none() || stream.video.is_none(), "video without keys");
+            if let Some(video) = &stream.video {
+                assert_eq!(is_ice, matches!(video.keys, Keys::Dtls));
+                assert_eq!(is_ice, video.transport.is_none());
+                let secure = |keys: &Keys| !matches!(keys, Keys::None);
+                assert_eq!(secure(&stream.keys), secure(&video.keys), "one in clear");
+                let mut numbers: Vec<u8> = video.receive.iter().map(|(_, pt, _)| *pt).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                assert_eq!(numbers.len(), video.receive.len());
+            }
         }
     }
 });
@@ -48,13 +61,18 @@ fn check(session: &Session) {
     assert_eq!(again, *session);
     for media in again.media().filter(|m| m.port != 0) {
         assert!(media.fingerprints.is_empty() || media.cryptos.is_empty(), "SDES beside DTLS");
-        assert!(!media.codecs.is_empty());
+        assert!(!media.codecs.is_empty() || media.is_fax());
     }
 }
 
 fn end() -> LocalEnd {
     LocalEnd {
         address: ([192, 0, 2, 1], 4000).into(),
+        video: Some(([192, 0, 2, 1], 4002).into()),
+        passed: vec![
+            (PassedKind::Fax, ([192, 0, 2, 1], 4004).into()),
+            (PassedKind::Text, ([192, 0, 2, 1], 4006).into()),
+        ],
         candidates: vec!["candidate:1 1 udp 1 192.0.2.1 4000 typ host".to_owned()],
         ice_lite: true,
         fingerprint: vec![7; 32],

@@ -174,12 +174,18 @@ impl World {
         let leg = self.engine.next_leg_id();
         self.live.insert(leg);
         let offer = OutgoingOffer {
+            is_emergency: false,
             reach: Reach::Binding(binding),
             from: Identity { address: Private("carol".to_owned()), ..Identity::default() },
             to: Private("alice".to_owned()),
             description: session(),
             gcid: Gcid::from_peer("gcid").expect("a good id"),
             ring_timeout: Duration::from_secs(60),
+            referred_by: None,
+            location: None,
+            diverted: vec![],
+            auto_answer: false,
+            joins: None,
         };
         self.engine.handle_command(self.now, leg, LegCommand::Offer(Box::new(offer)));
     }
@@ -264,6 +270,7 @@ impl World {
                 }
                 Output::Register(id, _) => assert!(self.registered.insert(id)),
                 Output::Unregister(id) => assert!(self.registered.remove(&id)),
+                Output::Text(ticket, _) => self.engine.text_taken(&ticket, Ok(())),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;
                     return;

@@ -81,9 +81,10 @@ fn config() -> SipTransportConfig {
         listeners: Vec::new(),
         tls_server: Arc::new(tls),
         tls_client: None,
+        certificates: None,
         admission: Admission::new(1, 1),
         tell_local_address: false,
         origins: OriginCheck::default(),
-        limits: ConnectionLimits::default(),
+        limits: ConnectionLimits { messages_per_second: 1_000_000, ..ConnectionLimits::default() },
     }
 }

@@ -41,6 +41,7 @@ impl World {
         let certificate = CERTIFICATE.with(Clone::clone);
         let config = ShardConfig {
             browser_addresses: vec![ours],
+            browser_tcp_addresses: vec![],
             rtp_address: ours.ip(),
             rtp_bind: ours.ip(),
             rtp_ports: (10_000, 10_100),
@@ -93,6 +94,7 @@ impl World {
                     self.pwd = audio.ice_pwd.clone().expect("a password");
                 }
                 Output::Transmit { bytes, .. } => sent += bytes.len(),
+                Output::Handshake(work) => self.shard.handle_handshake(self.now, work.run()),
                 Output::Timeout(_) => return sent,
                 _ => {}
             }
