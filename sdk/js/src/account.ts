@@ -2,13 +2,23 @@
 import type { Call, CallOptions } from "./call.js";
 import { Emitter } from "./emitter.js";
 import { CrosspointError } from "./errors.js";
-import { peerOf, text, type AccountInfo, type AccountReason, type AccountState, type Direction, type ElsewhereCall, type Fields } from "./wire.js";
+import { peerOf, text, type AccountInfo, type AccountReason, type AccountState, type Direction, type ElsewhereCall, type Fields, type Peer } from "./wire.js";
+
+/** A text from somebody, outside of any call. */
+export interface Text {
+  readonly peer: Peer;
+  /** A media type, `text/plain` most of the time. */
+  readonly kind: string;
+  readonly text: string;
+}
 
 /** What an account reports. */
 export interface AccountEvents {
   state: [state: AccountState, reason: AccountReason];
   /** Somebody calls this account. */
   incoming: [call: Call];
+  /** Somebody writes. */
+  text: [text: Text];
   /** The user's calls on other devices are others: {@link Account.calls}. */
   calls: [calls: readonly ElsewhereCall[]];
 }
@@ -37,6 +47,8 @@ export class Account extends Emitter<AccountEvents> {
   #identifier = "";
   #network = "";
   #wanted = false;
+  readonly #sent = new Map<string, { resolve(): void; reject(error: Error): void }>();
+  #texts = 0;
 
   /** @internal */
   constructor(host: AccountHost, id: string) {
@@ -86,6 +98,21 @@ export class Account extends Emitter<AccountEvents> {
     return this.#host.place(this, wanted, options);
   }
 
+  /**
+   * Writes to a user. Resolves when the gateway has delivered the text, or keeps it for who is away; rejects with
+   * `text-failed` when it does neither. Only for accounts that are users of the gateway's.
+   */
+  sendText(target: string, text: string, kind = "text/plain"): Promise<void> {
+    const wanted = target.trim();
+    if (wanted === "" || wanted.length > 256) throw new CrosspointError("invalid-argument", "there is nobody to write to");
+    if (this.#sent.size >= TEXTS_MAX) throw new CrosspointError("invalid-state", "too many texts wait for their answers");
+    const ref = String(++this.#texts);
+    return new Promise((resolve, reject) => {
+      this.#sent.set(ref, { resolve, reject });
+      this.#host.send("account.text", this.target, { id: this.id, ref, target: wanted, text, kind });
+    });
+  }
+
   /** Fetches a call that the user has on another device; the far side notices nothing. */
   pull(gcid: string, options: CallOptions = {}): Call {
     const elsewhere = this.calls.find((call) => call.gcid === gcid);
@@ -108,6 +135,15 @@ export class Account extends Emitter<AccountEvents> {
   handle(action: string, body: Fields): void {
     if (action === "state") {
       this.#enter(text(body, "state") as AccountState, text(body, "reason") as AccountReason);
+    } else if (action === "text") {
+      this.emit("text", { peer: peerOf(body["peer"]), kind: text(body, "kind"), text: text(body, "text") });
+    } else if (action === "text.state") {
+      const ref = text(body, "ref");
+      const waiting = this.#sent.get(ref);
+      this.#sent.delete(ref);
+      const reason = text(body, "reason");
+      if (text(body, "state") === "accepted") waiting?.resolve();
+      else waiting?.reject(new CrosspointError("text-failed", `the text was refused: ${reason}`, { reason }));
     } else if (action === "calls") {
       const list = Array.isArray(body["calls"]) ? (body["calls"] as Fields[]) : [];
       this.calls = list.map((call) => ({
@@ -138,3 +174,5 @@ export class Account extends Emitter<AccountEvents> {
     this.emit("state", state, reason);
   }
 }
+
+const TEXTS_MAX = 100;

@@ -1,13 +1,14 @@
 // One call: its signalling, its media, and how it comes back after a loss.
 import type { Account } from "./account.js";
 import { Change } from "./change.js";
+import type { AudioSource, Device, PictureSource, Tap, VideoSource } from "./device.js";
 import { Emitter, type Unsubscribe } from "./emitter.js";
 import { CrosspointError } from "./errors.js";
 import { Media } from "./media.js";
-import type { AudioSource, Microphone, Tap } from "./microphone.js";
+import { Picture, type KeptPicture } from "./picture.js";
 import type { Platform } from "./platform.js";
 import { watchQuality, type QualityReport } from "./quality.js";
-import { readCandidate } from "./sdp.js";
+import { candidatesIn, hasVideo, readCandidate } from "./sdp.js";
 import { text, type CallInfo, type Direction, type EndReason, type Fields, type Peer } from "./wire.js";
 
 /**
@@ -32,6 +33,37 @@ export interface Ended {
 export interface TransferProgress {
   readonly state: "trying" | "ringing" | "done" | "failed";
   readonly reason: string;
+  /** Where the far side waits now, when the call was parked: whoever dials this takes it up. */
+  readonly slot?: string | undefined;
+}
+
+/** Somebody who sent an incoming call on before it came here. */
+export interface Diverted {
+  readonly identifier: string;
+  readonly reason: "unconditional" | "busy" | "no_answer" | "unavailable" | "deflection" | "unknown";
+}
+
+/** The way of a call in a message. @internal */
+export function readDiverted(value: unknown): Diverted[] {
+  if (!Array.isArray(value)) return [];
+  const places = value.filter((place): place is Fields => typeof place === "object" && place !== null);
+  return places.map((place) => ({ identifier: text(place, "identifier"), reason: text(place, "reason") as Diverted["reason"] }));
+}
+
+/** How one side of a call does, as the gateway sees it. Figures are there once they were measured. */
+export interface SideGrade {
+  /** `near` is this side: what the others hear of us. */
+  readonly about: "near" | "far";
+  /** `silent`: nothing has come from that side for three seconds. */
+  readonly grade: "good" | "fair" | "poor" | "silent";
+  /** Score of what that side says, 1 to 4.5. */
+  readonly mos: number | undefined;
+  /** Share of its packets that are lost, and of the packets to it, 0 to 1. */
+  readonly loss: number | undefined;
+  readonly lossOut: number | undefined;
+  /** In ms. */
+  readonly jitter: number | undefined;
+  readonly roundTrip: number | undefined;
 }
 
 /** What a call reports. */
@@ -40,13 +72,26 @@ export interface CallEvents {
   state: [state: CallState, before: CallState];
   /** Something that a display shows is another: state, hold, mute, peer. */
   changed: [];
-  /** The far side's sound, also before the answer. Comes again when the call was brought back. */
+  /** The far side's sound, also before the answer, and its picture. Comes again when the call was brought back. */
   remotestream: [stream: MediaStream];
+  /** A track of the far side is new in its stream. */
+  track: [track: MediaStreamTrack, stream: MediaStream];
+  /** The far side begins or ceases to show a picture: {@link Call.remoteVideo}. */
+  remotevideo: [shown: boolean];
+  /** Our own picture, to be shown here; another when the camera is, `undefined` when it is off. */
+  localstream: [stream: MediaStream | undefined];
   /** Every five seconds of an active call (see {@link ClientOptions.qualityInterval}). */
   quality: [report: QualityReport];
+  /** A side of the call does better or worse than before, as the gateway sees it. */
+  grade: [grade: SideGrade];
   /** The far side pressed keys. */
   dtmf: [digits: string];
   transfer: [progress: TransferProgress];
+  /**
+   * The far side presses a button here, and may: `talk` asks to answer, or to resume, `hold` to hold. Nothing is done about it
+   * unless the app does it.
+   */
+  press: [button: "talk" | "hold"];
   /** Sound is interrupted and is being brought back. */
   reconnecting: [];
   /** Sound is back. */
@@ -58,6 +103,13 @@ export interface CallEvents {
 export interface CallOptions {
   /** What the far side hears; the client's microphone unless told otherwise. */
   audio?: AudioSource;
+  /**
+   * Pictures: `true` shows the client's camera; constraints or a track show another one. `"receive"` shows none and asks for
+   * the far side's. `false` takes none either. Unless told otherwise none is shown or asked for, and the far side's is taken.
+   */
+  video?: VideoSource;
+  /** Asks the called device to answer by itself, where the gateway lets this user (`features.auto_answer`). */
+  autoAnswer?: boolean;
 }
 
 /** What is kept of a call over a reload. @internal */
@@ -72,13 +124,17 @@ export interface CallRecord {
   answered?: number | undefined;
   muted: boolean;
   held: boolean;
+  video?: KeptPicture | undefined;
+  videoMuted?: boolean | undefined;
   offer?: string | undefined;
+  candidates?: RTCIceCandidateInit[] | undefined;
 }
 
 /** What a call needs of its client. @internal */
 export interface CallHost {
   readonly platform: Platform;
-  readonly microphone: Microphone;
+  readonly microphone: Device;
+  readonly camera: Device;
   readonly configuration: RTCConfiguration;
   readonly qualityInterval: number;
   readonly isOpen: boolean;
@@ -114,8 +170,14 @@ export class Call extends Emitter<CallEvents> {
   heldByPeer = false;
   /** Whether the microphone is silenced. */
   muted = false;
-  /** The far side's sound, once there is any. */
+  /** The far side's sound, once there is any, and its picture, while it shows one. */
   remoteStream: MediaStream | undefined;
+  /** How both sides do, as the gateway said last; good until it says otherwise. */
+  readonly grades: { near: SideGrade | undefined; far: SideGrade | undefined } = { near: undefined, far: undefined };
+  /** An incoming call asks to be answered at once, by somebody who may: an intercom. The app answers it, or does not. */
+  autoAnswer = false;
+  /** Who sent an incoming call on before it came here, latest first. */
+  diverted: readonly Diverted[] = [];
   /** The last quality report. */
   quality: QualityReport | undefined;
   /** How it ended, once it has. */
@@ -126,10 +188,13 @@ export class Call extends Emitter<CallEvents> {
   readonly #host: CallHost;
   #state: CallState;
   #offer: string | undefined;
+  /** The far side's candidates for this offer, until there is a connection to take them. */
+  #early: RTCIceCandidateInit[];
   #alive = false;
   /** Whether the far side has answered the start of this leg. */
   #agreed = false;
   #audio: AudioSource = true;
+  readonly #picture: Picture;
   #tap: Tap | undefined;
   #media: Media | undefined;
   #change: Change | undefined;
@@ -155,10 +220,33 @@ export class Call extends Emitter<CallEvents> {
     this.held = record.held;
     this.#state = record.state;
     this.#offer = record.offer;
+    this.#early = record.candidates ?? [];
+    this.#picture = new Picture(this.#pictureHost(), record.video, record.videoMuted ?? false);
+    this.#picture.held = record.held;
   }
 
   get state(): CallState {
     return this.#state;
+  }
+
+  /** Our own picture, while we show one. */
+  get localStream(): MediaStream | undefined {
+    return this.#picture.own;
+  }
+
+  /** Whether the far side shows a picture; it is in {@link Call.remoteStream}. */
+  get remoteVideo(): boolean {
+    return this.#picture.remote;
+  }
+
+  /** Whether our picture is blackened. */
+  get videoMuted(): boolean {
+    return this.#picture.muted;
+  }
+
+  /** Of a call that rings here: whether the caller wants to see or be seen. */
+  get offersVideo(): boolean {
+    return this.#offer !== undefined && hasVideo(this.#offer);
   }
 
   /** The connection under the call, for what this library has no word for. It changes when the call is brought back. */
@@ -166,10 +254,16 @@ export class Call extends Emitter<CallEvents> {
     return this.#media?.connection;
   }
 
-  /** Takes an incoming call. Resolves when it is active. After `microphone` it still rings and can be taken again. */
+  /**
+   * Takes an incoming call. Resolves when it is active. After `microphone` or `camera` it still rings and can be taken again.
+   * A picture for a caller who asked for none is added once the call is active.
+   */
   async accept(options: CallOptions = {}): Promise<void> {
     this.#require("accept", "incoming");
     this.#audio = options.audio ?? true;
+    const { video } = options;
+    const later = video && !this.offersVideo ? video : undefined;
+    if (!later) this.#picture.choose(video);
     this.#enter("connecting");
     try {
       await this.#openMedia(false);
@@ -187,6 +281,7 @@ export class Call extends Emitter<CallEvents> {
     }
     this.#sayAgain("accept", { sdp, trickle: true });
     await this.whenActive();
+    if (later) void this.addVideo(later).catch(() => {});
   }
 
   /** Refuses an incoming call: `declined` everywhere, or `busy` on this device only. */
@@ -235,6 +330,32 @@ export class Call extends Emitter<CallEvents> {
     this.#mute(false);
   }
 
+  /**
+   * Shows a picture from now on: the client's camera, another one, a screen (`getDisplayMedia`), or `"receive"` to see and not be
+   * seen. Instead of the one before, if there is one. Resolves when the far side takes it; rejects with `change-refused` when
+   * it takes none, and with `camera` when there is none to show. The call goes on either way.
+   */
+  async addVideo(source: PictureSource | "receive" = true): Promise<void> {
+    this.#require("add video", "active", "reconnecting");
+    await this.#picture.add(source);
+  }
+
+  /** Takes our picture away, and turns the camera off at once. The far side's stays. */
+  async removeVideo(): Promise<void> {
+    this.#require("remove video", "active", "reconnecting");
+    await this.#picture.remove();
+  }
+
+  /** Blackens our picture. The camera stays on, and nothing is negotiated. */
+  muteVideo(): void {
+    this.#muteVideo(true);
+  }
+
+  /** Gives the picture back. */
+  unmuteVideo(): void {
+    this.#muteVideo(false);
+  }
+
   /** Presses keys: up to 32 of `0-9 * # A-D`. */
   sendDtmf(digits: string): void {
     this.#require("send digits", "active", "reconnecting", "ringing");
@@ -242,14 +363,20 @@ export class Call extends Emitter<CallEvents> {
     this.#say("dtmf", { dtmf: digits.toUpperCase() });
   }
 
-  /** Sends the far side to another number (blind). Resolves when it has arrived there; this call then ends. */
-  transfer(target: string): Promise<void> {
-    this.#require("transfer", "active", "reconnecting");
-    if (target.trim() === "") throw new CrosspointError("invalid-argument", "there is nobody to transfer to");
+  /**
+   * Sends the far side to another number (blind), or joins it with the far side of another call of this client, whether
+   * that one was answered or rings (attended). Resolves when it has arrived there; this call then ends. To a parking slot or
+   * orbit of the gateway's, it waits there: the `transfer` event names the slot. A call that still rings here is sent on.
+   */
+  transfer(target: string | Call): Promise<void> {
+    if (typeof target === "string") this.#require("transfer", "incoming", "active", "reconnecting");
+    else this.#require("transfer", "active", "reconnecting");
+    const body = typeof target === "string" ? { target: target.trim() } : { with: target.id };
+    if (target === this || body.target === "") throw new CrosspointError("invalid-argument", "there is nobody to transfer to");
     if (this.#transfer) throw new CrosspointError("invalid-state", "a transfer is under way");
     return new Promise((resolve, reject) => {
       this.#transfer = { resolve, reject };
-      this.#say("transfer", { target: target.trim() });
+      this.#say("transfer", body);
     });
   }
 
@@ -268,16 +395,32 @@ export class Call extends Emitter<CallEvents> {
   }
 
   /**
-   * Plays the call's sound in an audio element, also after it was brought back. Without an element it makes one.
+   * Plays the call's sound in an audio element, or its sound and picture in a video element, also after it was brought back.
+   * Without an element it makes one for the sound.
    * @returns a function that stops it.
    */
-  attach(element: HTMLAudioElement = new Audio()): Unsubscribe {
-    element.autoplay = true;
+  attach(element: HTMLMediaElement = new Audio()): Unsubscribe {
     const play = (stream: MediaStream | undefined) => {
       if (stream && element.srcObject !== stream) element.srcObject = stream;
     };
     play(this.remoteStream);
-    const stop = this.on("remotestream", play);
+    return this.#attached(element, this.on("remotestream", play));
+  }
+
+  /**
+   * Shows our own picture in a video element, whichever it is. Without sound, for nobody wants to hear himself.
+   * @returns a function that stops it.
+   */
+  attachLocal(element: HTMLVideoElement): Unsubscribe {
+    element.muted = true;
+    const show = (stream: MediaStream | undefined) => (element.srcObject = stream ?? null);
+    show(this.localStream);
+    return this.#attached(element, this.on("localstream", show));
+  }
+
+  #attached(element: HTMLMediaElement, stop: Unsubscribe): Unsubscribe {
+    element.autoplay = true;
+    if ("playsInline" in element) element.playsInline = true;
     const detach = () => {
       stop();
       element.srcObject = null;
@@ -310,16 +453,18 @@ export class Call extends Emitter<CallEvents> {
   /** Places the call. @internal */
   async start(options: CallOptions, target: string): Promise<void> {
     this.#audio = options.audio ?? true;
-    await this.#send(target, false);
+    this.#picture.choose(options.video);
+    await this.#send(target, false, options.autoAnswer === true);
   }
 
   /** Takes over the leg that another page, or this one before its reload, has in this call. @internal */
   async takeOver(options: CallOptions = {}): Promise<void> {
     this.#audio = options.audio ?? this.#audio;
+    this.#picture.choose(options.video);
     await this.#send("", true);
   }
 
-  async #send(target: string, replace: boolean): Promise<void> {
+  async #send(target: string, replace: boolean, autoAnswer = false): Promise<void> {
     try {
       // A call that is placed while its account is still on the way waits for it.
       const connected = this.account.connect();
@@ -328,7 +473,7 @@ export class Call extends Emitter<CallEvents> {
       const sdp = await this.#use().offer();
       await connected;
       if (this.#is("ended")) return;
-      this.#sayAgain("start", { target, sdp, trickle: true, replace });
+      this.#sayAgain("start", { target, sdp, trickle: true, replace, ...(autoAnswer ? { autoAnswer } : {}) });
     } catch (error) {
       if (this.#is("ended")) return;
       const unavailable = error instanceof CrosspointError && error.code === "account-failed";
@@ -344,7 +489,7 @@ export class Call extends Emitter<CallEvents> {
     switch (action) {
       case "start":
         // Offered again: the description may be a new one.
-        if (this.#is("incoming")) this.#offer = text(body, "sdp") || this.#offer;
+        if (this.#is("incoming")) this.#offered(text(body, "sdp"));
         return;
       case "ringing":
         return this.#ringing(text(body, "sdp"));
@@ -354,18 +499,44 @@ export class Call extends Emitter<CallEvents> {
         return this.#acknowledged();
       case "candidate": {
         const candidate = readCandidate((body["candidate"] as Fields | undefined)?.["payload"]);
-        if (candidate) this.#media?.addCandidate(candidate);
-        return;
+        return this.#reachable(candidate ? [candidate] : []);
       }
       case "fullsdp":
-        return this.#media?.addCandidatesOf(text(body, "sdp"));
+        return this.#reachable(candidatesIn(text(body, "sdp")));
       case "dtmf":
         return this.emit("dtmf", text(body, "dtmf"));
-      case "transfer.progress":
-        return this.#transferred({ state: text(body, "state") as TransferProgress["state"], reason: text(body, "reason") });
+      case "quality":
+        return this.#graded(body);
+      case "press": {
+        const button = text(body, "button");
+        return button === "talk" || button === "hold" ? this.emit("press", button) : undefined;
+      }
+      case "transfer.progress": {
+        const slot = text(body, "slot") || undefined;
+        return this.#transferred({ state: text(body, "state") as TransferProgress["state"], reason: text(body, "reason"), slot });
+      }
       case "end":
         return this.#finish(text(body, "reason") || "normal", "remote");
     }
+  }
+
+  #graded(body: Fields): void {
+    const about = text(body, "about");
+    const grade = text(body, "grade");
+    if ((about !== "near" && about !== "far") || !["good", "fair", "poor", "silent"].includes(grade)) return;
+    const figure = (name: string) => (typeof body[name] === "number" ? body[name] : undefined);
+    const side: SideGrade = {
+      about,
+      grade: grade as SideGrade["grade"],
+      mos: figure("mos"),
+      loss: figure("loss"),
+      lossOut: figure("lossOut"),
+      jitter: figure("jitter"),
+      roundTrip: figure("roundTrip"),
+    };
+    this.grades[about] = side;
+    this.emit("grade", side);
+    this.emit("changed");
   }
 
   /** @internal */
@@ -420,7 +591,10 @@ export class Call extends Emitter<CallEvents> {
       answered: this.answeredAt?.getTime(),
       muted: this.muted,
       held: this.held,
+      video: this.#picture.kept,
+      videoMuted: this.videoMuted,
       offer: this.#is("incoming") ? this.#offer : undefined,
+      candidates: this.#is("incoming") ? this.#early : undefined,
     };
   }
 
@@ -430,6 +604,21 @@ export class Call extends Emitter<CallEvents> {
   }
 
   // What the far side says.
+
+  #offered(sdp: string): void {
+    if (sdp === "" || sdp === this.#offer) return;
+    this.#offer = sdp;
+    this.#early = [];
+  }
+
+  /** Who is called hears of the caller's candidates while it rings. */
+  #reachable(candidates: RTCIceCandidateInit[]): void {
+    for (const candidate of candidates) {
+      if (this.#media) this.#media.addCandidate(candidate);
+      else if (this.direction === "incoming" && this.#early.length < EARLY_MAX) this.#early.push(candidate);
+    }
+    if (this.#is("incoming") && candidates.length > 0) this.#host.save();
+  }
 
   #ringing(sdp: string): void {
     if (this.#is("calling")) this.#enter("ringing");
@@ -490,20 +679,35 @@ export class Call extends Emitter<CallEvents> {
 
   async #openMedia(caller: boolean): Promise<void> {
     const tap = await this.#host.microphone.tap(this.#audio, (track) => this.#moved(track));
+    try {
+      await this.#picture.open();
+    } catch (error) {
+      // A call that comes back is worth more than its picture.
+      if (!this.#is("reconnecting")) {
+        tap.release();
+        throw error;
+      }
+      this.#picture.forgo();
+    }
     if (this.#is("ended")) {
       tap.release();
+      this.#picture.close();
       throw this.#over();
     }
     this.#tap?.release();
     this.#tap = tap;
     this.#agreed = false;
     this.#sound();
-    this.#media = new Media(this.#host.platform, this.#host.configuration, tap.track, this.held, {
+    const { showing } = this.#picture;
+    let remote: MediaStream | undefined;
+    this.#media = new Media(this.#host.platform, this.#host.configuration, { track: tap.track, held: this.held, showing }, {
       candidate: (candidate) => this.#candidate(candidate),
       ice: (state) => this.#ice(state),
-      remote: (stream) => {
-        this.remoteStream = stream;
-        this.emit("remotestream", stream);
+      remote: (track) => (remote = this.#heard(track, remote)),
+      pictures: (receives, refused) => {
+        // A picture that stands still is none.
+        if (!receives) for (const track of remote?.getVideoTracks() ?? []) remote?.removeTrack(track);
+        this.#picture.agreed(receives, refused);
       },
       heldByPeer: (held) => {
         if (held === this.heldByPeer) return;
@@ -511,8 +715,40 @@ export class Call extends Emitter<CallEvents> {
         this.emit("changed");
       },
     });
+    for (const candidate of this.#early.splice(0)) this.#media.addCandidate(candidate);
     this.#change = new Change(this.#changeHost(), caller);
     if (!this.#host.isOpen) this.#change.suspend();
+  }
+
+  /** A track of the far side joins those of its stream; a new connection has a new stream. */
+  #heard(track: MediaStreamTrack, before: MediaStream | undefined): MediaStream {
+    const stream = before ?? this.#host.platform.stream([]);
+    for (const old of stream.getTracks()) if (old.kind === track.kind && old !== track) stream.removeTrack(old);
+    stream.addTrack(track);
+    this.remoteStream = stream;
+    if (!before) this.emit("remotestream", stream);
+    this.emit("track", track, stream);
+    return stream;
+  }
+
+  #pictureHost(): ConstructorParameters<typeof Picture>[0] {
+    const { platform, camera } = this.#host;
+    return {
+      platform,
+      camera,
+      media: () => this.#media,
+      request: () => this.#change?.request() ?? Promise.reject(this.#over()),
+      over: () => this.#over(),
+      own: (stream) => this.#told(() => this.emit("localstream", stream)),
+      remote: (shown) => this.#told(() => this.emit("remotevideo", shown)),
+      changed: () => this.#told(() => {}),
+    };
+  }
+
+  #told(tell: () => void): void {
+    this.#host.save();
+    tell();
+    this.emit("changed");
   }
 
   #changeHost(): ConstructorParameters<typeof Change>[0] {
@@ -605,6 +841,7 @@ export class Call extends Emitter<CallEvents> {
     this.#media = undefined;
     this.#tap?.release();
     this.#tap = undefined;
+    this.#picture.close();
     this.#iceRestart = false;
   }
 
@@ -625,6 +862,13 @@ export class Call extends Emitter<CallEvents> {
     this.emit("changed");
   }
 
+  #muteVideo(muted: boolean): void {
+    if (this.videoMuted === muted) return;
+    this.#picture.muted = muted;
+    this.#picture.draw();
+    this.#told(() => {});
+  }
+
   async #hold(held: boolean): Promise<void> {
     this.#require(held ? "hold" : "unhold", "active", "reconnecting");
     if (this.held === held || !this.#change) return;
@@ -632,6 +876,8 @@ export class Call extends Emitter<CallEvents> {
       this.held = value;
       this.#media?.hold(value);
       this.#sound();
+      this.#picture.held = value;
+      this.#picture.draw();
       this.#host.save();
       this.emit("changed");
     };
@@ -707,6 +953,8 @@ export class Call extends Emitter<CallEvents> {
   }
 }
 
+/** Candidates kept of a caller while it rings. */
+const EARLY_MAX = 64;
 /** A disconnection this short mends itself, in ms. */
 const ICE_PATIENCE = 1_500;
 /** Between two attempts to bring the sound back, in ms. */

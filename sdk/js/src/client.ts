@@ -1,11 +1,11 @@
 // The client: one page's part in a session, with its accounts and its calls.
 import { Account, type AccountHost } from "./account.js";
-import { Call, type CallHost, type CallOptions, type CallRecord } from "./call.js";
+import { Call, type CallHost, type CallOptions, type CallRecord, readDiverted } from "./call.js";
 import { Emitter } from "./emitter.js";
+import { Device } from "./device.js";
 import { CrosspointError } from "./errors.js";
 import { Link } from "./link.js";
 import { forget, keep, recall, type Kept } from "./memory.js";
-import { Microphone } from "./microphone.js";
 import { browser, type Platform, type Storage } from "./platform.js";
 import { openSession, socketUrl, type SignInOptions } from "./sign_in.js";
 import { iceServersIn, peerOf, text, type CallInfo, type ElsewhereCall, type Fields, type Validated } from "./wire.js";
@@ -60,7 +60,8 @@ export class Client extends Emitter<ClientEvents> {
   readonly #platform: Platform;
   readonly #storage: Storage | undefined;
   readonly #link: Link;
-  readonly #microphone: Microphone;
+  readonly #microphone: Device;
+  readonly #camera: Device;
   readonly #accounts = new Map<string, Account>();
   readonly #calls = new Map<string, Call>();
   /** Ends that the gateway has not confirmed, by leg. */
@@ -79,7 +80,8 @@ export class Client extends Emitter<ClientEvents> {
     this.#platform = options.platform ?? browser();
     this.#storage = options.storage === null ? undefined : (options.storage ?? this.#platform.storage);
     this.#id = this.#platform.uuid();
-    this.#microphone = new Microphone(this.#platform);
+    this.#microphone = new Device(this.#platform, "microphone");
+    this.#camera = new Device(this.#platform, "camera");
     this.#link = new Link(this.#platform, options.url, {
       hello: () => ({ token: options.token, client: this.#id }),
       validated: (body) => this.#validated(body),
@@ -163,8 +165,12 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Moves this client's microphone to another device or other settings, in the calls that run and those to come. */
   setMicrophone(device: string | MediaTrackConstraints): Promise<void> {
-    const constraints = typeof device === "string" ? { deviceId: { exact: device } } : device;
-    return this.#microphone.select(device === "" ? true : constraints);
+    return this.#microphone.select(constraintsOf(device));
+  }
+
+  /** Moves this client's camera to another device or other settings (`{ facingMode: "environment" }`, say), likewise. */
+  setCamera(device: string | MediaTrackConstraints): Promise<void> {
+    return this.#camera.select(constraintsOf(device));
   }
 
   /** What this client had before the page was reloaded, unless another page has it now. */
@@ -273,14 +279,16 @@ export class Client extends Emitter<ClientEvents> {
     const account = this.#accounts.get(text(body, "account")) ?? [...this.#accounts.values()][0];
     if (!account || this.#calls.size >= CALLS_MAX || this.#endings.has(id)) return;
     const peer = peerOf(body["peer"], text(body, "source"));
-    const call = this.#incoming(account, id, text(body, "gcid"), peer, text(body, "sdp"), this.#platform.now());
+    const call = this.#incoming(account, id, text(body, "gcid"), peer, text(body, "sdp"), this.#platform.now(), body);
     this.#link.send("call.ringing", account.target, { id, gcid: call.gcid, account: account.id });
   }
 
-  #incoming(account: Account, id: string, gcid: string, peer: Call["peer"], offer: string, started: number): Call {
+  #incoming(account: Account, id: string, gcid: string, peer: Call["peer"], offer: string, started: number, said: Fields = {}): Call {
     const call = new Call(this.#callHost, account, {
       id, gcid, account: account.id, direction: "incoming", state: "incoming", peer, started, muted: false, held: false, offer,
     });
+    call.autoAnswer = said["autoAnswer"] === true;
+    call.diverted = readDiverted(said["diverted"]);
     this.#add(call);
     account.rings(call);
     this.emit("incoming", call);
@@ -386,6 +394,7 @@ export class Client extends Emitter<ClientEvents> {
     return {
       platform: this.#platform,
       microphone: this.#microphone,
+      camera: this.#camera,
       configuration: { iceServers: this.iceServers, iceTransportPolicy },
       qualityInterval,
       get isOpen() {
@@ -404,6 +413,11 @@ export class Client extends Emitter<ClientEvents> {
       },
     };
   }
+}
+
+function constraintsOf(device: string | MediaTrackConstraints): MediaTrackConstraints | true {
+  if (device === "") return true;
+  return typeof device === "string" ? { deviceId: { exact: device } } : device;
 }
 
 /** As many as the gateway allows one client. */

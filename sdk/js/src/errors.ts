@@ -8,10 +8,11 @@
  * - `unreachable`: the gateway did not answer.
  * - `closed`: the client was closed, here or by the gateway.
  * - `account-failed`: the network refused the account; `reason` says why.
- * - `microphone`: the microphone is missing, busy or not allowed.
+ * - `microphone`, `camera`: it is missing, busy or not allowed.
  * - `invalid-argument`, `invalid-state`: the application asked for what cannot be.
  * - `call-ended`: the call ended first; `reason` says why.
- * - `change-refused`: the far side refused the change (hold, for example); the call goes on as before.
+ * - `change-refused`: the far side refused the change (hold, or a picture); the call goes on as before.
+ * - `text-failed`: a text was neither delivered nor kept. `reason` says why.
  * - `transfer-failed`: the far side refused the transfer; the call goes on. `reason` says why.
  * - `timeout`: no answer in time.
  */
@@ -24,10 +25,12 @@ export type ErrorCode =
   | "closed"
   | "account-failed"
   | "microphone"
+  | "camera"
   | "invalid-argument"
   | "invalid-state"
   | "call-ended"
   | "change-refused"
+  | "text-failed"
   | "transfer-failed"
   | "timeout";
 

@@ -29,6 +29,8 @@ export interface Platform {
   socket(url: string): Socket;
   connection(configuration: RTCConfiguration): RTCPeerConnection;
   microphone(constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack>;
+  camera(constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack>;
+  stream(tracks: MediaStreamTrack[]): MediaStream;
   /** The device has a network again, or another one. */
   onNetworkChange(listener: () => void): Unsubscribe;
   /** The page is looked at again; a phone may have let it sleep. */
@@ -61,6 +63,13 @@ export function browser(): Platform {
       if (!track) throw new Error("the microphone gave no track");
       return track;
     },
+    async camera(constraints) {
+      const stream = await navigator.mediaDevices.getUserMedia({ video: constraints });
+      const [track] = stream.getVideoTracks();
+      if (!track) throw new Error("the camera gave no track");
+      return track;
+    },
+    stream: (tracks) => new MediaStream(tracks),
     claim,
     onNetworkChange,
     onWake(listener) {

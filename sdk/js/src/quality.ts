@@ -26,6 +26,29 @@ export interface QualityReport {
   readonly levelOut: number | undefined;
   /** How our packets travel: `host`, `srflx`, `prflx`, `relay`, as the local candidate has it. */
   readonly path: string | undefined;
+  /** Of a call in which a picture was sent or came. */
+  readonly video: VideoReport | undefined;
+}
+
+/** How the pictures of a call do, each way. A figure that is not known, or of a way that has none, is `undefined`. */
+export interface VideoReport {
+  readonly in: PictureReport;
+  readonly out: PictureReport;
+  /** Packets lost on the way to us, and not repaired, in percent. */
+  readonly lossIn: number | undefined;
+  /** What keeps the browser from a better picture of ours: `bandwidth`, `cpu`, `none`. */
+  readonly limitedBy: string | undefined;
+}
+
+/** One way of {@link VideoReport}. */
+export interface PictureReport {
+  /** Such as `VP8`. */
+  readonly codec: string | undefined;
+  readonly width: number | undefined;
+  readonly height: number | undefined;
+  readonly framesPerSecond: number | undefined;
+  /** In kbit/s. */
+  readonly bitrate: number | undefined;
 }
 
 /** Sums since the connection began. @internal */
@@ -37,6 +60,10 @@ export interface Counters {
   bytesOut: number;
   bufferSeconds: number;
   bufferSamples: number;
+  videoReceived: number;
+  videoLost: number;
+  videoBytesIn: number;
+  videoBytesOut: number;
 }
 
 type Stats = Record<string, unknown> & { type: string; id: string };
@@ -85,6 +112,8 @@ export function readStats(
   const pair =
     one("candidate-pair", (s) => s.id === transport?.["selectedCandidatePairId"]) ??
     one("candidate-pair", (s) => s["nominated"] === true);
+  const videoIn = one("inbound-rtp", isVideo);
+  const videoOut = one("outbound-rtp", isVideo);
   const counters: Counters = {
     at: now,
     received: number(inbound, "packetsReceived") ?? 0,
@@ -93,6 +122,10 @@ export function readStats(
     bytesOut: number(outbound, "bytesSent") ?? 0,
     bufferSeconds: number(inbound, "jitterBufferDelay") ?? 0,
     bufferSamples: number(inbound, "jitterBufferEmittedCount") ?? 0,
+    videoReceived: number(videoIn, "packetsReceived") ?? 0,
+    videoLost: number(videoIn, "packetsLost") ?? 0,
+    videoBytesIn: number(videoIn, "bytesReceived") ?? 0,
+    videoBytesOut: number(videoOut, "bytesSent") ?? 0,
   };
   const grown = (name: keyof Counters) => (before ? Math.max(0, counters[name] - before[name]) : 0);
   const due = grown("received") + grown("lost");
@@ -100,10 +133,28 @@ export function readStats(
   const samples = grown("bufferSamples");
   const buffer = samples > 0 ? (1000 * grown("bufferSeconds")) / samples : undefined;
   const rtt = milliseconds(number(remote, "roundTripTime") ?? number(pair, "currentRoundTripTime"));
-  const mime = inbound && (stats.get(inbound["codecId"] as string) as Stats | undefined)?.["mimeType"];
-  const codec = typeof mime === "string" ? mime.replace(/^audio\//, "") : undefined;
+  const codecOf = (entry: Stats | undefined) => {
+    const mime = entry && (stats.get(entry["codecId"] as string) as Stats | undefined)?.["mimeType"];
+    return typeof mime === "string" ? mime.replace(/^\w+\//, "") : undefined;
+  };
+  const codec = codecOf(inbound);
   const local = stats.get(pair?.["localCandidateId"] as string) as Stats | undefined;
   const rate = (bytes: number) => (before && counters.at > before.at ? (8 * bytes) / (counters.at - before.at) : undefined);
+  const picture = (entry: Stats | undefined, bytes: number): PictureReport => ({
+    codec: codecOf(entry),
+    width: number(entry, "frameWidth"),
+    height: number(entry, "frameHeight"),
+    framesPerSecond: number(entry, "framesPerSecond"),
+    bitrate: entry && rate(bytes),
+  });
+  const videoDue = grown("videoReceived") + grown("videoLost");
+  const limit = videoOut?.["qualityLimitationReason"];
+  const video: VideoReport | undefined = (videoIn ?? videoOut) && {
+    in: picture(videoIn, grown("videoBytesIn")),
+    out: picture(videoOut, grown("videoBytesOut")),
+    lossIn: videoDue > 0 ? (100 * grown("videoLost")) / videoDue : undefined,
+    limitedBy: typeof limit === "string" ? limit : undefined,
+  };
   const fractionOut = number(remote, "fractionLost");
   return {
     counters,
@@ -121,6 +172,7 @@ export function readStats(
       levelIn: number(inbound, "audioLevel"),
       levelOut: number(source, "audioLevel"),
       path: typeof local?.["candidateType"] === "string" ? local["candidateType"] : undefined,
+      video,
     },
   };
 }
@@ -148,6 +200,10 @@ const CODECS: Record<string, { impairment: number; robustness: number }> = {
 
 function isAudio(entry: Stats): boolean {
   return entry["kind"] === "audio";
+}
+
+function isVideo(entry: Stats): boolean {
+  return entry["kind"] === "video";
 }
 
 function number(entry: Stats | undefined, name: string): number | undefined {

@@ -9,6 +9,11 @@ export function holdsUs(sdp: string): boolean {
   return found === "sendonly" || found === "inactive";
 }
 
+/** Whether a description has a line for pictures. @internal */
+export function hasVideo(sdp: string): boolean {
+  return /^m=video [1-9]/m.test(sdp);
+}
+
 /** The candidates in a description. @internal */
 export function candidatesIn(sdp: string): RTCIceCandidateInit[] {
   return sdp

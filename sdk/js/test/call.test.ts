@@ -70,6 +70,32 @@ test("candidates go out as they come, and a complete description after the last"
   assert.match(String(page.said("call.fullsdp").body["sdp"]), /offer/);
 });
 
+test("a caller's candidates are there when the call is taken, also after a reload", async () => {
+  const line = (n: number) => `candidate:${n} 1 udp 1 192.0.2.${n} 9 typ relay`;
+  const trickle = (n: number) => ({ candidate: { type: "WEBRTC_LEGACY", payload: line(n) } });
+  const { page, call, leg } = await incoming();
+  page.socket.say("call.candidate", leg(trickle(1)), 3);
+  page.socket.say("call.fullsdp", leg({ sdp: `v=0\r\nm=audio 9 x 0\r\na=${line(2)}\r\n` }), 4);
+  await settle();
+  assert.equal(call.record().candidates?.length, 2);
+  void call.accept();
+  page.socket.say("call.candidate", leg(trickle(3)), 5);
+  await settle();
+  const heard = page.connection.candidates as { candidate: string }[];
+  assert.deepEqual(heard.map((candidate) => candidate.candidate), [line(1), line(2), line(3)]);
+});
+
+test("candidates of an offer that was replaced are forgotten, and too many are not kept", async () => {
+  const { page, call, leg } = await incoming();
+  const say = (n: number) =>
+    page.socket.say("call.candidate", leg({ candidate: { payload: `candidate:${n} 1 udp 1 192.0.2.1 ${n} typ host` } }), 3 + n);
+  say(0);
+  page.socket.say("call.start", leg({ account: "account1", sdp: `${ANSWER}a=new:1\r\n`, peer: { identifier: "sip:bob@x" } }), 4);
+  assert.deepEqual(call.record().candidates, []);
+  for (let n = 2; n < 300; n++) say(n);
+  assert.equal(call.record().candidates?.length, 64);
+});
+
 test("the far side's candidates wait for its description", async () => {
   const { page, leg } = await placed();
   const line = "candidate:7 1 udp 1 192.0.2.7 9 typ host";
@@ -274,6 +300,19 @@ test("keys go out, and what is no key does not", async () => {
   assert.equal(heard, "9");
 });
 
+test("what the gateway sees of both sides is told", async () => {
+  const { page, call, leg } = await active();
+  const heard: string[] = [];
+  call.on("grade", ({ about, grade, mos }) => heard.push(`${about} ${grade} ${mos}`));
+  page.socket.say("call.quality", leg({ about: "far", grade: "poor", mos: 2.5, loss: 0.1, lossOut: null, jitter: 4, roundTrip: null }), 3);
+  page.socket.say("call.quality", leg({ about: "near", grade: "silent" }), 4);
+  page.socket.say("call.quality", leg({ about: "beside", grade: "good" }), 5);
+  page.socket.say("call.quality", leg({ about: "near", grade: "superb" }), 6);
+  assert.deepEqual(heard, ["far poor 2.5", "near silent undefined"]);
+  assert.equal(call.grades.near?.grade, "silent");
+  assert.equal(call.grades.far?.lossOut, undefined);
+});
+
 test("a transfer reports its progress and ends the call", async () => {
   const { page, call, leg } = await active();
   const states: string[] = [];
@@ -287,6 +326,48 @@ test("a transfer reports its progress and ends the call", async () => {
   page.socket.say("call.end", leg({ reason: "transferred" }), 6);
   assert.deepEqual(states, ["trying", "ringing", "done"]);
   assert.equal(call.end?.reason, "transferred");
+});
+
+test("a parked call says where it waits", async () => {
+  const { page, call, leg } = await active();
+  let slot: string | undefined;
+  call.on("transfer", (progress) => (slot = progress.slot));
+  const parking = call.transfer("700");
+  page.socket.say("call.transfer.progress", leg({ state: "done", reason: "", slot: "701" }), 3);
+  await parking;
+  assert.equal(slot, "701");
+});
+
+test("the far side presses buttons", async () => {
+  const { page, call, leg } = await active();
+  const pressed: string[] = [];
+  call.on("press", (button) => pressed.push(button));
+  for (const [i, button] of ["hold", "talk", "eject"].entries()) page.socket.say("call.press", leg({ button }), 3 + i);
+  assert.deepEqual(pressed, ["hold", "talk"]);
+});
+
+test("an incoming call tells its way and that it is to be answered, and is sent on", async () => {
+  const page = new FakePage();
+  const client = await page.connected();
+  let call: Call | undefined;
+  client.on("incoming", (came) => (call = came));
+  const diverted = [{ identifier: "bob", reason: "busy" }, 7];
+  page.socket.say("call.start", { id: "in-1", gcid: "g", account: "account1", sdp: ANSWER, peer: { identifier: "sip:carol@x" }, autoAnswer: true, diverted }, 2);
+  assert.equal(call?.autoAnswer, true);
+  assert.deepEqual(call?.diverted, [{ identifier: "bob", reason: "busy" }]);
+  const sentOn = call!.transfer("dave");
+  assert.equal(page.said("call.transfer").body["target"], "dave");
+  page.socket.say("call.end", { id: "in-1", gcid: "g", reason: "transferred" }, 3);
+  await sentOn;
+  assert.equal(call?.end?.reason, "transferred");
+});
+
+test("a transfer to another call names it", async () => {
+  const { page, client, call } = await active();
+  const other = client.account("sip")!.call("carol");
+  void call.transfer(other).catch(() => {});
+  assert.equal(page.said("call.transfer").body["with"], other.id);
+  assert.throws(() => call.transfer(call), (error: CrosspointError) => error.code === "invalid-argument");
 });
 
 test("a transfer that fails leaves the call", async () => {
@@ -314,4 +395,21 @@ test("a call on another device is listed and fetched", async () => {
   await settle();
   assert.equal(call.state, "active");
   assert.ok(page.said("call.ack.accept"));
+});
+
+test("an account writes, and is written to", async () => {
+  const page = new FakePage();
+  const account = (await page.connected()).account("sip")!;
+  const texts: unknown[] = [];
+  account.on("text", (text) => texts.push(text));
+  page.socket.say("account.text", { id: "account1", peer: { identifier: "sip:bob@x" }, kind: "text/plain", text: "Lunch?" }, 2);
+  assert.deepEqual(texts, [{ peer: { identifier: "sip:bob@x" }, kind: "text/plain", text: "Lunch?" }]);
+  const sent = account.sendText(" bob ", "At one");
+  const { target, text, ref } = page.said("account.text").body as Record<string, string>;
+  assert.deepEqual([target, text], ["bob", "At one"]);
+  page.socket.say("account.text.state", { id: "account1", ref, state: "accepted", reason: "" }, 3);
+  await sent;
+  const refused = account.sendText("nobody", "Hello?");
+  page.socket.say("account.text.state", { id: "account1", ref: "2", state: "failed", reason: "notFound" }, 4);
+  await assert.rejects(refused, code("text-failed"));
 });

@@ -36,26 +36,55 @@ export class FakeSocket implements Socket {
 }
 
 export class FakeTrack {
-  readonly kind = "audio";
   enabled = true;
   stopped = false;
   onended: (() => void) | null = null;
-  constructor(readonly label: string) {}
+  constructor(readonly label: string, readonly kind = "audio") {}
   clone(): FakeTrack {
-    return new FakeTrack(this.label);
+    return new FakeTrack(this.label, this.kind);
   }
   stop(): void {
     this.stopped = true;
   }
 }
 
-interface Line {
-  direction: string;
-  sender: { track: FakeTrack | null; replaceTrack(track: FakeTrack): Promise<void> };
-  receiver: { track: { kind: string } };
+export class FakeStream {
+  constructor(readonly tracks: FakeTrack[]) {}
+  getTracks = () => [...this.tracks];
+  getVideoTracks = () => this.tracks.filter((track) => track.kind === "video");
+  addTrack = (track: FakeTrack) => void (this.tracks.includes(track) || this.tracks.push(track));
+  removeTrack = (track: FakeTrack) => void this.tracks.splice(this.tracks.indexOf(track) >>> 0, 1);
 }
 
-/** As much of an RTCPeerConnection as signalling sees: the states of RFC 8829, and descriptions that say what they are. */
+class Line {
+  mid: string | null = null;
+  currentDirection: string | null = null;
+  /** What the far side does, by its description that is not answered yet. */
+  remote = "inactive";
+  heard = false;
+  readonly sender: { track: FakeTrack | null; replaceTrack(track: FakeTrack | null): Promise<void> };
+  readonly receiver: { track: FakeTrack };
+
+  constructor(readonly kind: string, track: FakeTrack | null, public direction: string) {
+    this.sender = { track, replaceTrack: async (next) => void (this.sender.track = next) };
+    this.receiver = { track: new FakeTrack("remote", kind) };
+  }
+
+  stop(): void {
+    this.direction = "stopped";
+  }
+}
+
+const sends = (direction: string) => direction === "sendrecv" || direction === "sendonly";
+const receives = (direction: string) => direction === "sendrecv" || direction === "recvonly";
+
+/** What is left of a direction of ours when the far side has this one. */
+function agreed(ours: string, theirs: string): string {
+  const [out, back] = [sends(ours) && receives(theirs), receives(ours) && sends(theirs)];
+  return out && back ? "sendrecv" : out ? "sendonly" : back ? "recvonly" : "inactive";
+}
+
+/** As much of an RTCPeerConnection as signalling sees: the states of RFC 8829, lines, and descriptions that say what they are. */
 export class FakeConnection {
   onicecandidate: ((event: { candidate: unknown }) => void) | null = null;
   oniceconnectionstatechange: (() => void) | null = null;
@@ -71,24 +100,21 @@ export class FakeConnection {
   /** The next description from the far side is refused. */
   refuse = false;
   #made = 0;
+  #fresh: Line[] = [];
 
   getTransceivers(): Line[] {
     return this.lines;
   }
 
-  addTransceiver(track: FakeTrack, { direction }: { direction: string }): void {
-    this.#line(track, direction);
+  addTransceiver(what: FakeTrack | string, { direction }: { direction: string }): void {
+    const track = typeof what === "string" ? null : what;
+    this.lines.push(new Line(track?.kind ?? String(what), track, direction));
   }
 
   addTrack(track: FakeTrack): void {
-    const line = this.lines[0];
+    const line = this.lines.find((l) => l.kind === track.kind);
     if (line) line.sender.track = track;
-    else this.#line(track, "sendrecv");
-  }
-
-  #line(track: FakeTrack | null, direction: string): void {
-    const sender = { track, replaceTrack: async (next: FakeTrack) => void (sender.track = next) };
-    this.lines.push({ direction, sender, receiver: { track: { kind: "audio" } } });
+    else this.lines.push(new Line(track.kind, track, "sendrecv"));
   }
 
   async createOffer({ iceRestart = false } = {}): Promise<{ type: string; sdp: string }> {
@@ -101,19 +127,27 @@ export class FakeConnection {
 
   #sdp(what: string): string {
     this.#made += 1;
-    return `s=${what} ${this.#made}\r\nm=audio 9 x 0\r\na=${this.lines[0]?.direction ?? "sendrecv"}\r\n`;
+    const section = (line: Line) =>
+      line.direction === "stopped" ? `m=${line.kind} 0 x 0\r\n` : `m=${line.kind} 9 x 0\r\na=${line.direction}\r\n`;
+    // A line that was stopped before it was ever described is not described.
+    const described = this.lines.filter((line) => line.mid !== null || line.direction !== "stopped");
+    return `s=${what} ${this.#made}\r\n${described.map(section).join("")}`;
   }
 
   async setLocalDescription(description: { type: string; sdp?: string }): Promise<void> {
     if (this.closed) throw new Error("closed");
     if (description.type === "rollback") {
       this.signalingState = "stable";
+      for (const line of this.#fresh.splice(0)) line.mid = null;
       return;
     }
     const from = description.type === "offer" ? "stable" : "have-remote-offer";
     if (this.signalingState !== from) throw new Error(`${description.type} in ${this.signalingState}`);
     this.localDescription = { type: description.type, sdp: description.sdp ?? "" };
     this.signalingState = description.type === "offer" ? "have-local-offer" : "stable";
+    this.#fresh = this.lines.filter((line) => line.mid === null && line.direction !== "stopped");
+    this.#fresh.forEach((line) => (line.mid = String(this.lines.indexOf(line))));
+    if (description.type === "answer") for (const line of this.lines) this.#settle(line);
   }
 
   async setRemoteDescription(description: { type: string; sdp?: string }): Promise<void> {
@@ -125,10 +159,32 @@ export class FakeConnection {
     }
     const from = description.type === "offer" ? ["stable"] : ["have-local-offer", "have-remote-pranswer"];
     if (!from.includes(this.signalingState)) throw new Error(`${description.type} in ${this.signalingState}`);
-    this.remoteDescription = { type: description.type, sdp: description.sdp ?? "" };
+    const sdp = description.sdp ?? "";
+    this.remoteDescription = { type: description.type, sdp };
     this.signalingState = { offer: "have-remote-offer", pranswer: "have-remote-pranswer" }[description.type] ?? "stable";
-    if (this.lines.length === 0) this.#line(null, "recvonly");
-    this.ontrack?.({ streams: [{ id: "remote" }], track: {} });
+    const sections = sdp.split(/^(?=m=)/m).slice(1);
+    for (const kind of ["audio", "video"]) {
+      const section = sections.filter((s) => s.startsWith(`m=${kind} `)).at(-1);
+      let line = this.lines.find((l) => l.kind === kind && l.mid !== null && l.currentDirection !== "stopped");
+      const isRefused = !section || section.startsWith(`m=${kind} 0 `);
+      if (!line && isRefused) continue;
+      if (!line) {
+        line = new Line(kind, null, "recvonly");
+        line.mid = String(this.lines.length);
+        this.lines.push(line);
+      }
+      if (isRefused) line.direction = line.currentDirection = "stopped";
+      line.remote = /^a=(sendrecv|sendonly|recvonly|inactive)/m.exec(section ?? "")?.[1] ?? "sendrecv";
+      if (description.type !== "offer") this.#settle(line);
+      const heard = sends(line.remote) && !isRefused;
+      if (heard && !line.heard) this.ontrack?.({ streams: [], track: line.receiver.track });
+      line.heard = heard;
+    }
+  }
+
+  #settle(line: Line): void {
+    if (line.mid === null) return;
+    line.currentDirection = line.direction === "stopped" ? "stopped" : agreed(line.direction, line.remote);
   }
 
   async addIceCandidate(candidate: unknown): Promise<void> {
@@ -208,7 +264,9 @@ export class FakePage {
   readonly connections: FakeConnection[] = [];
   readonly microphones: FakeTrack[] = [];
   readonly held: string[] = [];
+  readonly cameras: FakeTrack[] = [];
   microphoneFails = false;
+  cameraFails = false;
   networkChanged: () => void = () => {};
   wakes: () => void = () => {};
   leaves: () => void = () => {};
@@ -237,6 +295,13 @@ export class FakePage {
         this.microphones.push(track);
         return track as unknown as MediaStreamTrack;
       },
+      camera: async (constraints) => {
+        if (this.cameraFails) throw new Error("NotFoundError");
+        const track = new FakeTrack(JSON.stringify(constraints), "video");
+        this.cameras.push(track);
+        return track as unknown as MediaStreamTrack;
+      },
+      stream: (tracks) => new FakeStream([...(tracks as unknown as FakeTrack[])]) as unknown as MediaStream,
       claim: async (name) => {
         if (locks.has(name)) return false;
         locks.add(name);
@@ -322,3 +387,6 @@ export const ACCOUNTS = {
 };
 
 export const ANSWER = "v=0\r\nm=audio 9 x 0\r\na=sendrecv\r\na=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n";
+
+/** A description with a line for pictures. */
+export const withVideo = (direction = "sendrecv", port = 9) => `${ANSWER}m=video ${port} x 0\r\na=${direction}\r\n`;

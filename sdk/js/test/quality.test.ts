@@ -35,6 +35,22 @@ test("a report speaks of the interval, not of the whole call", () => {
   assert.ok(quality.mos !== undefined && quality.mos > 3.5 && quality.mos < 4.3, String(quality.mos));
 });
 
+test("pictures have figures of their own", () => {
+  const pictures = (frames: number) =>
+    new Map<string, unknown>([
+      ...stats(frames, 0, frames),
+      ["vin", { id: "vin", type: "inbound-rtp", kind: "video", packetsReceived: frames, packetsLost: frames / 10, bytesReceived: 100 * frames, frameWidth: 640, frameHeight: 480, framesPerSecond: 24, codecId: "vc" }],
+      ["vout", { id: "vout", type: "outbound-rtp", kind: "video", bytesSent: 50 * frames, qualityLimitationReason: "bandwidth" }],
+      ["vc", { id: "vc", type: "codec", mimeType: "video/VP8" }],
+    ]);
+  const first = readStats(pictures(1000), 0, undefined);
+  const { video, codec } = readStats(pictures(2000), 1000, first.counters).quality;
+  assert.equal(codec, "opus", "sound is still sound");
+  assert.deepEqual(video?.in, { codec: "VP8", width: 640, height: 480, framesPerSecond: 24, bitrate: 800 });
+  assert.deepEqual([video?.out.bitrate, video?.limitedBy, Math.round(video?.lossIn ?? 0)], [400, "bandwidth", 9]);
+  assert.equal(readStats(stats(1, 0, 1), 0, undefined).quality.video, undefined);
+});
+
 test("what is not known is undefined", () => {
   const { quality } = readStats(new Map(), 0, undefined);
   const { at, ...figures } = quality;

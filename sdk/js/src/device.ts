@@ -1,31 +1,39 @@
-// One microphone for all calls: each call gets a track of its own, and all of them move to another device at once.
+// One microphone and one camera for all calls: each call gets a track of its own, and all of them move to another device at once.
 import { CrosspointError } from "./errors.js";
 import type { Platform } from "./platform.js";
 
 /** What a call plays to the other side: the client's microphone, one of its own, or any sound. */
 export type AudioSource = true | MediaTrackConstraints | MediaStreamTrack;
 
-/** A call's hold on a source of sound. @internal */
+/** What a call shows the other side: the client's camera, one of its own, or any picture, such as a shared screen. */
+export type PictureSource = true | MediaTrackConstraints | MediaStreamTrack;
+
+/** What a call does with pictures; see {@link CallOptions.video}. */
+export type VideoSource = PictureSource | "receive" | false;
+
+/** A call's hold on a source of sound or pictures. @internal */
 export interface Tap {
   readonly track: MediaStreamTrack;
   release(): void;
 }
 
 /** @internal */
-export class Microphone {
+export class Device {
   readonly #platform: Platform;
+  readonly #kind: "microphone" | "camera";
   #constraints: MediaTrackConstraints | true = true;
   #source: Promise<MediaStreamTrack> | undefined;
   readonly #taps = new Map<MediaStreamTrack, (track: MediaStreamTrack) => void>();
 
-  constructor(platform: Platform) {
+  constructor(platform: Platform, kind: "microphone" | "camera") {
     this.#platform = platform;
+    this.#kind = kind;
   }
 
   /** A track for one call. `moved` is told the track that takes its place when the device changes. */
   async tap(source: AudioSource, moved: (track: MediaStreamTrack) => void): Promise<Tap> {
     if (source !== true) {
-      const own = isTrack(source) ? source : await open(this.#platform, source);
+      const own = isTrack(source) ? source : await this.#ask(source);
       return { track: own, release: () => isTrack(source) || own.stop() };
     }
     this.#source ??= this.#open(this.#constraints);
@@ -56,7 +64,7 @@ export class Microphone {
 
   async #open(constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack> {
     try {
-      const track = await open(this.#platform, constraints);
+      const track = await this.#ask(constraints);
       // A device that is pulled out: go on with whatever the browser has instead.
       track.onended = () => void this.select(true).catch(() => {});
       return track;
@@ -66,13 +74,22 @@ export class Microphone {
     }
   }
 
+  async #ask(constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack> {
+    try {
+      return await this.#platform[this.#kind](constraints);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new CrosspointError(this.#kind, `the ${this.#kind} cannot be used: ${why}`, { cause: error });
+    }
+  }
+
   #release(track: MediaStreamTrack): void {
     track.stop();
     this.#taps.delete(track);
     if (this.#taps.size === 0) this.#close();
   }
 
-  /** Nobody listens: the browser need not show that we do. */
+  /** Nobody listens or looks: the browser need not show that we do. */
   #close(): void {
     const source = this.#source;
     this.#source = undefined;
@@ -80,15 +97,7 @@ export class Microphone {
   }
 }
 
-async function open(platform: Platform, constraints: MediaTrackConstraints | true): Promise<MediaStreamTrack> {
-  try {
-    return await platform.microphone(constraints);
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new CrosspointError("microphone", `the microphone cannot be used: ${why}`, { cause: error });
-  }
-}
-
-function isTrack(source: AudioSource): source is MediaStreamTrack {
-  return typeof source === "object" && "stop" in source && "kind" in source;
+/** @internal */
+export function isTrack(source: unknown): source is MediaStreamTrack {
+  return typeof source === "object" && source !== null && "stop" in source && "kind" in source;
 }
