@@ -19,12 +19,13 @@ export interface Recent {
 export interface Settings {
   theme: "auto" | "light" | "dark";
   microphone: string;
+  camera: string;
   speaker: string;
   ringer: string;
   user: string;
 }
 
-const DEFAULTS: Settings = { theme: "auto", microphone: "", speaker: "", ringer: "", user: "" };
+const DEFAULTS: Settings = { theme: "auto", microphone: "", camera: "", speaker: "", ringer: "", user: "" };
 
 /** As many as anybody scrolls through. */
 const RECENTS_MAX = 100;

@@ -33,6 +33,8 @@ export class Phone {
   check: { running: boolean; steps: PreflightStep[]; report?: PreflightReport } = { running: false, steps: [] };
   devices: MediaDeviceInfo[] = [];
 
+  /** Calls whose picture is being changed. */
+  readonly #turning = new WeakSet<Call>();
   #client: Client | undefined;
   readonly #players = new Map<Call, HTMLAudioElement>();
   readonly #listeners = new Set<() => void>();
@@ -124,8 +126,9 @@ export class Phone {
       if (error) this.tell(errorText(error));
       this.#enter("signed-out");
     });
-    const { microphone } = this.book.settings;
+    const { microphone, camera } = this.book.settings;
     if (microphone) void client.setMicrophone(microphone).catch(() => {});
+    if (camera) void client.setCamera(camera).catch(() => {});
     try {
       await client.connect();
     } catch {
@@ -155,12 +158,12 @@ export class Phone {
 
   // Calls.
 
-  dial(target: string): void {
+  dial(target: string, video = false): void {
     const number = target.replace(/[\s()]/g, "");
     if (!this.account || number === "") return;
     this.tell("");
     try {
-      this.focus = this.account.call(number);
+      this.focus = this.account.call(number, video ? { video } : {});
       this.#others(this.focus);
     } catch (error) {
       this.tell(errorText(error));
@@ -168,11 +171,11 @@ export class Phone {
     this.changed();
   }
 
-  async answer(call = this.incoming): Promise<void> {
+  async answer(call = this.incoming, video = false): Promise<void> {
     if (!call) return;
     this.focus = call;
     this.#others(call);
-    await this.attempt(call.accept());
+    await this.attempt(call.accept(video ? { video } : {}));
   }
 
   pull(gcid: string): void {
@@ -190,6 +193,27 @@ export class Phone {
     if (call.muted) call.unmute();
     else call.mute();
     this.say(call.muted ? "Muted" : "Microphone on");
+  }
+
+  /** Whether the camera is on its way on or off. */
+  isTurning(call: Call): boolean {
+    return this.#turning.has(call);
+  }
+
+  async toggleCamera(call = this.focus): Promise<void> {
+    if (!call || call.state !== "active" || this.#turning.has(call)) return;
+    this.#turning.add(call);
+    this.changed();
+    try {
+      await (call.localStream ? call.removeVideo() : call.addVideo());
+      this.say(call.localStream ? "Camera on" : "Camera off");
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === "change-refused") this.tell("The other side takes no pictures.");
+      else if (code !== "call-ended") this.tell(errorText(error));
+    }
+    this.#turning.delete(call);
+    this.changed();
   }
 
   async toggleHold(call = this.focus): Promise<void> {
@@ -258,6 +282,7 @@ export class Phone {
       if (state === "reconnecting") this.say("Reconnecting");
       this.#ring();
     });
+    call.on("remotevideo", (shown) => this.say(shown ? `${this.name(call)} shows a picture` : "No picture any more"));
     call.on("changed", () => this.changed());
     call.on("ended", () => this.#over(call));
     this.#ring();
@@ -266,7 +291,7 @@ export class Phone {
 
   #rings(call: Call): void {
     const name = this.name(call);
-    this.say(`${name} is calling`);
+    this.say(call.offersVideo ? `${name} is calling with video` : `${name} is calling`);
     this.bell.notify(name);
     this.#ring();
   }
@@ -305,17 +330,19 @@ export class Phone {
 
   /** Names of devices are told only to a page that may hear. */
   async askForNames(): Promise<void> {
+    const video = this.devices.some((device) => device.kind === "videoinput");
     await this.attempt(
-      navigator.mediaDevices.getUserMedia({ audio: true }).then((stream) => {
+      navigator.mediaDevices.getUserMedia({ audio: true, video }).then((stream) => {
         for (const track of stream.getTracks()) track.stop();
       }),
     );
     await this.findDevices();
   }
 
-  async choose(kind: "microphone" | "speaker" | "ringer", device: string): Promise<void> {
+  async choose(kind: "microphone" | "camera" | "speaker" | "ringer", device: string): Promise<void> {
     this.book.set({ [kind]: device });
     if (kind === "microphone") await this.attempt(this.#client?.setMicrophone(device) ?? Promise.resolve());
+    if (kind === "camera") await this.attempt(this.#client?.setCamera(device) ?? Promise.resolve());
     for (const player of this.#players.values()) this.#sink(player);
     this.changed();
   }

@@ -38,7 +38,7 @@ const ENDS: Record<string, string> = {
   notAcceptable: "The two sides share no codec.",
   unauthorized: "This call is not allowed.",
   networkError: "The connection was lost.",
-  mediaError: "There is no sound: is the microphone allowed?",
+  mediaError: "There is no sound or picture: are the microphone and the camera allowed?",
   replaced: "The call goes on, on another device.",
   transferred: "The call was passed on.",
   answeredElsewhere: "Answered on another device.",
@@ -65,6 +65,8 @@ export function errorText(error: unknown): string {
       return "This phone is in use in another tab.";
     case "microphone":
       return "The microphone cannot be used. Is it plugged in, and allowed for this page?";
+    case "camera":
+      return "The camera cannot be used. Is it plugged in, free, and allowed for this page?";
     case "change-refused":
       return "The other side refused.";
     case "transfer-failed":

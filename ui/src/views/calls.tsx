@@ -5,6 +5,7 @@ import type { Phone } from "../phone";
 import { duration, numberOf, stateText } from "../words";
 import { Icon } from "./icons";
 import { Face, Keypad, Round } from "./parts";
+import { Pictures } from "./pictures";
 import { Quality } from "./quality";
 
 export function Calls({ phone }: { phone: Phone }) {
@@ -31,7 +32,7 @@ function Who({ phone, call }: { phone: Phone; call: Call }) {
   const [name, number] = [phone.name(call), numberOf(call.peer)];
   return (
     <div class="who">
-      <Face name={name} large />
+      {!call.remoteVideo && <Face name={name} large />}
       <h2>{name}</h2>
       {name !== number && <p class="number">{number}</p>}
     </div>
@@ -42,10 +43,11 @@ function Incoming({ phone, call }: { phone: Phone; call: Call }) {
   return (
     <section class="card incoming" aria-label={`Incoming call from ${phone.name(call)}`}>
       <Who phone={phone} call={call} />
-      <p class="state">is calling</p>
-      <div class="actions wide">
+      <p class="state">{call.offersVideo ? "is calling with video" : "is calling"}</p>
+      <div class={call.offersVideo ? "actions" : "actions wide"}>
         <Round icon="end" tone="stop" label="Reject" text="Reject" shortcut="R" onClick={() => call.reject()} />
         <Round icon="call" tone="go" label="Answer" text="Answer" shortcut="A" onClick={() => void phone.answer(call)} />
+        {call.offersVideo && <Round icon="camera" tone="go" label="Answer with video" text="With video" shortcut="V" onClick={() => void phone.answer(call, true)} />}
       </div>
     </section>
   );
@@ -58,6 +60,7 @@ function Active({ phone, call }: { phone: Phone; call: Call }) {
   const two = phone.calls.some((other) => other !== call && other.state === "active");
   return (
     <section class={`card active ${call.state}`} aria-label={`Call with ${phone.name(call)}`}>
+      <Pictures call={call} name={phone.name(call)} />
       <Who phone={phone} call={call} />
       <p class="state">
         <span>{stateText(call)}</span>
@@ -65,6 +68,7 @@ function Active({ phone, call }: { phone: Phone; call: Call }) {
       </p>
       <div class="actions">
         <Round icon={call.muted ? "muted" : "microphone"} label="Mute" text="Mute" pressed={call.muted} shortcut="M" onClick={() => phone.toggleMute(call)} />
+        <Round icon={call.localStream ? "camera" : "camera_off"} label="Camera" text="Camera" pressed={call.localStream !== undefined} disabled={call.state !== "active" || phone.isTurning(call)} shortcut="V" onClick={() => void phone.toggleCamera(call)} />
         <Round icon={call.held ? "play" : "pause"} label="Hold" text="Hold" pressed={call.held} disabled={call.state !== "active"} shortcut="H" onClick={() => void phone.toggleHold(call)} />
         <Round icon="keypad" label="Keypad" text="Keypad" pressed={drawer === "keypad"} disabled={!up && call.state !== "ringing"} shortcut="K" onClick={() => toggle("keypad")} />
         {two ? (
@@ -76,7 +80,7 @@ function Active({ phone, call }: { phone: Phone; call: Call }) {
       </div>
       {drawer === "keypad" && <Digits phone={phone} call={call} />}
       {drawer === "transfer" && !two && <Transfer phone={phone} call={call} />}
-      {up && <Quality readings={phone.readings.get(call) ?? []} />}
+      {up && <Quality readings={phone.readings.get(call) ?? []} grades={call.grades} showsPicture={call.remoteVideo} />}
     </section>
   );
 }

@@ -9,8 +9,8 @@ const SERVICES = [["600", "Echo"], ["601", "Tone"], ["602", "Announcement"]] as 
 export function Dialer({ phone }: { phone: Phone }) {
   const [number, setNumber] = useState("");
   const field = useRef<HTMLInputElement>(null);
-  const call = (target: string) => {
-    phone.dial(target);
+  const call = (target: string, video = false) => {
+    phone.dial(target, video);
     setNumber("");
   };
   const submit = (event: Event) => {
@@ -48,9 +48,14 @@ export function Dialer({ phone }: { phone: Phone }) {
         )}
       </div>
       <Keypad label="Number keys" onKey={press} />
-      <button type="submit" class="primary big">
-        <Icon name="call" /> Call
-      </button>
+      <div class="call-line">
+        <button type="submit" class="primary big">
+          <Icon name="call" /> Call
+        </button>
+        <button type="button" class="big" aria-label="Call with video" title="Call with video" disabled={number.trim() === ""} onClick={() => call(number, true)}>
+          <Icon name="camera" />
+        </button>
+      </div>
       <p class="services">
         {SERVICES.map(([service, name]) => (
           <button key={service} type="button" class="chip" onClick={() => call(service)}>

@@ -19,8 +19,9 @@ export function Settings({ phone }: { phone: Phone }) {
   };
   return (
     <div class="settings">
-      <h2>Sound</h2>
+      <h2>Sound and picture</h2>
       <Device phone={phone} kind="microphone" label="Microphone" of="audioinput" />
+      <Device phone={phone} kind="camera" label="Camera" of="videoinput" />
       <Device phone={phone} kind="speaker" label="Speaker" of="audiooutput" />
       <Device phone={phone} kind="ringer" label="Ring on" of="audiooutput" />
       {nameless && (
@@ -49,7 +50,7 @@ export function Settings({ phone }: { phone: Phone }) {
   );
 }
 
-function Device({ phone, kind, label, of }: { phone: Phone; kind: "microphone" | "speaker" | "ringer"; label: string; of: MediaDeviceKind }) {
+function Device({ phone, kind, label, of }: { phone: Phone; kind: "microphone" | "camera" | "speaker" | "ringer"; label: string; of: MediaDeviceKind }) {
   const devices = phone.devices.filter((device) => device.kind === of && device.deviceId !== "" && device.deviceId !== "default");
   const chosen = phone.book.settings[kind];
   return (

@@ -10,6 +10,8 @@ const SHORTCUTS = [
   ["R", "Reject"],
   ["E", "Hang up"],
   ["M", "Mute"],
+  ["V", "Camera on and off; answer with video"],
+  ["F", "Picture on the whole screen"],
   ["H", "Hold"],
   ["S", "Swap two calls"],
   ["0–9 * #", "Keys in a call"],
@@ -43,6 +45,12 @@ export function useShortcuts(phone: Phone, show: (tab: Tab) => void, help: () =>
         case "m":
           phone.toggleMute();
           return focus !== undefined;
+        case "v":
+          if (incoming) void phone.answer(incoming, true);
+          else void phone.toggleCamera();
+          return (incoming ?? focus) !== undefined;
+        case "f":
+          return press("Full screen");
         case "h":
           void phone.toggleHold();
           return focus !== undefined;
