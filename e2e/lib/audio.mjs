@@ -28,6 +28,15 @@ function ulaw(sample) {
   return ~(sign | (exponent << 4) | mantissa) & 0xff;
 }
 
+/** The samples of G.711 µ-law. */
+export function readUlaw(bytes) {
+  return Float64Array.from(bytes, (byte) => {
+    const flipped = ~byte & 0xff;
+    const magnitude = (((flipped & 0x0f) << 3) + 132 << (flipped >> 4 & 7)) - 132;
+    return (flipped & 0x80 ? -magnitude : magnitude) / 32768;
+  });
+}
+
 function wav(samples, rate) {
   const header = Buffer.alloc(44);
   header.write("RIFF", 0);
@@ -45,11 +54,16 @@ function wav(samples, rate) {
   return Buffer.concat([header, Buffer.from(samples.buffer)]);
 }
 
-/** Reads the samples of a 16-bit PCM WAV, also of one that is still being written. */
-export async function readWav(path) {
+/**
+ * Reads the samples of a 16-bit PCM WAV, also of one that is still being written: some programs write its head last, so
+ * they say which `rate` it will have.
+ */
+export async function readWav(path, usual) {
   const file = await readFile(path);
-  const rate = file.readUInt32LE(24);
-  const data = file.indexOf("data") + 8;
+  const isReady = file.length >= 44 && file.readUInt32LE(24) > 0;
+  if (!isReady && !usual) throw new Error(`${path} has no head yet`);
+  const rate = isReady ? file.readUInt32LE(24) : usual;
+  const data = isReady ? file.indexOf("data") + 8 : 44;
   const count = Math.floor((file.length - data) / 2);
   const samples = new Float64Array(count);
   for (let i = 0; i < count; i++) samples[i] = file.readInt16LE(data + 2 * i) / 32768;

@@ -1,27 +1,27 @@
 // Headless Chromium whose microphone is a tone, with a page that runs JsSIP or SIP.js.
 import { createServer } from "node:http";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
 import { writeTone } from "./audio.mjs";
-import { until } from "./wait.mjs";
+import { until, within } from "./wait.mjs";
 
 /** What a page may run: a client in `page/` for each. */
-const LIBRARIES = ["jssip", "sipjs", "sdk"];
+const LIBRARIES = ["jssip", "sipjs", "sdk", "webterminal"];
 const page = fileURLToPath(new URL("../page/", import.meta.url));
 
 export class Browser {
-  /** A browser whose microphone hears `frequency` for ever. */
-  static async start({ frequency = 1000 } = {}) {
+  /** A browser whose microphone hears `frequency` for ever. It runs in `namespace` if there is one. */
+  static async start({ frequency = 1000, namespace } = {}) {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-browser-"));
     const tone = join(folder, "tone.wav");
     await writeTone(tone, { frequency, seconds: 10 });
     const server = await serve(folder);
     const instance = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      executablePath: namespace ? await inside(folder, namespace) : CHROMIUM,
       headless: true,
       args: [
         "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -32,7 +32,9 @@ export class Browser {
         "--autoplay-policy=no-user-gesture-required",
       ],
     });
-    return new Browser(instance, server, folder);
+    const browser = new Browser(instance, server, folder);
+    browser.pid = (await browser.#pids("browser"))[0];
+    return browser;
   }
 
   constructor(instance, server, folder) {
@@ -58,24 +60,27 @@ export class Browser {
     }
     // A module runs when the browser gets to it, which may be after the page counts as loaded.
     await tab.waitForFunction(() => window.client);
-    await tab.evaluate(
-      (args) => window.client.start(args),
-      { url: gateway.webSocketUrl, user, password, domain: gateway.domain, ...options },
-    );
+    await client.do("start", { url: gateway.webSocketUrl, user, password, domain: gateway.domain, ...options });
     return client;
   }
 
   /** Sends a signal to this browser's processes of one kind, such as `renderer`, or to the `browser` itself. */
   async signal(kind, name) {
+    for (const pid of await this.#pids(kind)) process.kill(pid, name);
+  }
+
+  async #pids(kind) {
     this.session ??= await this.instance.newBrowserCDPSession();
     const { processInfo } = await this.session.send("SystemInfo.getProcessInfo");
     const pids = processInfo.filter((p) => p.type === kind).map((p) => p.id);
     if (pids.length === 0) throw new Error(`the browser has no ${kind}: ${JSON.stringify(processInfo)}`);
-    for (const pid of pids) process.kill(pid, name);
+    return pids;
   }
 
   async stop() {
-    await this.instance.close();
+    const closed = this.instance.close();
+    // That Chromium does not end is no failure of ours.
+    await within("Chromium closes", 20_000, closed).catch(() => process.kill(this.pid, "SIGKILL"));
     this.server.close();
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -87,7 +92,8 @@ export class Client {
   }
 
   do(method, ...args) {
-    return this.tab.evaluate(([name, values]) => window.client[name](...values), [method, args]);
+    const done = this.tab.evaluate(([name, values]) => window.client[name](...values), [method, args]);
+    return within(`${this.user}'s page does ${method}\n${this.log.slice(-15).join("\n")}`, 60_000, done);
   }
 
   state() {
@@ -114,14 +120,17 @@ export class Client {
 
   /** Waits until the far end's tone is heard. */
   async hears(frequency, options) {
+    let last;
     return until(
       `${this.user} hears ${frequency} Hz`,
       async () => {
-        const heard = await this.do("heard");
+        const heard = (last = await this.do("heard"));
         return heard && heard.level > -60 && Math.abs(heard.frequency - frequency) < 15 ? heard : null;
       },
       options,
-    );
+    ).catch((error) => {
+      throw new Error(`${error.message}, but ${JSON.stringify(last)}`);
+    });
   }
 
   /** Waits until nothing is heard. */
@@ -138,6 +147,15 @@ export class Client {
   async close() {
     await this.context.close();
   }
+}
+
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+/** A program that is Chromium in a network namespace. */
+async function inside(folder, namespace) {
+  const program = join(folder, "chromium");
+  await writeFile(program, `#!/bin/sh\nexec ${namespace.prefix.join(" ")} ${CHROMIUM} "$@"\n`, { mode: 0o755 });
+  return program;
 }
 
 async function serve(folder) {

@@ -5,21 +5,38 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { until } from "./wait.mjs";
+import { PROGRAM_LIMIT, threads } from "./limits.mjs";
+import { end, until } from "./wait.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 export const binary = process.env.CROSSPOINT_BIN ?? join(root, "target/debug/crosspoint");
+
+/** Those that run now, for a failed test to tell what they knew. */
+const running = new Set();
+
+// Only as a file of the test runner: other programs use these helpers too.
+if (process.env.NODE_TEST_CONTEXT) {
+  const { afterEach } = await import("node:test");
+  afterEach(({ error }) => {
+    const told = error?.cause ?? error;
+    if (told instanceof Error) told.message += [...running].map((gateway) => `\n--- ${gateway.data}\n${gateway.told()}`).join("");
+  });
+}
 
 export class Gateway {
   /**
    * `config` is TOML text added to a configuration of loopback listeners on free ports.
    * `host` is what they listen on; `http` and `media` replace those sections' usual text.
+   * It runs in the network namespace `namespace` if there is one.
    */
-  static async start({ config = "", users = {}, host = "127.0.0.1", http, media } = {}) {
+  static async start({ config = "", users = {}, host = "127.0.0.1", http, media, namespace } = {}) {
     const data = await mkdtemp(join(tmpdir(), "crosspoint-e2e-"));
     const file = join(data, "crosspoint.toml");
-    await writeFile(file, baseConfig(uriHost(host), http, media ?? usualMedia(host)) + config);
+    // Tests of hold listen for silence, unless they are about music.
+    const sound = config.includes("[sound]") ? "" : '[sound]\nmusic_on_hold = "off"\n';
+    await writeFile(file, baseConfig(uriHost(host), http, media ?? usualMedia(host)) + sound + config);
     const gateway = new Gateway(data, file, host);
+    gateway.prefix = namespace?.prefix ?? [];
     for (const [name, { password, aliases = [] }] of Object.entries(users)) {
       gateway.cli(["user", "add", name, ...aliases.flatMap((a) => ["--alias", a]), "--password-stdin"], password);
     }
@@ -32,13 +49,14 @@ export class Gateway {
   }
 
   cli(args, input = "") {
-    const result = spawnSync(binary, [...args, "--config", this.file, "--data", this.data], { input, encoding: "utf8" });
-    if (result.status !== 0) throw new Error(`crosspoint ${args.join(" ")}: ${result.stderr}${result.stdout}`);
+    const result = spawnSync(binary, [...args, "--config", this.file, "--data", this.data], { input, encoding: "utf8", timeout: PROGRAM_LIMIT });
+    if (result.status !== 0) throw new Error(`crosspoint ${args.join(" ")}: ${result.error ?? ""}${result.stderr}${result.stdout}`);
     return result.stdout;
   }
 
   async run() {
-    this.process = spawn(binary, ["run", "--json", "--config", this.file, "--data", this.data], {
+    const [program, ...args] = [...(this.prefix ?? []), binary, "run", "--json", "--config", this.file, "--data", this.data, ...(this.more ?? [])];
+    this.process = spawn(program, args, {
       stdio: ["ignore", "pipe", "pipe"],
     });
     createInterface({ input: this.process.stderr }).on("line", (line) => this.#note(line));
@@ -56,6 +74,8 @@ export class Gateway {
       });
       this.process.once("exit", (code) => reject(new Error(`exited with ${code}:\n${this.log.join("\n")}`)));
     });
+    running.add(this);
+    this.process.once("exit", () => running.delete(this));
   }
 
   #note(line) {
@@ -98,6 +118,7 @@ export class Gateway {
   }
 
   async get(path) {
+    if (this.prefix?.length) return this.#getInside(path);
     const https = await import("node:https");
     return new Promise((resolve, reject) => {
       https
@@ -109,13 +130,39 @@ export class Gateway {
     });
   }
 
+  /** From where the gateway is: its network is not ours. */
+  #getInside(path) {
+    const program = `fetch(${JSON.stringify(this.origin + path)}).then((r) => r.text()).then((t) => process.stdout.write(t))`;
+    const env = { ...process.env, NODE_TLS_REJECT_UNAUTHORIZED: "0", NODE_NO_WARNINGS: "1" };
+    const [command, ...args] = [...this.prefix, process.execPath, "-e", program];
+    const { stdout, stderr, status } = spawnSync(command, args, { encoding: "utf8", env, timeout: PROGRAM_LIMIT });
+    if (status !== 0) throw new Error(`${path} in the namespace: ${stderr}`);
+    return stdout;
+  }
+
   async idle() {
     await until("no call is left", async () => (await this.metric("crosspoint_calls_active")) === 0);
     await until("no media leg is left", async () => (await this.metric("crosspoint_media_legs")) === 0);
   }
 
+  /** The record of the call that was over last: records are written a little after a call's end. */
+  async lastRecord() {
+    await this.idle();
+    const ended = await this.metric("crosspoint_calls_ended_total");
+    const written = await until("the records of all calls are written", () => [this.records()].find(({ length }) => length >= Math.max(ended, 1)));
+    return written[0];
+  }
+
   records() {
     return JSON.parse(this.cli(["cdr", "list", "--json"]));
+  }
+
+  /** The end of its log, and what was said in its last calls: in the last of all, word for word. */
+  told({ lines = 20, calls = 3 } = {}) {
+    const run = (...args) => spawnSync(binary, ["call", ...args, "--config", this.file, "--data", this.data], { encoding: "utf8", timeout: PROGRAM_LIMIT }).stdout;
+    const listed = JSON.parse(run("list", "--limit", String(calls), "--json") || "[]");
+    // One that does not answer gives an error instead.
+    return [...this.log.slice(-lines), ...[listed].flat().map(({ gcid, error }, at) => error ?? run("show", gcid, "--width", "150", ...(at ? [] : ["--messages"])))].join("\n");
   }
 
   residentKiB() {
@@ -124,9 +171,11 @@ export class Gateway {
   }
 
   async stop() {
-    if (this.process.exitCode === null) this.process.kill("SIGTERM");
-    const code = await this.exited;
-    return code;
+    let seen;
+    const stuck = () => (seen = threads("--pid", this.process.pid));
+    const heeded = await end(this.process, this.exited, { seconds: 20, stuck });
+    if (!heeded) throw new Error(`the gateway does not stop:\n${seen}\n${this.log.slice(-20).join("\n")}`);
+    return this.exited;
   }
 
   async remove() {

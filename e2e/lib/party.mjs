@@ -1,12 +1,17 @@
-// One way to drive them all: JsSIP, SIP.js, our SDK and a desk phone.
+// One way to drive them all: JsSIP, SIP.js, our SDK, a terminal of the call API and a desk phone.
+import { randomUUID } from "node:crypto";
+import { NUMBERS, TERMINAL_TONE, Terminal, speaksFor } from "./terminal.mjs";
 import { until } from "./wait.mjs";
 import { BROWSER_TONE, PHONE_TONE } from "./world.mjs";
 
-/** The kinds of a matrix. */
+/** The kinds that can do everything. */
 export const KINDS = ["jssip", "sdk", "phone"];
+/** And the one whose protocol knows no transfer, and whose aiortc no telephone-event. */
+export const TERMINAL = "terminal";
 
 /** A signed-in party of this kind. */
 export async function party(it, kind, user) {
+  if (kind === TERMINAL) return TerminalParty.start(it, user);
   if (kind === "phone") return new DeskParty(await it.phone(user), user);
   return new PageParty(await it.browser(kind, user), kind, user);
 }
@@ -76,7 +81,79 @@ class PageParty {
   }
 }
 
-class DeskParty {
+class TerminalParty {
+  tone = TERMINAL_TONE;
+  kind = TERMINAL;
+
+  static async start(it, user) {
+    const terminal = it.keep(await Terminal.start(it.gateway));
+    await terminal.open("MultiPipe", speaksFor(NUMBERS[user]));
+    return new TerminalParty(terminal, user);
+  }
+  constructor(terminal, user) {
+    Object.assign(this, { terminal, user });
+  }
+  async dial(number) {
+    this.isCaller = true;
+    this.call = randomUUID();
+    this.terminal.do("dial", { call: this.call, number });
+  }
+  async rings() {
+    this.isCaller = false;
+    this.call = (await this.terminal.event("offer")).call;
+    this.terminal.do("ringing");
+  }
+  hearsRinging() {
+    return this.terminal.event("ringing");
+  }
+  async answer() {
+    this.terminal.do("answer");
+  }
+  async reject() {
+    this.terminal.do("bye", { call: this.call });
+    this.hasRejected = true;
+  }
+  async hangUp() {
+    this.terminal.do("bye", { call: this.call });
+  }
+  /** Who answers is told nothing. */
+  async up() {
+    if (this.isCaller) await this.terminal.event("answer");
+  }
+  ended() {
+    return this.terminal.event("bye");
+  }
+  /** Who rejects is told nothing. */
+  async failed() {
+    if (!this.hasRejected) await this.terminal.event("bye");
+    this.hasRejected = false;
+  }
+  async hold() {
+    this.terminal.do("turn", { call: this.call, direction: "inactive" });
+    await this.terminal.event("answer");
+  }
+  async unhold() {
+    this.terminal.do("turn", { call: this.call, direction: "sendrecv" });
+    await this.terminal.event("answer");
+  }
+  /** By an offer of ours, which it answers. */
+  isHeld() {
+    return this.terminal.event("offer");
+  }
+  isUnheld() {
+    return this.terminal.event("offer");
+  }
+  hears(other) {
+    return this.terminal.hears(this.call, other.tone);
+  }
+  hearsNothing() {
+    return this.terminal.hearsNothing(this.call);
+  }
+  // aiortc offers no telephone-event: what a digit is stays unheard.
+  async hearsDigit() {}
+}
+
+export class DeskParty {
   tone = PHONE_TONE;
   kind = "phone";
   constructor(phone, user) {

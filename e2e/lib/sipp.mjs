@@ -1,45 +1,14 @@
 // Runs one sipp scenario on a free port and tells how it ended.
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createSocket } from "node:dgram";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { uriHost } from "./gateway.mjs";
+import { freePort } from "./ports.mjs";
 import { until } from "./wait.mjs";
 
 const scenarios = fileURLToPath(new URL("../scenarios/", import.meta.url));
-
-/**
- * A port that was free a moment ago, for UDP and TCP and with the next one beside it, for programs
- * that cannot tell which they took: some take a second port for TLS or RTCP.
- */
-export async function freePort(host = "127.0.0.1") {
-  for (;;) {
-    const first = createServer();
-    await new Promise((resolve) => first.listen(0, host, resolve));
-    const { port } = first.address();
-    const others = await Promise.all([bindUdp(port, host), bindUdp(port + 1, host), bindTcp(port + 1, host)]);
-    await new Promise((resolve) => first.close(resolve));
-    for (const other of others) other?.close();
-    if (others.every(Boolean)) return port;
-  }
-}
-
-function bindUdp(port, host) {
-  return new Promise((resolve) => {
-    const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
-    socket.once("error", () => resolve(null)).bind(port, host, () => resolve(socket));
-  });
-}
-
-function bindTcp(port, host) {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(null)).listen(port, host, () => resolve(server));
-  });
-}
 
 /** Whether some program has this port, for UDP or TCP, by the tables of the system. */
 async function isBound(port) {
@@ -52,17 +21,17 @@ async function isBound(port) {
 export class Sipp {
   /**
    * Starts scenario `name` against the gateway's listener.
-   * `keys` fill the scenario's `[key]` fields; `echo` sends back the RTP it receives.
+   * `keys` fill the scenario's `[key]` fields, `more` with further header lines; `echo` sends back the RTP it receives.
    * `local` is the port to call from, any free one unless told.
    */
   static async start(name, { host = "127.0.0.1", local, port, transport = "u1", keys = {}, calls = 1, rate = 10, user = "test", password = "", echo = false, extra = [], limit = 60 }) {
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-sipp-"));
     // sipp fills its own [key] fields in messages only, not in pauses.
     let text = await readFile(join(scenarios, `${name}.xml`), "utf8");
-    for (const [key, value] of Object.entries(keys)) text = text.replaceAll(`[${key}]`, String(value));
+    for (const [key, value] of Object.entries({ more: "", ...keys })) text = text.replaceAll(`[${key}]`, String(value));
     await writeFile(join(folder, "scenario.xml"), text);
     local ??= await freePort(host);
-    const media = 2 * Math.floor((await freePort(host)) / 2);
+    const media = await freePort(host);
     const args = [
       `${uriHost(host)}:${port}`, "-sf", "scenario.xml", "-i", host, "-p", String(local),
       "-mi", host, "-mp", String(media),

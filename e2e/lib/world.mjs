@@ -20,19 +20,27 @@ export const PHONE_TONE = 440;
 
 /** Sets up a world before the file's tests and takes it down after them. */
 export function world(options = {}) {
-  const it = {
+  const it = stage(options);
+  before(() => it.setUp());
+  after(() => it.takeDown());
+  return it;
+}
+
+/** A world that somebody else sets up and takes down. */
+export function stage(options = {}) {
+  return {
     open: [],
     keep(thing) {
-      it.open.push(thing);
+      this.open.push(thing);
       return thing;
     },
     async browser(library, user, extra) {
-      const client = it.keep(await it.chromium.client(library, it.gateway, user, USERS[user].password, extra));
+      const client = this.keep(await this.chromium.client(library, this.gateway, user, USERS[user].password, extra));
       await client.registered();
       return client;
     },
     async phone(user, extra = {}) {
-      const phone = it.keep(await Baresip.start({ gateway: it.gateway, user, password: USERS[user].password, frequency: PHONE_TONE, ...extra }));
+      const phone = this.keep(await Baresip.start({ gateway: this.gateway, user, password: USERS[user].password, frequency: PHONE_TONE, ...extra }));
       await phone.registered();
       return phone;
     },
@@ -40,38 +48,36 @@ export function world(options = {}) {
       const kind = extra.kind ?? "udp";
       // sipp knows where it calls, and writes an IPv6 address with its brackets.
       const keys = { domain: "[remote_ip]", hold: 500, ...extra.keys };
-      return it.keep(await Sipp.start(name, { host: it.gateway.host, port: it.gateway.port(kind), transport: kind === "tcp" ? "t1" : "u1", user, password: USERS[user].password, ...extra, keys }));
+      return this.keep(await Sipp.start(name, { host: this.gateway.host, port: this.gateway.port(kind), transport: kind === "tcp" ? "t1" : "u1", user, password: USERS[user].password, ...extra, keys }));
     },
     /** Signs a sipp scenario in as a phone that will wait for calls on `port`. */
     async signIn(user, port, kind = "udp") {
-      const register = await it.sipp("uac_register", user, { kind, keys: { contact_port: port } });
+      const register = await this.sipp("uac_register", user, { kind, keys: { contact_port: port } });
       await register.done();
     },
-    /** A test's play, whose failure tells what everybody saw. */
+    /** A test's play, whose failure tells what everybody saw; what the gateway saw is told anyway. */
     telling(play) {
       return async (t) => {
         try {
-          await play(t);
+          return await play(t);
         } catch (error) {
           const tell = (thing) => thing.log && `${thing.user ?? thing.folder}: ${[thing.log].flat().slice(-40).join("\n").slice(-2500)}`;
-          const seen = [...it.open.map(tell).filter(Boolean), it.gateway.log.slice(-20).join("\n")];
-          error.message += `\n${seen.join("\n")}`;
+          error.message += `\n${this.open.map(tell).filter(Boolean).join("\n")}`;
           throw error;
         }
       };
     },
     async close() {
-      for (const thing of it.open.splice(0).reverse()) await (thing.leave ?? thing.close ?? thing.stop).call(thing).catch(() => {});
+      for (const thing of this.open.splice(0).reverse()) await Promise.resolve((thing.leave ?? thing.close ?? thing.stop).call(thing)).catch(() => {});
+    },
+    async setUp() {
+      this.gateway = await Gateway.start({ users: USERS, ...options });
+      if (!options.withoutBrowser) this.chromium = await Browser.start({ frequency: BROWSER_TONE });
+    },
+    async takeDown() {
+      await this.close();
+      await this.chromium?.stop();
+      await this.gateway?.remove();
     },
   };
-  before(async () => {
-    it.gateway = await Gateway.start({ users: USERS, ...options });
-    if (!options.withoutBrowser) it.chromium = await Browser.start({ frequency: BROWSER_TONE });
-  });
-  after(async () => {
-    await it.close();
-    await it.chromium?.stop();
-    await it.gateway?.remove();
-  });
-  return it;
 }

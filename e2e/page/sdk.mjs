@@ -1,14 +1,20 @@
 // A test client on our own SDK.
 import { Client, preflight } from "../../sdk/js/src/index.ts";
+import { camera, figures, seen, watch as look } from "./eye.mjs";
 import { events, heard, inboundCodec, listen, note, sendMediaTo, take } from "./ear.mjs";
+import { localCandidate } from "./path.mjs";
 
 let client;
 let call;
+/** Every call, oldest first. */
+const all = [];
 
 function follow(next) {
   call = next;
+  all.push(next);
   if (call.remoteStream) listen(call.remoteStream);
   call.on("remotestream", listen);
+  call.on("track", (track) => track.kind === "video" && look(track));
   call.on("state", (state) => {
     if (state === "ringing") note("progress", 180);
     if (state === "active") note("confirmed");
@@ -53,13 +59,17 @@ async function connected() {
   else account.on("state", known);
 }
 
-/** Leaves of each TURN server only the way `over`: `udp` or `tcp`. */
+/** How to call or answer: with a camera that shows a colour, or with sound only. */
+const options = (wanted) => (wanted?.camera ? { video: camera(wanted.camera, { busy: wanted.busy }) } : {});
+
+/** Leaves of each TURN server only the way `over`: `udp`, `tcp` or `tls`; `nothing` leaves no relay. */
 function useRelay(over) {
   const Real = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Real {
     constructor({ iceServers = [], ...rest } = {}) {
-      const only = ({ urls, ...server }) => ({ ...server, urls: [urls].flat().filter((url) => url.endsWith(`=${over}`)) });
-      super({ ...rest, iceServers: iceServers.map(only) });
+      const end = over === "tls" ? /^turns:.*=tcp$/ : new RegExp(`^turn:.*=${over}$`);
+      const only = ({ urls, ...server }) => ({ ...server, urls: [urls].flat().filter((url) => end.test(url)) });
+      super({ ...rest, iceServers: iceServers.map(only).filter(({ urls }) => urls.length > 0) });
     }
   };
 }
@@ -86,7 +96,7 @@ window.client = {
           baseUrl: new URL("/", url.replace("ws", "http")).href,
           user,
           password,
-          iceTransportPolicy: relayOver ? "relay" : "all",
+          iceTransportPolicy: relayOver && relayOver !== "nothing" ? "relay" : "all",
         });
     watch();
     await connected();
@@ -99,8 +109,16 @@ window.client = {
     watch();
     await connected();
   },
-  dial: (target) => void client.account(window.network ?? "sip").call(target),
-  answer: () => call.accept(),
+  dial: (target, wanted) => void client.account(window.network ?? "sip").call(target, options(wanted)),
+  answer: (wanted) => call.accept(options(wanted)),
+  seen,
+  figures: () => figures(call.connection),
+  remote: () => call.connection.remoteDescription.sdp,
+  addVideo: (colour) => call.addVideo(camera(colour)),
+  removeVideo: () => call.removeVideo(),
+  muteVideo: () => call.muteVideo(),
+  unmuteVideo: () => call.unmuteVideo(),
+  pictures: () => ({ ours: call.localStream !== undefined, theirs: call.remoteVideo, offered: call.offersVideo }),
   reject: (status) => call.reject(status === 486 ? "busy" : "declined"),
   hangUp: () => call.hangup(),
   hold: () => call.hold(),
@@ -108,6 +126,11 @@ window.client = {
   mute: () => call.mute(),
   unmute: () => call.unmute(),
   digit: (key) => call.sendDtmf(key),
+  /** Joins the far sides of the last two calls. */
+  join() {
+    const [first, second] = all.slice(-2);
+    void first.transfer(second).catch((error) => note("transfer-failed", error.message));
+  },
   // A transfer that works ends this call; one that fails is told of by its event.
   refer: (target) => void call.transfer(target).catch((error) => note("transfer-failed", error.message)),
   pull: (gcid) => void client.account(window.network ?? "sip").pull(gcid),
@@ -127,10 +150,8 @@ window.client = {
   ice: () => /a=ice-ufrag:(\S+)/.exec(call.connection.localDescription.sdp)[1],
   /** How the packets travel: the type of our candidate and how it reaches its relay. */
   async path() {
-    const stats = [...(await call.connection.getStats()).values()];
-    const pair = stats.find((s) => s.type === "candidate-pair" && s.nominated && s.state === "succeeded");
-    const local = stats.find((s) => s.id === pair?.localCandidateId);
-    return { type: local?.candidateType, over: local?.relayProtocol };
+    const local = await localCandidate(call.connection);
+    return { type: local?.candidateType, over: local?.relayProtocol ?? local?.protocol };
   },
   held: () => ({ held: call.held, muted: call.muted }),
   stop: () => client.disconnect(),

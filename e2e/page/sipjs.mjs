@@ -1,15 +1,18 @@
 // A test client on SIP.js.
-import { Inviter, Registerer, RegistererState, SessionState, UserAgent, Web } from "sip.js";
+import { Inviter, Messager, Registerer, RegistererState, SessionState, UserAgent, Web } from "sip.js";
 import { events, heard, inboundCodec, listen, note, restrictCodecs, take, watchDigits } from "./ear.mjs";
 
 let agent;
 let registerer;
 let call;
+/** Every call, oldest first. */
+const calls = [];
 
 const MEDIA = { sessionDescriptionHandlerOptions: { constraints: { audio: true, video: false } } };
 
 function follow(session) {
   call = session;
+  calls.push(session);
   session.delegate = {
     onSessionDescriptionHandler: (handler) =>
       handler.peerConnection.addEventListener("track", (event) =>
@@ -70,6 +73,10 @@ window.client = {
       delegate: {
         // Signing in again after a reconnect is the page's own business with this library.
         onConnect: () => registerer && register(),
+        onMessage: (message) => {
+          note("text", { from: message.request.from.uri.user, body: message.request.body });
+          message.accept();
+        },
         onInvite: (invitation) => {
           follow(invitation);
           note("incoming", { from: invitation.remoteIdentity.uri.user });
@@ -79,6 +86,10 @@ window.client = {
     await agent.start();
     registerer = new Registerer(agent, { expires: 120 });
     await register();
+  },
+  text(target, body) {
+    const uri = UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`);
+    return new Messager(agent, uri, body).message();
   },
   async dial(target) {
     const uri = UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`);
@@ -107,6 +118,11 @@ window.client = {
       },
     }),
   refer: (target) => call.refer(UserAgent.makeURI(`sip:${target}@${agent.configuration.uri.host}`)),
+  /** Joins the far sides of the last two calls. */
+  join() {
+    const [first, second] = calls.slice(-2);
+    return first.refer(second);
+  },
   codec: () => inboundCodec(call.sessionDescriptionHandler.peerConnection),
   ice: () => iceOf(call.sessionDescriptionHandler.peerConnection),
   stop: () => agent.stop(),

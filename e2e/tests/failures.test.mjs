@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Browser } from "../lib/browser.mjs";
+import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, USERS, world } from "../lib/world.mjs";
 
 const it = world({ withoutBrowser: true });
@@ -23,13 +24,13 @@ async function endsWithin15s(phone, called) {
   await phone.done();
   const took = Date.now() - start;
   assert.ok(took < 15_000, `took ${took} ms`);
-  const record = it.gateway.records().find((r) => r.to === called);
+  const record = await until("the call has a record", () => it.gateway.records().find((r) => r.to === called));
   assert.deepEqual([record.ended_by, record.cause], ["gateway", "media_lost"]);
 }
 
 // The time is spent waiting, so both wait at once.
 describe("the far end hears BYE", { concurrency: true }, () => {
-  test("when a tab freezes in mid-call", async () => {
+  test("when a tab freezes in mid-call", it.telling(async () => {
     const { chromium, phone } = await talk("alice", "bob");
     await chromium.signal("renderer", "SIGSTOP");
     try {
@@ -37,13 +38,13 @@ describe("the far end hears BYE", { concurrency: true }, () => {
     } finally {
       await chromium.signal("renderer", "SIGCONT");
     }
-  });
+  }));
 
-  test("when a browser is killed in mid-call", async () => {
+  test("when a browser is killed in mid-call", it.telling(async () => {
     const { chromium, phone } = await talk("carol", "phone1");
     await chromium.signal("browser", "SIGKILL");
     await endsWithin15s(phone, "carol");
-  });
+  }));
 });
 
 test("afterwards nothing is left of these calls", async () => {

@@ -1,7 +1,7 @@
 // Everything over IPv6: the page, its WebSocket, ICE, SIP over UDP and TCP, a trunk, and RTP.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { freePort } from "../lib/sipp.mjs";
+import { freePort } from "../lib/ports.mjs";
 import { BROWSER_TONE, world } from "../lib/world.mjs";
 
 const trunk = await freePort("::1");

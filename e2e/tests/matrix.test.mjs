@@ -1,9 +1,13 @@
-// Everybody calls everybody: JsSIP over WSS, our SDK and a desk phone, each with each other.
+// Everybody calls everybody: JsSIP over WSS, our SDK, a terminal of the call API and a desk phone, each with each other.
 import { afterEach, test } from "node:test";
-import { KINDS, party } from "../lib/party.mjs";
-import { world } from "../lib/world.mjs";
+import { KINDS, TERMINAL, party } from "../lib/party.mjs";
+import { KNOWING_IT, giveNumbers } from "../lib/terminal.mjs";
+import { USERS, world } from "../lib/world.mjs";
 
-const it = world();
+giveNumbers(USERS);
+
+const it = world({ config: KNOWING_IT });
+const ALL = [...KINDS, TERMINAL];
 afterEach(async () => {
   await it.close();
   await it.gateway.idle();
@@ -32,16 +36,18 @@ async function holdAndResume(holder, held) {
 
 const story = (name, play) => test(name, it.telling(play));
 
-for (const from of KINDS) {
-  for (const to of KINDS) {
+for (const from of ALL) {
+  for (const to of ALL) {
     const name = `${from} calls ${to}`;
 
     story(`${name}: answered, held, sent digits, ended by the caller`, async () => {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(alice, bob);
-      await alice.press("5");
-      await bob.hearsDigit("5");
+      if (from !== TERMINAL) {
+        await alice.press("5");
+        await bob.hearsDigit("5");
+      }
       await alice.hangUp();
       await bob.ended();
     });
@@ -50,8 +56,10 @@ for (const from of KINDS) {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(bob, alice);
-      await bob.press("7");
-      await alice.hearsDigit("7");
+      if (to !== TERMINAL) {
+        await bob.press("7");
+        await alice.hearsDigit("7");
+      }
       await bob.hangUp();
       await alice.ended();
     });
@@ -69,25 +77,42 @@ for (const from of KINDS) {
       await bob.failed();
     });
 
-    story(`${name}: transferred by the called side and by the caller`, async () => {
-      const [alice, bob] = await pair(from, to);
-      const carol = await party(it, KINDS[(KINDS.indexOf(to) + 1) % KINDS.length], "carol");
-      await talk(alice, bob);
-      await bob.transfer("carol");
-      await carol.rings();
-      await carol.answer();
-      await carol.up();
-      await bob.ended();
-      await Promise.all([alice.hears(carol), carol.hears(alice)]);
-      // And back: who called may send the other away, too.
-      await alice.transfer("bob");
-      await bob.rings();
-      await bob.answer();
-      await bob.up();
-      await alice.ended();
-      await Promise.all([bob.hears(carol), carol.hears(bob)]);
-      await carol.hangUp();
-      await bob.ended();
-    });
+    if (to !== TERMINAL) {
+      story(`${name}: transferred by the called side${from === TERMINAL ? "" : " and by the caller"}`, async () => {
+        const [alice, bob] = await pair(from, to);
+        const carol = await party(it, KINDS[(KINDS.indexOf(to) + 1) % KINDS.length], "carol");
+        await talk(alice, bob);
+        await bob.transfer("carol");
+        await carol.rings();
+        await carol.answer();
+        await carol.up();
+        await bob.ended();
+        await Promise.all([alice.hears(carol), carol.hears(alice)]);
+        if (from !== TERMINAL) {
+          // And back: who called may send the other away, too.
+          await alice.transfer("bob");
+          await bob.rings();
+          await bob.answer();
+          await bob.up();
+          await alice.ended();
+          await Promise.all([bob.hears(carol), carol.hears(bob)]);
+        }
+        await carol.hangUp();
+        await (from === TERMINAL ? alice : bob).ended();
+      });
+    } else if (from !== TERMINAL) {
+      story(`${name}: transferred by the caller to another terminal`, async () => {
+        const [alice, bob] = await pair(from, to);
+        const carol = await party(it, TERMINAL, "carol");
+        await talk(alice, bob);
+        await alice.transfer("carol");
+        await carol.rings();
+        await carol.answer();
+        await alice.ended();
+        await Promise.all([bob.hears(carol), carol.hears(bob)]);
+        await carol.hangUp();
+        await bob.ended();
+      });
+    }
   }
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { request } from "node:https";
 import { afterEach, describe, test } from "node:test";
 import { Kamailio } from "../lib/kamailio.mjs";
-import { freePort } from "../lib/sipp.mjs";
+import { freePort } from "../lib/ports.mjs";
 import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, PHONE_TONE, USERS, world } from "../lib/world.mjs";
 

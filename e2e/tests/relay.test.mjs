@@ -12,9 +12,10 @@ afterEach(async () => {
 
 const relayed = (to) => it.gateway.metric("crosspoint_turn_relayed_bytes_total", { to });
 
-for (const over of ["udp", "tcp"]) {
+for (const over of ["udp", "tcp", "tls"]) {
   test(`a page that may only relay over ${over} talks to a phone`, async () => {
     const before = await relayed("peer");
+    const handed = await it.gateway.metric("crosspoint_turn_handed_over_total");
     const phone = await it.phone("phone1", { answer: "auto" });
     const alice = await it.browser("sdk", "alice", { relayOver: over });
     await alice.do("dial", "phone1");
@@ -23,10 +24,29 @@ for (const over of ["udp", "tcp"]) {
     await phone.hears(BROWSER_TONE);
     assert.deepEqual(await alice.do("path"), { type: "relay", over });
     assert.ok((await relayed("peer")) > before);
+    await until("sound is handed over without a socket between relay and media", async () =>
+      (await it.gateway.metric("crosspoint_turn_handed_over_total")) > handed + 100);
     await alice.do("hangUp");
     await alice.event("ended");
   });
 }
+
+test("two pages that may only relay send their media to each other", async () => {
+  const pages = await Promise.all(
+    ["alice", "bob"].map((user) => it.browser("sdk", user, { relayOver: "udp", network: "webrtc" })),
+  );
+  const [alice, bob] = pages;
+  await alice.do("dial", "bob");
+  await bob.event("incoming");
+  // Alice has told of her relay before bob has a connection that could hear of it.
+  await until("alice has a relay", async () => (await it.gateway.metric("crosspoint_turn_allocations")) > 0);
+  await bob.do("answer");
+  await Promise.all(pages.map((page) => page.event("confirmed")));
+  await Promise.all(pages.map((page) => page.hears(BROWSER_TONE)));
+  for (const page of pages) assert.equal((await page.do("path")).type, "relay");
+  await alice.do("hangUp");
+  await bob.event("ended");
+});
 
 test("the preflight finds the relay", async () => {
   const alice = await it.browser("sdk", "alice");
@@ -36,13 +56,20 @@ test("the preflight finds the relay", async () => {
 });
 
 test("nothing is left of relays when their pages are gone", async () => {
+  const held = async () => Object.fromEntries(await Promise.all(
+    ["allocations", "connections"].map(async (what) => [what, await it.gateway.metric(`crosspoint_turn_${what}`)]),
+  ));
+  // A page over UDP that is gone before it says so leaves its relay until that expires.
+  const before = await held();
   const alice = await it.browser("sdk", "alice", { relayOver: "tcp" });
   await alice.do("dial", "600");
   await alice.event("confirmed");
   await alice.hears(BROWSER_TONE);
+  const during = await held();
+  for (const what of Object.keys(before)) assert.ok(during[what] > before[what], what);
   await alice.do("hangUp");
   await alice.event("ended");
   await it.close();
-  await until("no relay is left", async () => (await it.gateway.metric("crosspoint_turn_allocations")) === 0);
-  await until("no connection is left", async () => (await it.gateway.metric("crosspoint_turn_connections")) === 0);
+  await until("its relay is gone", async () => (await held()).allocations <= before.allocations);
+  await until("its connection is gone", async () => (await held()).connections <= before.connections);
 });

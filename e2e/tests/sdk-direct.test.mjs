@@ -48,6 +48,24 @@ test("both hold at once: both get their turn", async () => {
   await bob.event("ended");
 });
 
+test("both show themselves at once, and one stops: both get their turn", async () => {
+  const { alice, bob } = await talk();
+  await Promise.all([alice.do("addVideo", [220, 30, 30]), bob.do("addVideo", [30, 40, 220])]);
+  const shows = (client, channel) =>
+    until(`${client.user} sees the other`, async () => {
+      const seen = await client.do("seen");
+      return seen && seen.frames > 5 && seen.colour[channel] > 150;
+    }, { seconds: 20 });
+  await Promise.all([shows(bob, 0), shows(alice, 2)]);
+  await bob.do("removeVideo");
+  await until("alice sees nothing any more", async () => !(await alice.do("pictures")).theirs);
+  assert.deepEqual(await bob.do("pictures"), { ours: false, theirs: true, offered: false });
+  assert.equal(await it.gateway.metric("crosspoint_media_legs"), 0);
+  await bothHear(alice, bob);
+  await alice.do("hangUp");
+  await bob.event("ended");
+});
+
 test("a page that is loaded again takes its call back", async () => {
   const { alice, bob } = await talk();
   await alice.tab.reload();

@@ -266,10 +266,12 @@ test("the quality of a call is reported, and it is good", async () => {
   const alice = await it.browser("sdk", "alice");
   await alice.do("dial", "600");
   await alice.hears(BROWSER_TONE);
-  const quality = await until("a report with all figures", async () => {
-    const report = await alice.do("quality");
-    return report?.mos !== undefined && report.rtt !== undefined && report;
-  }, { seconds: 30 });
+  // A page on a busy machine begins with gaps; they are over.
+  let report;
+  const quality = await until("a report with all figures, and good ones", async () => {
+    report = await alice.do("quality");
+    return report?.mos > 3 && report.rtt !== undefined && report;
+  }, { seconds: 30 }).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(report)}`); });
   assert.ok(quality.mos > 3 && quality.mos <= 4.5, JSON.stringify(quality));
   assert.match(quality.codec, /opus|PCM|G722/i);
   assert.ok(quality.bitrateIn > 0 && quality.bitrateOut > 0 && quality.levelOut > 0);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { afterEach, test } from "node:test";
 import { Kamailio } from "../lib/kamailio.mjs";
-import { freePort } from "../lib/sipp.mjs";
+import { freePort } from "../lib/ports.mjs";
 import { BROWSER_TONE, world } from "../lib/world.mjs";
 
 const [carrier, abroad, proxy] = [await freePort(), await freePort(), await freePort()];
@@ -18,6 +18,7 @@ port = ${carrier}
 username = "gateway"
 password_env = "CROSSPOINT_E2E_TRUNK_PASSWORD"
 prefixes = ["0"]
+texts = true
 strip = 1
 match = "^([1-9])([0-9]+)$"
 replace = "49$1$2"
@@ -53,7 +54,8 @@ async function dial(number) {
   return alice;
 }
 
-const invites = async (sipp) => (await sipp.received()).filter((m) => m.line.startsWith("INVITE"));
+const requests = async (sipp, method) => (await sipp.received()).filter((m) => m.line.startsWith(method));
+const invites = (sipp) => requests(sipp, "INVITE");
 const md5 = (...parts) => createHash("md5").update(parts.join(":")).digest("hex");
 
 /** Whether the credentials of a request fit (RFC 7616 §3.4, MD5 with qop=auth). */
@@ -81,8 +83,23 @@ test("a call goes out over a trunk that asks for a password, with the number rew
   assert.equal(first.header("Proxy-Authorization"), undefined);
   assert.ok(fits(second, "carrier-secret"), second.header("Proxy-Authorization"));
   assert.ok(!fits(second, "another"));
-  const [record] = it.gateway.records();
+  const record = await it.gateway.lastRecord();
   assert.equal(record.trunk, "carrier");
+});
+
+test("a browser writes over a trunk that asks for a password, and is written to", async () => {
+  const far = await peer("uas_text", carrier);
+  const alice = await it.browser("jssip", "alice");
+  assert.equal(await alice.do("text", "030123", "Grüße"), 202);
+  await far.done();
+  const [first, second] = await requests(far, "MESSAGE");
+  assert.equal(first.line, `MESSAGE sip:+4930123@127.0.0.1:${carrier} SIP/2.0`);
+  assert.equal(first.header("Proxy-Authorization"), undefined);
+  assert.ok(fits(second, "carrier-secret"), second.header("Proxy-Authorization"));
+  // The other trunks take no texts.
+  await assert.rejects(alice.do("text", "00441234", "Hello"), /Not Found/);
+  await (await peer("uac_text", carrier)).done();
+  assert.deepEqual(await alice.event("text"), { from: "+49301234", body: "Servus" });
 });
 
 test("a trunk that refuses the password is asked no third time", async () => {

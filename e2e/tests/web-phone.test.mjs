@@ -1,10 +1,12 @@
 // The web phone as a user has it: the gateway's own page, under its own rules, by what it says to a screen reader.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { overhear } from "../lib/overhear.mjs";
 import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, USERS, world } from "../lib/world.mjs";
 
 const it = world();
+const [RED, BLUE] = [[220, 30, 30], [30, 40, 220]];
 /** What went wrong inside the pages: exceptions, and what their own rules forbid. */
 const errors = [];
 afterEach(async () => {
@@ -13,31 +15,9 @@ afterEach(async () => {
   await it.gateway.idle();
 });
 
-/** Keeps what the page plays, so that a test can listen too. */
-function overhear() {
-  const source = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "srcObject");
-  Object.defineProperty(HTMLMediaElement.prototype, "srcObject", {
-    ...source,
-    set(stream) {
-      source.set.call(this, stream);
-      if (!stream) return;
-      const context = (window.earContext ??= new AudioContext());
-      window.ear = new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
-      new MediaStreamAudioSourceNode(context, { mediaStream: stream }).connect(window.ear);
-    },
-  });
-  window.heard = () => {
-    if (!window.ear) return null;
-    const bins = new Float32Array(window.ear.frequencyBinCount);
-    window.ear.getFloatFrequencyData(bins);
-    const best = bins.indexOf(Math.max(...bins));
-    return { frequency: (best * window.earContext.sampleRate) / window.ear.fftSize, level: bins[best] };
-  };
-}
-
 class WebPhone {
-  static async open(user, { viewport, password = USERS[user].password } = {}) {
-    const context = await it.chromium.instance.newContext({ ignoreHTTPSErrors: true, permissions: ["microphone"], ...(viewport && { viewport }) });
+  static async open(user, { viewport, password = USERS[user].password, ...options } = {}) {
+    const context = await it.chromium.instance.newContext({ ignoreHTTPSErrors: true, permissions: ["microphone", "camera"], ...options, ...(viewport && { viewport }) });
     const phone = it.keep(new WebPhone(await context.newPage(), context));
     phone.page.on("pageerror", (error) => errors.push(error.message));
     phone.page.on("console", (message) => /Content.Security.Policy/i.test(message.text()) && errors.push(message.text()));
@@ -85,6 +65,24 @@ class WebPhone {
       const heard = await this.page.evaluate(() => window.heard());
       return heard && heard.level > -60 && Math.abs(heard.frequency - frequency) < 15 && heard;
     });
+  }
+
+  /** The mean colour of a picture on the page, by its name; nothing until it has one. */
+  picture(name) {
+    return this.page.getByRole("img", { name, exact: true }).evaluate((video) => {
+      if (!video.videoWidth) return null;
+      const pen = Object.assign(document.createElement("canvas"), { width: 8, height: 8 }).getContext("2d");
+      pen.drawImage(video, video.videoWidth / 4, video.videoHeight / 4, video.videoWidth / 2, video.videoHeight / 2, 0, 0, 8, 8);
+      const { data } = pen.getImageData(0, 0, 8, 8);
+      return [0, 1, 2].map((c) => Math.round(data.filter((_, i) => i % 4 === c).reduce((sum, value) => sum + value, 0) / 64));
+    });
+  }
+
+  async shows(name, colour) {
+    await until(`the web phone shows ${name} in ${colour}`, async () => {
+      const seen = await this.picture(name).catch(() => null);
+      return seen?.every((value, i) => Math.abs(value - colour[i]) < 70);
+    }, { seconds: 20 });
   }
 
   close() {
@@ -183,6 +181,44 @@ test("two calls at once: the second holds the first, and they swap", async () =>
   await bob.event("ended");
 });
 
+test("calls and is called with pictures, and the camera goes on and off by a key", async () => {
+  const phone = await open("alice");
+  const bob = await it.browser("sdk", "bob");
+  const frames = async () => (await bob.do("seen"))?.frames ?? 0;
+  await bob.do("dial", "alice", { camera: BLUE });
+  await phone.page.getByRole("region", { name: "Incoming call from bob" }).getByText("is calling with video").waitFor();
+  await phone.press("Answer");
+  await phone.isUp("bob");
+  await phone.shows("Picture of bob", BLUE);
+  const camera = phone.page.getByRole("button", { name: "Camera" });
+  assert.equal(await camera.getAttribute("aria-pressed"), "false");
+  await phone.page.locator("body").press("v");
+  await until("bob sees the camera", async () => (await frames()) > 10, { seconds: 20 });
+  await phone.page.getByRole("img", { name: "Your picture" }).waitFor();
+  await camera.click();
+  await until("bob sees nothing any more", async () => !(await bob.do("pictures")).theirs);
+  assert.equal(await phone.page.getByRole("img", { name: "Your picture" }).count(), 0);
+  await phone.shows("Picture of bob", BLUE);
+  await phone.press("Hang up");
+  await bob.event("ended");
+
+  await phone.page.getByLabel("Number or name").fill("bob");
+  await phone.press("Call with video");
+  await bob.event("incoming");
+  await bob.do("answer", { camera: RED });
+  await phone.isUp("bob");
+  await phone.shows("Picture of bob", RED);
+  const before = await frames();
+  await until("bob sees the camera again", async () => (await frames()) > before + 10, { seconds: 20 });
+  await phone.page.reload();
+  await phone.isUp("bob");
+  await phone.shows("Picture of bob", RED);
+  await phone.page.getByRole("img", { name: "Your picture" }).waitFor();
+  await Promise.all([phone.hears(BROWSER_TONE), bob.hears(BROWSER_TONE)]);
+  await phone.press("Hang up");
+  await bob.event("ended");
+});
+
 test("rejects a call, which then is no missed one", async () => {
   const phone = await open("alice");
   const bob = await it.browser("sdk", "bob");
@@ -244,10 +280,18 @@ test("keeps contacts, and calls them by name", async () => {
   await phone.page.getByRole("button", { name: "Remove My own voice" }).waitFor();
 });
 
-test("fits a phone's screen, and everything has a name", async () => {
-  const phone = await open("alice", { viewport: { width: 360, height: 640 } });
-  await phone.dial("600");
-  await phone.isUp("600");
+test("fits a phone's screen by night, with a picture, and everything has a name", async () => {
+  const phone = await open("alice", { viewport: { width: 360, height: 640 }, colorScheme: "dark" });
+  const bob = await it.browser("sdk", "bob");
+  await phone.page.getByLabel("Number or name").fill("bob");
+  await phone.press("Call with video");
+  await bob.event("incoming");
+  await bob.do("answer", { camera: BLUE });
+  await phone.isUp("bob");
+  await phone.shows("Picture of bob", BLUE);
+  const small = await phone.page.evaluate(() =>
+    [...document.querySelectorAll(".active button")].filter((e) => e.offsetParent && Math.min(e.offsetWidth, e.offsetHeight) < 40).map((e) => e.ariaLabel));
+  assert.deepEqual(small, [], "every control can be hit with a thumb");
   const wide = await phone.page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
   assert.equal(wide, false, "nothing sticks out at the side");
   for (const tab of ["Dial", "Recents", "Contacts", "Check", "Settings"]) {
