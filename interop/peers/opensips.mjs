@@ -1,0 +1,5 @@
+// OpenSIPS: not to be had.
+export const peer = {
+  name: "OpenSIPS",
+  absent: "Not available from Debian 12, which has no package `opensips`.",
+};
