@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks: `build` for the gateway itself, `test` for its tests too,
-# `bench` for its benches.
+# `bench` for its benches, `interop` for the peers of interop/.
 # Uses Debian's and npm's packages. Safe to run again: it installs only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +16,14 @@ want() { # want COMMAND PACKAGE
   command -v "$1" >/dev/null 2>&1 || need+=("$2")
 }
 
+want_file() { # want_file PACKAGE FILE: for what has no command of its own
+  compgen -G "$2" >/dev/null || need+=("$1")
+}
+
 want cc gcc
 want cmake cmake
 want make make
-if [ "$what" = test ]; then
+if [ "$what" = test ] || [ "$what" = interop ]; then
   want chromium chromium
   want sipp sip-tester
   want baresip baresip
@@ -27,6 +31,28 @@ if [ "$what" = test ]; then
   want node nodejs
   want npm npm
   want ps procps
+  want openssl openssl
+  want ip iproute2
+  want /usr/sbin/nft nftables
+  want rtpengine rtpengine-daemon
+  want python3 python3
+  want man man-db
+  want tshark tshark
+  want_file python3-venv '/usr/lib/python3*/ensurepip/__init__.py'
+  want_file kamailio-tls-modules '/usr/lib/*/kamailio/modules/tls.so'
+  want_file kamailio-websocket-modules '/usr/lib/*/kamailio/modules/websocket.so'
+  want pebble pebble
+  want_file postgresql '/usr/lib/postgresql/*/bin/initdb'
+  want psql postgresql-client
+  want_file baresip-ffmpeg '/usr/lib/baresip/modules/avcodec.so'
+fi
+
+if [ "$what" = interop ]; then
+  want linphonec linphone-cli
+  want twinkle-console twinkle-console
+  want pulseaudio pulseaudio
+  want pactl pulseaudio-utils
+  want_file libasound2-plugins '/usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so'
 fi
 
 if [ "$what" = bench ]; then
@@ -60,8 +86,15 @@ if ! command -v cargo >/dev/null 2>&1; then
   exit 1
 fi
 
+if [ "$what" = interop ]; then
+  (cd e2e && npm ci --no-audit --no-fund --silent)
+fi
+
 if [ "$what" = test ]; then
   (cd e2e && npm ci --no-audit --no-fund --silent)
   (cd sdk/js && npm ci --no-audit --no-fund --silent)
   (cd ui && npm ci --no-audit --no-fund --silent)
+  # Clients of the call API that are not ours.
+  [ -x e2e/grpc/.venv/bin/pip ] || python3 -m venv e2e/grpc/.venv
+  e2e/grpc/.venv/bin/pip install --quiet --disable-pip-version-check -r e2e/grpc/requirements.txt
 fi
