@@ -62,8 +62,11 @@ export class Sipp {
   /** The messages received so far, each with its first line, its text and its headers by name. */
   async received() {
     const blocks = (await this.messages()).split(/^-{20,}.*$/m);
-    return blocks.filter((block) => / message received /.test(block)).map((block) => {
-      const text = block.slice(block.indexOf("\n\n") + 2).replaceAll("\r", "");
+    return blocks.flatMap((block) => {
+      const [, length, raw] = / message received \[(\d+)\] bytes :\n\n(.*)$/s.exec(block) ?? [];
+      // The last one may be half written.
+      return raw !== undefined && Buffer.byteLength(raw) >= Number(length) ? [raw.replaceAll("\r", "")] : [];
+    }).map((text) => {
       const [head] = text.split("\n\n");
       const [line, ...fields] = head.split("\n");
       const header = (name) =>
