@@ -1,5 +1,6 @@
 // Runs one sipp scenario on a free port and tells how it ended.
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -78,6 +79,29 @@ export class Sipp {
   /** Waits until a message whose first line begins so was received. */
   receives(start) {
     return until(`sipp receives ${start}`, async () => (await this.received()).find((m) => m.line.startsWith(start)));
+  }
+
+  /** Waits until its request of this method was accepted. */
+  accepted(method) {
+    const is = ({ line, header }) => line.startsWith("SIP/2.0 200") && header("CSeq").endsWith(` ${method}`);
+    return until(`its ${method} is accepted`, async () => (await this.received()).find(is));
+  }
+
+  /**
+   * Lets a scenario go on whose next step is to receive an INFO that it does not answer: so a test says when. It has to be
+   * there already, and know its call.
+   */
+  async nudge() {
+    const { header } = await this.receives("");
+    const nudge = (this.nudges = (this.nudges ?? 0) + 1);
+    const socket = createSocket("udp4");
+    await new Promise((resolve) => socket.bind(0, "127.0.0.1", resolve));
+    const request = [
+      "INFO sip:test SIP/2.0", `Via: SIP/2.0/UDP 127.0.0.1:${socket.address().port};branch=z9hG4bKnudge${nudge}`, "From: <sip:test>;tag=1", "To: <sip:test>",
+      `Call-ID: ${header("Call-ID")}`, `CSeq: ${nudge} INFO`, "Content-Length: 0", "", "",
+    ].join("\r\n");
+    await new Promise((resolve) => socket.send(request, this.port, "127.0.0.1", resolve));
+    socket.close();
   }
 
   /** Waits for the end; fails when a call did not go as the scenario says. */

@@ -23,10 +23,16 @@ async function open() {
   return it.keep({ port: socket.address().port, heard, sent, send, close: async () => socket.close() });
 }
 
-/** The port of a section in the last description that a phone was given. */
-async function told(phone, kind) {
-  const all = (await phone.received()).map(({ text }) => new RegExp(`^m=${kind} ([1-9]\\d*) `, "m").exec(text)?.[1]);
-  return Number(all.findLast(Boolean));
+/** In which message each phone is given a description, each time the first of its kind: of the call, and of the fax that the callee asks for. */
+const CALL = { caller: /^SIP\/2.0 200 /, callee: /^INVITE / };
+const FAX = { caller: /^INVITE /, callee: /^SIP\/2.0 200 / };
+
+/** Waits for the port of a section in the first such message that a phone is given. */
+async function told(phone, message, kind) {
+  const section = new RegExp(`^m=${kind} ([1-9]\\d*) `, "m");
+  const { text } = await until(`a phone is told where to send ${kind}`, async () =>
+    (await phone.received()).find(({ line, text }) => message.test(line) && section.test(text)));
+  return Number(section.exec(text)[1]);
 }
 
 /** Datagrams number after number, until both sides have some of the other's, untouched. */
@@ -64,34 +70,29 @@ const play = (isOurs) => async () => {
   const callee = await it.sipp("uas_fax", "phone5", { local, echo: true, keys: ports(1) });
   await it.signIn("phone5", local);
   const caller = await it.sipp("uac_fax", "bob", { echo: true, keys: { target: "phone5", ...ports(0) } });
-  const { header } = await callee.receives("ACK");
-  const nudge = await open();
-  let nudges = 0;
-  const say = () => {
-    nudges += 1;
-    nudge.send(local, `INFO sip:test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:${nudge.port};branch=z9hG4bK${nudges}\r\n`
-      + `From: <sip:test>;tag=1\r\nTo: <sip:test>\r\nCall-ID: ${header("Call-ID")}\r\nCSeq: ${nudges} INFO\r\nContent-Length: 0\r\n\r\n`);
-  };
-  const sides = async (kind, sockets) => [
-    { name: "caller", socket: sockets[0], port: await told(caller, kind) },
-    { name: "callee", socket: sockets[1], port: await told(callee, kind) },
+  await callee.receives("ACK");
+  // The callee may have its ACK before the caller has its answer.
+  const sides = async (message, kind, sockets) => [
+    { name: "caller", socket: sockets[0], port: await told(caller, message.caller, kind) },
+    { name: "callee", socket: sockets[1], port: await told(callee, message.callee, kind) },
   ];
-  await exchange(await sides("text", texts), typed);
-  say();
-  await until("both are told where to send fax", async () => (await told(caller, "image")) && (await told(callee, "image")));
-  const fax = await sides("image", faxes);
+  await exchange(await sides(CALL, "text", texts), typed);
+  await callee.nudge();
+  const fax = await sides(FAX, "image", faxes);
   await exchange(fax, udptl);
   if (isOurs) {
     const stranger = await open();
     for (let n = 0; n < 100; n += 1) stranger.send(fax[0].port, Buffer.from(`\0${String.fromCharCode(n)}evil`));
     await exchange(fax, udptl);
+    await until("all that the stranger sent is dropped", async () =>
+      (await it.gateway.metric("crosspoint_media_packets_dropped_total", { reason: "unknown_source" })) >= 100);
     assert.equal(stranger.heard.length, 0);
-    assert.ok((await it.gateway.metric("crosspoint_media_packets_dropped_total", { reason: "unknown_source" })) >= 100);
   }
-  await exchange(await sides("text", texts), typed);
-  say();
-  await until("there is sound again", async () => (await callee.received()).filter(({ text }) => /^m=audio [1-9]/m.test(text)).length === 2);
-  say();
+  await exchange(await sides(FAX, "text", texts), typed);
+  await callee.nudge();
+  // Its first description with sound is of the call: this one answers.
+  await told(callee, FAX.callee, "audio");
+  await callee.nudge();
   await Promise.all([caller.done(), callee.done()]);
   const [record] = await until("the call is recorded", () => it.gateway.records().length && it.gateway.records());
   if (isOurs) assert.match(record.media, /fax text$/);
@@ -114,7 +115,7 @@ for (const [place, start] of [
     afterEach(async () => {
       await it.close();
       await it.gateway.idle();
-      if (server) assert.equal((await server.ask({ command: "list" })).calls.length, 0, "the server has no call any more");
+      if (server) await until("the server has no call any more", async () => (await server.ask({ command: "list" })).calls.length === 0);
     });
     after(async () => {
       await it.takeDown();
