@@ -5,11 +5,13 @@ import "./limits.mjs";
 export async function until(what, probe, { seconds = 15 } = {}) {
   const limit = Date.now() + seconds * 1000;
   let last;
-  while (Date.now() < limit) {
+  for (let isOver = false; !isOver; ) {
+    // One probe comes after the limit: we may have stood still ourselves.
+    isOver = Date.now() >= limit;
     // A probe that began late still gets a moment: what it says is told.
     last = await within(what, Math.max(limit - Date.now(), 1000), probe());
     if (last) return last;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (!isOver) await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`never happened within ${seconds} s: ${what} (last: ${JSON.stringify(last)})`);
 }
