@@ -51,20 +51,21 @@ export async function ask(port, request, [encode, decode] = [JSON.stringify, JSO
   const socket = createSocket("udp4");
   const cookie = `e2e_${process.pid}_${(requests += 1)}`;
   const body = Buffer.from(`${cookie} ${encode(request)}`);
+  let again, late;
   try {
     return await new Promise((resolve, reject) => {
       // Repeats are answered with the bytes of the first reply.
-      const again = setInterval(() => socket.send(body, port, "127.0.0.1"), 1000);
-      const late = setTimeout(() => reject(new Error(`no answer to ${request.command}`)), 20_000);
+      again = setInterval(() => socket.send(body, port, "127.0.0.1"), 1000);
+      late = setTimeout(() => reject(new Error(`no answer to ${request.command}`)), 20_000);
       socket.on("message", (bytes) => {
-        clearInterval(again);
-        clearTimeout(late);
         const text = bytes.toString();
         if (text.startsWith(`${cookie} `)) resolve(decode(text.slice(cookie.length + 1)));
       });
       socket.send(body, port, "127.0.0.1");
     });
   } finally {
+    clearInterval(again);
+    clearTimeout(late);
     socket.close();
   }
 }
