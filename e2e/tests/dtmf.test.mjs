@@ -17,6 +17,7 @@ async function talk({ browser: page, phone } = {}) {
   const alice = await browser("alice", page);
   const bob = await it.phone("bob", { answer: "auto", ...phone });
   await alice.do("dial", "bob");
+  await Promise.all([alice.event("confirmed"), bob.event("CALL_ESTABLISHED")]);
   await alice.hears(PHONE_TONE);
   await bob.hears(BROWSER_TONE);
   return { alice, bob };
@@ -68,7 +69,13 @@ test("a phone's INFO becomes RTP events for a browser", async () => {
   const phone = await it.sipp("uac_dtmf_info", "bob", { echo: true, keys: { target: "alice" } });
   await alice.event("incoming");
   await alice.do("answer");
+  await phone.accepted("INVITE");
+  // The phone gives back what it hears.
+  await alice.hears(BROWSER_TONE);
+  await phone.nudge();
   await seen(alice, "5");
+  await phone.accepted("INFO");
+  await phone.nudge();
   await alice.event("ended");
   await phone.done();
 });
@@ -109,7 +116,12 @@ test("between two phones, RTP events become INFO where the other knows none", as
 test("between two phones, INFO becomes RTP events", async () => {
   const bob = await it.phone("bob", { answer: "auto" });
   const phone = await it.sipp("uac_dtmf_info", "carol", { echo: true, keys: { target: "bob" } });
+  await bob.event("CALL_ESTABLISHED");
+  await phone.accepted("INVITE");
+  await phone.nudge();
   await pressed(bob, "5");
+  await phone.accepted("INFO");
+  await phone.nudge();
   await bob.event("CALL_CLOSED");
   await phone.done();
 });
@@ -120,6 +132,7 @@ for (const how of ["digit", "digitByInfo"]) {
     await alice.do("dial", "bob");
     await bob.event("incoming");
     await bob.do("answer");
+    await Promise.all([alice.event("confirmed"), bob.event("confirmed")]);
     await Promise.all([alice.hears(BROWSER_TONE), bob.hears(BROWSER_TONE)]);
     await alice.do(how, "9");
     await seen(bob, "9");
