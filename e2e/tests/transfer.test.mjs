@@ -23,13 +23,13 @@ for (const [by, held, asked] of PAIRINGS) {
     await bob.dial("alice");
     await alice.event("incoming");
     await alice.do("answer");
-    await alice.event("confirmed");
+    await Promise.all([alice.event("confirmed"), bob.up()]);
     // What baresip hears after it was held is in no recording of its own.
     if (held !== "phone") await alice.do("hold");
     await alice.do("dial", "carol");
     await carol.rings();
     await carol.answer();
-    await alice.event("confirmed");
+    await Promise.all([alice.event("confirmed"), carol.up()]);
     await alice.do("join");
     await alice.event("ended");
     await alice.event("ended");
