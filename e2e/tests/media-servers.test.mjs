@@ -75,7 +75,9 @@ const flows = (server) => until("packets pass both ways", async () => {
 const calls = async (server) => (await server.ask({ command: "list" })).calls.length;
 
 /** Files of a recording that something was written into, wherever in the folder. */
-const written = (at) => readdirSync(at, { recursive: true }).filter((name) => /\.(wav|pcap)$/.test(name) && statSync(join(at, name)).size > 2000);
+const written = (at) => readdirSync(at, { recursive: true })
+  // One may get its name while we look.
+  .filter((name) => /\.(wav|pcap)$/.test(name) && statSync(join(at, name), { throwIfNoEntry: false })?.size > 2000);
 
 const CAROL_TONE = 700;
 
@@ -107,7 +109,11 @@ for (const [name, start] of SERVERS) {
       await it.alice.do("hangUp");
       await it.bob.event("CALL_CLOSED");
       await until("the server has no call", async () => (await calls(it.servers[0])) === 0);
-      const ladder = await api("GET", `/calls/${gcid}/ladder`);
+      // The server may have done it before the ladder has it.
+      const ladder = await until("the ladder has the call's end", async () => {
+        const ladder = await api("GET", `/calls/${gcid}/ladder`);
+        return ladder.entries.some(({ direction, title }) => direction === "out" && title === "delete") && ladder;
+      });
       const server = ladder.parties.find((party) => party.side === "media_server");
       assert.deepEqual([server?.protocol, server?.address], ["ng", `127.0.0.1:${it.servers[0].port()}`], JSON.stringify(ladder.parties));
       const said = ladder.entries.filter((entry) => entry.party === server.id);
@@ -138,13 +144,13 @@ describe("a pool", () => {
     await call(it);
     const on = (await calls(it.servers[0])) === 1 ? 0 : 1;
     await it.servers[on].kill();
-    await it.alice.event("ended");
+    await Promise.all([it.alice.event("ended"), it.bob.event("CALL_CLOSED")]);
     const [record] = await until("the call is recorded", () => {
       const all = it.gateway.records();
       return all.length === 1 && all;
     });
     assert.match(JSON.stringify(record), /media_lost/);
-    assert.equal(await it.gateway.metric("crosspoint_media_servers", { state: "gone" }), 1);
+    await until("one server is gone", async () => (await it.gateway.metric("crosspoint_media_servers", { state: "gone" })) === 1);
     await call(it);
     assert.equal(await calls(it.servers[1 - on]), 1);
   }));
@@ -162,7 +168,7 @@ describe("a pool", () => {
     await it.alice.event("ended");
     await Promise.all([it.bob.hears(CAROL_TONE), carol.hears(PHONE_TONE)]);
     await until("the servers have nothing left of it", async () => (await calls(it.servers[0])) + (await calls(it.servers[1])) === 0);
-    assert.equal(await it.gateway.metric("crosspoint_media_legs"), 2);
+    await until("our own media plane has the two of them", async () => (await it.gateway.metric("crosspoint_media_legs")) === 2);
     it.bob.command("hangup");
     await carol.event("CALL_CLOSED");
     await until("the calls are recorded", () => it.gateway.records().length === 2);
