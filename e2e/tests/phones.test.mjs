@@ -40,6 +40,7 @@ for (const codec of ["pcma", "g722/16000/1"]) {
     const alice = await it.browser("jssip", "alice", { codecs: ["opus"] });
     const bob = await it.phone("bob", { answer: "auto", codecs: codec });
     await alice.do("dial", "bob");
+    await alice.event("confirmed");
     await alice.hears(PHONE_TONE);
     await bob.hears(BROWSER_TONE);
     await alice.do("hangUp");
@@ -53,6 +54,7 @@ test("a phone with SDES keys is called and heard", async () => {
   bob.dial("alice");
   await alice.event("incoming");
   await alice.do("answer");
+  await alice.event("confirmed");
   await alice.hears(PHONE_TONE);
   await bob.hears(BROWSER_TONE);
   await alice.do("hangUp");
@@ -73,10 +75,11 @@ for (const kind of ["udp", "tcp"]) {
 
 test("a late offer is answered and sound flows", async () => {
   const alice = await it.browser("jssip", "alice");
-  const sipp = await it.sipp("uac_late_offer", "bob", { echo: true, keys: { target: "alice", hold: 3000 } });
+  const sipp = await it.sipp("uac_late_offer", "bob", { echo: true, keys: { target: "alice" } });
   await alice.event("incoming");
   await alice.do("answer");
   await alice.hears(BROWSER_TONE);
+  await alice.do("hangUp");
   await alice.event("ended");
   await sipp.done();
 });
