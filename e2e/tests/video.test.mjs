@@ -162,7 +162,8 @@ test("the SDK calls the SDK with pictures: blackened, held, taken away and added
   await sees(alice, BLUE);
   await alice.do("hold");
   await bob.event("hold-remote");
-  assert.equal((await bob.do("pictures")).theirs, false);
+  // It is told of the hold before it has answered it.
+  await until("nothing is shown to bob on hold", async () => !(await bob.do("pictures")).theirs);
   await alice.do("unhold");
   await bob.event("unhold-remote");
   await Promise.all([sees(bob, RED), sees(alice, BLUE)]);
@@ -214,6 +215,7 @@ test("the SDK and baresip see each other, and a phone that only hears is said to
   await alice.do("dial", "carol");
   await desk.event("CALL_INCOMING");
   desk.command("accept");
+  await alice.event("confirmed");
   await Promise.all([alice.hears(PHONE_TONE), desk.hears(BROWSER_TONE)]);
   await assert.rejects(alice.do("addVideo", RED), /takes no pictures/);
   assert.equal((await alice.do("pictures")).ours, false);
