@@ -70,11 +70,16 @@ test("a call between a browser and a phone is there message by message", async (
   await alice.event("ended");
   await it.gateway.idle();
   assert.equal((await lastCall("bob")).gcid, gcid);
-  const ladder = await ask(`/calls/${gcid}/ladder`);
+  // The figures of both sides' media come a moment after the end.
+  const figures = /^opus: |^PCM/;
+  const ladder = await until("the figures of both sides are told", async () => {
+    const all = await ask(`/calls/${gcid}/ladder`);
+    return all.entries.filter(({ title }) => figures.test(title)).length >= 2 && all;
+  });
   assert.equal(ladder.explanation.verdict, "completed", JSON.stringify(ladder.explanation));
   assert.match(ladder.explanation.headline, /^Hung up by the caller after /);
   const titles = ladder.entries.map((entry) => entry.title);
-  const inOrder = ["INVITE + SDP", "200 OK (INVITE) + SDP", /^ICE pair udp /, "DTLS certificate is right", /^SRTP keys, /, "BYE", /^opus: |^PCM/];
+  const inOrder = ["INVITE + SDP", "200 OK (INVITE) + SDP", /^ICE pair udp /, "DTLS certificate is right", /^SRTP keys, /, "BYE", figures];
   let at = -1;
   for (const wanted of inOrder) {
     const found = titles.findIndex((title, index) => index > at && (wanted instanceof RegExp ? wanted.test(title) : title === wanted));
@@ -205,12 +210,12 @@ test("refused and silent calls explain themselves on the page", async () => {
   const refused = await tab.textContent(".ladder-why");
   assert.match(refused, /nobody and no rule has 999/);
   assert.match(refused, /The rule: /);
-  assert.ok((await tab.locator(".ladder-arrow.failed").count()) >= 1);
+  await until("a refusal is drawn", async () => (await tab.locator(".ladder-arrow.failed").count()) >= 1);
 
   await show((await silent()).gcid);
   await tab.waitForSelector("[data-verdict=silent]");
   assert.match(await tab.textContent(".ladder-why"), /No media ever came from the called side, phone1,.*Audio went one way only/);
-  assert.ok((await tab.locator(".ladder-charts figure").count()) >= 4);
+  await until("a side's charts are drawn", async () => (await tab.locator(".ladder-charts figure").count()) >= 4);
   await tab.locator(".ladder-row", { hasText: "INVITE + SDP" }).first().click();
   assert.match(await tab.textContent(".ladder-details pre"), /^INVITE sip:phone1@/);
   assert.deepEqual(errors, []);
