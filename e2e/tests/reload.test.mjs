@@ -8,7 +8,7 @@ import { certificates } from "../lib/certificates.mjs";
 import { binary } from "../lib/gateway.mjs";
 import { operator } from "../lib/operator.mjs";
 import { freePort } from "../lib/ports.mjs";
-import { until } from "../lib/wait.mjs";
+import { until, within } from "../lib/wait.mjs";
 import { stage } from "../lib/world.mjs";
 
 const CALLS = 100;
@@ -65,6 +65,13 @@ function issuer(kind) {
   });
 }
 
+/** Sends a ping of RFC 5626 §4.4.1 and waits for its pong. */
+async function pings(socket) {
+  const pong = new Promise((resolve, reject) => socket.once("data", resolve).once("close", () => reject(new Error("the connection was closed"))));
+  socket.write("\r\n\r\n");
+  assert.equal(String(await within("a pong comes", 10_000, pong)), "\r\n");
+}
+
 const calls = () => it.gateway.metric("crosspoint_calls_active");
 
 before(async () => {
@@ -84,6 +91,8 @@ test("a hundred calls outlive every change of the configuration", it.telling(asy
   await until("all calls are up", async () => (await gateway.metric("crosspoint_media_legs")) === CALLS && (await calls()) === CALLS);
   const old = connect({ host: "127.0.0.1", port: gateway.port("tls"), rejectUnauthorized: false });
   await new Promise((resolve) => old.once("secureConnect", resolve));
+  // Who says nothing at all is cut off after half a minute.
+  await pings(old);
 
   for (let n = 2; n <= 4; n++) {
     await writeFile(gateway.file, it.base + version(n));
@@ -121,6 +130,7 @@ test("a hundred calls outlive every change of the configuration", it.telling(asy
   assert.equal(await gateway.metric("crosspoint_media_silent_total"), 0);
   assert.equal(await calls(), CALLS + 1);
   assert.equal(old.destroyed, false, "connections stay with the certificate that they began with");
+  await pings(old);
   old.destroy();
 
   // Drained, it takes no more calls; at the limit the last are ended in good order, and it goes.
