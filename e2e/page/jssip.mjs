@@ -111,7 +111,7 @@ window.client = {
     const [first, second] = calls.slice(-2);
     first.refer(second.remote_identity.uri, { replaces: second });
   },
-  iceRestart: () => call.renegotiate({ rtcOfferConstraints: { iceRestart: true } }),
+  iceRestart: () => changed((done) => call.renegotiate({ rtcOfferConstraints: { iceRestart: true } }, done)),
   seen,
   figures: () => figures(call.connection),
   canVideo: (name) => RTCRtpSender.getCapabilities("video").codecs.some((c) => c.mimeType.toLowerCase() === `video/${name}`),

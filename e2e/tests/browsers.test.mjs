@@ -79,7 +79,9 @@ test("an ICE restart keeps the call", async () => {
   const alice = await it.browser("jssip", "alice");
   const bob = await it.browser("jssip", "bob");
   await talk(alice, bob, "bob");
+  const ice = await alice.do("ice");
   await alice.do("iceRestart");
+  assert.notEqual(await alice.do("ice"), ice);
   await Promise.all([alice.hears(BROWSER_TONE), bob.hears(BROWSER_TONE)]);
   await alice.do("hangUp");
   await bob.event("ended");
