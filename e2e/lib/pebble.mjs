@@ -48,8 +48,8 @@ export class Pebble {
       },
     };
     writeFileSync(join(pebble.folder, "pebble.json"), JSON.stringify(config));
-    // It refuses some good nonces, so that clients show what they do then.
-    const env = { ...process.env, PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: "30" };
+    // It refuses some good nonces, so that clients show what they do then: so few that six in a row, at which they give up, do not happen.
+    const env = { ...process.env, PEBBLE_VA_NOSLEEP: "1", PEBBLE_WFE_NONCEREJECT: "10" };
     const args = ["-config", join(pebble.folder, "pebble.json"), "-dnsserver", `127.0.0.1:${pebble.names.address().port}`];
     pebble.process = spawn("pebble", args, { env, stdio: ["ignore", "pipe", "pipe"] });
     pebble.log = [];

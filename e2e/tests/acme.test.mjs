@@ -7,6 +7,7 @@ import { connect } from "node:tls";
 import { after, test } from "node:test";
 import { Gateway } from "../lib/gateway.mjs";
 import { Pebble } from "../lib/pebble.mjs";
+import { freePort } from "../lib/ports.mjs";
 import { until } from "../lib/wait.mjs";
 
 const open = [];
@@ -29,7 +30,8 @@ function shown(port, ca) {
 test("a certificate of a real authority is got, shown and kept", async () => {
   const gateway = await Gateway.start();
   open.push(gateway);
-  const port = gateway.port("https");
+  // One that nobody takes while the gateway starts anew.
+  const port = await freePort();
   const pebble = await Pebble.start({ tlsPort: port });
   open.push(pebble);
   const config = `
