@@ -49,6 +49,8 @@ export class Air {
   }
 
   async stop() {
+    // Nothing that still comes opens another socket.
+    this.isSilent = true;
     await this.#close();
     this.front.close();
   }
