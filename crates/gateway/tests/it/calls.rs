@@ -1,6 +1,7 @@
 //! Registrations and calls through the binary, by a phone on UDP.
 
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crosspoint_sip::{HeaderName, Method};
@@ -23,7 +24,8 @@ fn phone(gateway: &Gateway, index: usize) -> Phone {
 #[test]
 fn a_trunk_whose_port_is_closed_gives_way_at_once() {
     let open = std::net::UdpSocket::bind("127.0.0.3:0").unwrap();
-    let closed = std::net::UdpSocket::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    // At an address where no other test gets the port that is free again.
+    let closed = std::net::UdpSocket::bind("127.0.0.13:0").unwrap().local_addr().unwrap();
     let config = format!(
         "[timers]\ntrunk_silence = \"32s\"\n[[trunk]]\nname = \"carrier\"\nhost = \"carrier.test\"\n\
          destinations = [\"{closed}\", \"{};priority=20\"]\nprefixes = [\"47\"]\n",
@@ -105,25 +107,37 @@ fn a_graceful_stop_says_goodbye_and_keeps_the_record() {
     assert_eq!(records[0]["cause"], "shutdown");
 }
 
+/// Moves the UDP listener of a configuration.
+fn move_udp(folder: &Path, from: &str, to: &str) {
+    let file = folder.join("crosspoint.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let udp = |address: &str| format!("transport = \"udp\"\naddress = \"{address}\"");
+    std::fs::write(&file, text.replace(&udp(from), &udp(to))).unwrap();
+}
+
 #[test]
 fn a_restart_loses_no_registration_and_no_user() {
     let gateway = Gateway::start("");
+    // Their passwords are told at the first start only.
+    let users = gateway.ready()["users"].clone();
+    let phone_of = |gateway: &Gateway, index: usize| {
+        let text = |key: &str| users[index][key].as_str().unwrap().to_owned();
+        Phone::new(gateway.address("udp"), &text("name"), &text("password"))
+    };
+    let (_, folder) = gateway.stop();
+    // At an address where no other test gets the port while it is free.
+    move_udp(folder.path(), "127.0.0.1:0", "127.0.0.12:0");
+    let gateway = Gateway::start_in(folder);
     let address = gateway.address("udp");
-    let mut alice = phone(&gateway, 0);
+    let mut alice = phone_of(&gateway, 0);
     assert_eq!(alice.register(300).status.0, 200);
-    let bob = gateway.ready()["users"][1].clone();
     let (_, folder) = gateway.stop();
     // The same port again, so that bob can call alice, who has not noticed anything.
-    let file = folder.path().join("crosspoint.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let udp = "transport = \"udp\"\naddress = \"127.0.0.1:0\"";
-    let again = format!("transport = \"udp\"\naddress = \"{address}\"");
-    std::fs::write(&file, text.replace(udp, &again)).unwrap();
+    move_udp(folder.path(), "127.0.0.12:0", &address.to_string());
     let gateway = Gateway::start_in(folder);
 
     let ringing = std::thread::spawn(move || alice.expect(&Method::INVITE));
-    let text = |key: &str| bob[key].as_str().unwrap().to_owned();
-    let mut bob = Phone::new(gateway.address("udp"), &text("name"), &text("password"));
+    let mut bob = phone_of(&gateway, 1);
     let (_, _call) = bob.call("1001", &Sound::new().description());
     let invite = ringing.join().unwrap();
     assert!(invite.headers.has(&HeaderName::CONTACT));

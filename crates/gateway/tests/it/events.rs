@@ -74,6 +74,8 @@ fn operators_are_told_of_calls_and_nobody_else_is() {
     let mut ends = Events::open(&gateway, &operator, "?events=call_ended");
     assert_eq!(all.next(), json!({ "event": "hello", "version": 1 }));
     assert_eq!(ends.next()["event"], "hello");
+    let mut grades = Events::open(&gateway, &operator, "?events=quality");
+    assert_eq!(grades.next()["event"], "hello");
 
     let password = &gateway.ready()["users"][0]["password"];
     let mut alice = Phone::new(gateway.address("udp"), "alice", password.as_str().unwrap());
@@ -90,8 +92,6 @@ fn operators_are_told_of_calls_and_nobody_else_is() {
     drop(all);
 
     // Nothing comes from alice for three seconds, then something does.
-    let mut grades = Events::open(&gateway, &operator, "?events=quality");
-    assert_eq!(grades.next()["event"], "hello");
     let silent = grades.next();
     assert_eq!((&silent["grade"], &silent["side"]), (&json!("silent"), &json!("caller")));
     sound.talk(media_address(&answered.body), 1000.0, Duration::from_millis(300));

@@ -270,6 +270,10 @@ fn a_service_with_opus_behind_tls_speaks_is_interrupted_and_presses_keys() {
         told.extend(good.texts.try_iter());
     }
     assert_eq!(sound.pressed, [7, 11], "the keys 7 and #");
+    // It asks for the keys before it tells what made it ask.
+    while told.len() < 3 {
+        told.push(next());
+    }
     assert!(told[0]["heard"].as_f64().unwrap() > 0.8, "{told:?}");
     let mark = |name: &str| json!({ "event": "mark", "side": "caller", "name": name });
     assert_eq!(told[1..], [mark("spoken"), mark("interrupted")]);
