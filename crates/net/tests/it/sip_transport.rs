@@ -33,7 +33,8 @@ async fn a_closed_port_is_told_of_with_what_was_sent_there() {
     let mut host = Host::start().await;
     let local = host.address(Transport::Udp);
     let phone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // At an address where no other test gets the port that is free again.
+    let closed = UdpSocket::bind("127.0.0.9:0").await.unwrap().local_addr().unwrap();
     let flow = |remote| Flow { transport: Transport::Udp, connection: None, local, remote };
     for _ in 0..20 {
         host.send(flow(closed), OPTIONS);
@@ -125,7 +126,8 @@ async fn a_connection_of_ours_that_ends_without_a_word_is_told_as_failed() {
 #[tokio::test]
 async fn a_peer_that_is_not_there_is_told_as_failed() {
     let mut host = Host::start().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // At an address where no other test gets the port that is free again.
+    let nobody = TcpListener::bind("127.0.0.9:0").await.unwrap().local_addr().unwrap();
     let local = host.address(Transport::Tcp);
     let flow = Flow { transport: Transport::Tcp, connection: None, local, remote: nobody };
     host.send(flow, OPTIONS);
