@@ -57,8 +57,8 @@ const show = (page, name) => page.getByRole("navigation").getByRole("link", { na
 const press = (page, name) => page.getByRole("button", { name, exact: true }).click();
 const inDialog = (page, name) => page.getByRole("dialog").getByRole("button", { name, exact: true }).click();
 
-/** A phone that is in a call, whose sound comes back to us, until somebody ends it. */
-const caller = (user) => it.sipp("uac_call_until_bye", user, { echo: true, limit: 50, keys: { target: "601" } });
+/** A phone that is in a call, whose sound comes back to us, until somebody ends it, however long that takes. */
+const caller = (user) => it.sipp("uac_call_until_bye", user, { echo: true, limit: 150, keys: { target: "601" } });
 
 test("an operator sees a call with its quality, records it, and ends it", it.telling(async () => {
   const phone = await caller("phone1");
