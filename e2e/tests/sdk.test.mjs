@@ -246,7 +246,10 @@ test("a duplicated tab leaves the call alone", async () => {
 test("a tab that is closed without a call rings no more", async () => {
   const alice = await it.browser("sdk", "alice");
   const bob = await it.browser("sdk", "bob");
+  // A page that is called before it goes has a call, and is waited for.
+  const closed = bob.tab.waitForEvent("close");
   await bob.tab.close({ runBeforeUnload: true });
+  await closed;
   await until("bob is gone", async () => {
     await alice.do("dial", "bob");
     return (await alice.event("failed")).reason === "unavailable";
