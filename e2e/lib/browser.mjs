@@ -58,8 +58,7 @@ export class Browser {
       await tab.goto(`${origin}/`);
       await tab.addScriptTag({ path: join(this.folder, `${library}.js`), type: "module" });
     }
-    // A module runs when the browser gets to it, which may be after the page counts as loaded.
-    await tab.waitForFunction(() => window.client);
+    await client.runs();
     await client.do("start", { url: gateway.webSocketUrl, user, password, domain: gateway.domain, ...options });
     return client;
   }
@@ -89,6 +88,17 @@ export class Browser {
 export class Client {
   constructor(tab, context, user) {
     Object.assign(this, { tab, context, user, log: [] });
+  }
+
+  /** A module runs when the browser gets to it, which may be after the page counts as loaded. */
+  runs() {
+    return this.tab.waitForFunction(() => window.client);
+  }
+
+  /** Loads its page again. */
+  async reload() {
+    await this.tab.reload();
+    await this.runs();
   }
 
   do(method, ...args) {

@@ -121,12 +121,13 @@ export class Gateway {
     if (this.prefix?.length) return this.#getInside(path);
     const https = await import("node:https");
     return new Promise((resolve, reject) => {
-      https
-        .get({ host: this.host, port: this.port("https"), path, rejectUnauthorized: false }, (response) => {
-          let text = "";
-          response.on("data", (chunk) => (text += chunk)).on("end", () => resolve(text));
-        })
-        .on("error", reject);
+      // The gateway ends a connection that has had its time, which may be just when it is used again: then another one asks.
+      const failed = (error) => (asked.reusedSocket ? resolve(this.get(path)) : reject(error));
+      const asked = https.get({ host: this.host, port: this.port("https"), path, rejectUnauthorized: false }, (response) => {
+        let text = "";
+        response.on("data", (chunk) => (text += chunk)).on("end", () => resolve(text)).on("error", failed);
+      });
+      asked.on("error", failed);
     });
   }
 

@@ -22,6 +22,7 @@ for (const library of ["jssip", "sipjs"]) {
   test(`${library}: the tone number plays 440 Hz`, async () => {
     const alice = await it.browser(library, "alice");
     await alice.do("dial", "601");
+    await alice.event("confirmed");
     await alice.hears(440);
     await alice.do("hangUp");
     await alice.event("ended");
@@ -58,6 +59,7 @@ test("a wrong password is refused and the right one is not locked out", async ()
 test("a browser that knows only opus hears the echo", async () => {
   const alice = await it.browser("jssip", "alice", { codecs: ["opus"] });
   await alice.do("dial", "600");
+  await alice.event("confirmed");
   await alice.hears(BROWSER_TONE);
   assert.match(await alice.do("codec"), /opus/i);
   await alice.do("hangUp");

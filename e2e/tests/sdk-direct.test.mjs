@@ -68,7 +68,7 @@ test("both show themselves at once, and one stops: both get their turn", async (
 
 test("a page that is loaded again takes its call back", async () => {
   const { alice, bob } = await talk();
-  await alice.tab.reload();
+  await alice.reload();
   await alice.do("restore");
   await alice.event("call-reconnected");
   await bothHear(alice, bob);

@@ -4,7 +4,9 @@ import { afterEach, test } from "node:test";
 import { Wire } from "../lib/wire.mjs";
 import { BROWSER_TONE, world } from "../lib/world.mjs";
 
-const it = world({ config: '\n[rtcengine]\nresume_window = "2s"\n' });
+// Long enough for a page to be loaded again on a slow machine.
+const it = world({ config: '\n[rtcengine]\nresume_window = "10s"\n' });
+const AFTER_IT = { seconds: 30 };
 afterEach(async () => {
   await it.close();
   await it.gateway.idle();
@@ -24,7 +26,7 @@ async function talk() {
 test("a page that stays away too long loses its call, and the far party hears BYE", async () => {
   const { alice, bob, wire } = await talk();
   wire.takeDown();
-  await bob.event("ended");
+  await bob.event("ended", AFTER_IT);
   wire.restore();
   assert.deepEqual(await alice.event("ended"), { reason: "networkError", by: "remote" });
   // It is a client again, for calls to come.
@@ -41,12 +43,12 @@ test("a page that stays away too long loses its call, and the far party hears BY
 test("a tab that is closed in mid-call ends it after the window", async () => {
   const { alice, bob } = await talk();
   await alice.close();
-  await bob.event("ended");
+  await bob.event("ended", AFTER_IT);
 });
 
 test("a page that is loaded again within the window keeps its call", async () => {
   const { alice, bob } = await talk();
-  await alice.tab.reload();
+  await alice.reload();
   await alice.do("restore");
   await alice.event("call-reconnected");
   await alice.hears(BROWSER_TONE);

@@ -31,7 +31,7 @@ const bothHear = (a, b) => Promise.all([a.hears(BROWSER_TONE), b.hears(BROWSER_T
 /** Loads the page again; gives the time until it was heard again, in ms. */
 async function reload(client) {
   const begun = Date.now();
-  await client.tab.reload();
+  await client.reload();
   await client.do("restore");
   await client.event("call-reconnected");
   await client.hears(BROWSER_TONE);
@@ -75,8 +75,9 @@ test("a phone sees nothing of a reload", async () => {
   await reload(alice);
   await alice.do("hangUp");
   await phone.done();
-  const seen = (await phone.received()).map((m) => m.line.split(" ")[0]);
-  assert.deepEqual(seen, ["INVITE", "ACK", "BYE"]);
+  // What comes twice because its answer was slow is the same request.
+  const seen = new Set((await phone.received()).map((m) => m.header("CSeq")));
+  assert.deepEqual([...seen].map((number) => number.split(" ")[1]), ["INVITE", "ACK", "BYE"]);
 });
 
 test("what was held and muted before a reload is afterwards", async () => {
@@ -86,7 +87,7 @@ test("what was held and muted before a reload is afterwards", async () => {
   await alice.do("mute");
   await alice.do("hold");
   await bob.event("hold-remote");
-  await alice.tab.reload();
+  await alice.reload();
   await alice.do("restore");
   await alice.event("call-reconnected");
   assert.deepEqual(await alice.do("held"), { held: true, muted: true });
@@ -103,7 +104,7 @@ test("a call that rings over a reload is answered", async () => {
   const bob = await it.browser("sdk", "bob");
   await bob.do("dial", "alice");
   await alice.event("incoming");
-  await alice.tab.reload();
+  await alice.reload();
   await alice.do("restore");
   await alice.event("incoming");
   await alice.do("answer");
@@ -245,7 +246,10 @@ test("a duplicated tab leaves the call alone", async () => {
 test("a tab that is closed without a call rings no more", async () => {
   const alice = await it.browser("sdk", "alice");
   const bob = await it.browser("sdk", "bob");
+  // A page that is called before it goes has a call, and is waited for.
+  const closed = bob.tab.waitForEvent("close");
   await bob.tab.close({ runBeforeUnload: true });
+  await closed;
   await until("bob is gone", async () => {
     await alice.do("dial", "bob");
     return (await alice.event("failed")).reason === "unavailable";
@@ -270,7 +274,8 @@ test("the quality of a call is reported, and it is good", async () => {
   let report;
   const quality = await until("a report with all figures, and good ones", async () => {
     report = await alice.do("quality");
-    return report?.mos > 3 && report.rtt !== undefined && report;
+    const isWhole = report?.rtt !== undefined && report.bitrateIn > 0 && report.bitrateOut > 0 && report.levelOut > 0;
+    return isWhole && report.mos > 3 && report;
   }, { seconds: 30 }).catch((error) => { throw new Error(`${error.message}: ${JSON.stringify(report)}`); });
   assert.ok(quality.mos > 3 && quality.mos <= 4.5, JSON.stringify(quality));
   assert.match(quality.codec, /opus|PCM|G722/i);

@@ -42,8 +42,8 @@ export interface Platform {
   storage: Storage | undefined;
 }
 
-/** How long a reloading page may still hold its name before we take it for another page, in ms. */
-const CLAIM_PATIENCE = 500;
+/** How long a reloading page may still hold its name before we take it for another page, in ms: a busy device takes its time. */
+const CLAIM_PATIENCE = 3_000;
 
 /** The browser. @internal */
 export function browser(): Platform {
