@@ -76,6 +76,12 @@ export class Sipp {
     });
   }
 
+  /** The requests of this method so far, each once: who is not answered in time says the same again. */
+  async requests(method) {
+    const all = (await this.received()).filter(({ line }) => line.startsWith(`${method} `));
+    return all.filter(({ text }, at) => all.findIndex((first) => first.text === text) === at);
+  }
+
   /** Waits until a message whose first line begins so was received. */
   receives(start) {
     return until(`sipp receives ${start}`, async () => (await this.received()).find((m) => m.line.startsWith(start)));

@@ -63,22 +63,30 @@ async function fromNothing(trunk, text, asked) {
   return { gateway, page };
 }
 
-/** A PBX that answers OPTIONS. `untilUp` waits until the gateway says that it is up: then the port is free for a scenario. */
-async function pbx(port) {
+/**
+ * A PBX that answers OPTIONS, at any time. All else goes between the gateway and a scenario, from when `leads` has said where they
+ * are. `untilUp` waits until the gateway says that it is up.
+ */
+async function pbx() {
   const socket = createSocket("udp4");
-  await new Promise((resolve) => socket.bind(port, "127.0.0.1", resolve));
+  await new Promise((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  open.push(() => new Promise((resolve) => socket.close(resolve)));
+  const { port } = socket.address();
+  let ways = {};
   socket.on("message", (bytes, from) => {
     const text = bytes.toString();
-    if (!text.startsWith("OPTIONS ")) return;
+    if (from.port === ways.scenario) return socket.send(bytes, ways.gateway, "127.0.0.1");
+    if (!text.startsWith("OPTIONS ")) return ways.scenario && socket.send(bytes, ways.scenario, "127.0.0.1");
     const kept = text.split("\r\n").filter((line) => /^(Via|From|Call-ID|CSeq):/i.test(line));
     const [to] = /^To:.*$/im.exec(text);
     socket.send(["SIP/2.0 200 OK", ...kept, `${to};tag=pbx`, "Content-Length: 0", "", ""].join("\r\n"), from.port, from.address);
   });
   const untilUp = async (gateway, trunk) => {
     const up = new RegExp(`destination is up trunk=${trunk} `);
-    await until(`${trunk} is up`, () => gateway.log.some((line) => up.test(line)), { seconds: 60 }).finally(() => socket.close());
+    await until(`${trunk} is up`, () => gateway.log.some((line) => up.test(line)), { seconds: 60 });
   };
-  return { untilUp };
+  const leads = (gateway, scenario) => (ways = { gateway: gateway.port("udp"), scenario });
+  return { port, untilUp, leads };
 }
 
 async function sipp(gateway, name, options) {
@@ -107,19 +115,20 @@ async function bothWays({ page }, called, calling) {
 const md5 = (...parts) => createHash("md5").update(parts.join(":")).digest("hex");
 
 test("an Asterisk owner gets calls both ways with what the README says", async () => {
-  const port = await freePort();
+  const answering = await pbx();
+  const [port, local] = [answering.port, await freePort()];
   const text = asterisk.replace('host = "192.0.2.20"', `host = "127.0.0.1"\nport = ${port}`);
   assert.notEqual(text, asterisk);
-  const answering = await pbx(port);
   const it = await fromNothing("asterisk", text, "1234");
   await answering.untilUp(it.gateway, "asterisk");
-  const called = await sipp(it.gateway, "uas_asterisk", { local: port });
-  await bothWays(it, called, () => sipp(it.gateway, "uac_asterisk", { local: port, user: "1001", keys: { target: "alice" } }));
+  answering.leads(it.gateway, local);
+  const called = await sipp(it.gateway, "uas_asterisk", { local });
+  await bothWays(it, called, () => sipp(it.gateway, "uac_asterisk", { local, port, user: "1001", keys: { target: "alice" } }));
   // The endpoint has an auth section: we are asked, and show what its pjsip.conf has.
   const value = (key) => new RegExp(`^${key} = (.*)$`, "m").exec(pjsip)[1];
   assert.equal(value("password"), PASSWORD);
   assert.equal(/username = "(.*)"/.exec(asterisk)[1], value("username"));
-  const invites = (await called.received()).filter((m) => m.line.startsWith("INVITE"));
+  const invites = await called.requests("INVITE");
   assert.match(invites[0].line, /^INVITE sip:1234@127\.0\.0\.1/);
   const shown = invites[1].header("Authorization");
   const field = (name) => new RegExp(`[ ,]${name}="?([^",]*)`).exec(shown)[1];

@@ -58,7 +58,7 @@ function routeTest(...args) {
   return { text: stdout.trim(), status };
 }
 
-const invites = async (sipp) => (await sipp.received()).filter((m) => m.line.startsWith("INVITE")).map((m) => m.line);
+const invites = async (sipp) => (await sipp.requests("INVITE")).map((m) => m.line);
 const peer = (name, local, extra = {}) => it.sipp(name, "alice", { user: "+49301234", local, ...extra });
 
 test("the cheap trunk answers 503, and the call goes over the other in its own form", it.telling(async () => {

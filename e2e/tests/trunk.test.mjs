@@ -54,8 +54,7 @@ async function dial(number) {
   return alice;
 }
 
-const requests = async (sipp, method) => (await sipp.received()).filter((m) => m.line.startsWith(method));
-const invites = (sipp) => requests(sipp, "INVITE");
+const invites = (sipp) => sipp.requests("INVITE");
 const md5 = (...parts) => createHash("md5").update(parts.join(":")).digest("hex");
 
 /** Whether the credentials of a request fit (RFC 7616 §3.4, MD5 with qop=auth). */
@@ -92,7 +91,7 @@ test("a browser writes over a trunk that asks for a password, and is written to"
   const alice = await it.browser("jssip", "alice");
   assert.equal(await alice.do("text", "030123", "Grüße"), 202);
   await far.done();
-  const [first, second] = await requests(far, "MESSAGE");
+  const [first, second] = await far.requests("MESSAGE");
   assert.equal(first.line, `MESSAGE sip:+4930123@127.0.0.1:${carrier} SIP/2.0`);
   assert.equal(first.header("Proxy-Authorization"), undefined);
   assert.ok(fits(second, "carrier-secret"), second.header("Proxy-Authorization"));
