@@ -1,6 +1,7 @@
 // Texts between browsers, kept for who is away; and a lamp that follows a user's calls.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { until } from "../lib/wait.mjs";
 import { world } from "../lib/world.mjs";
 
 const it = world();
@@ -30,11 +31,15 @@ test("a lamp at a phone follows the calls of a browser", async () => {
   const bob = await it.browser("jssip", "bob");
   const alice = await it.browser("sipjs", "alice");
   const lamp = await it.sipp("uac_lamp", "carol", { keys: { target: "bob" } });
-  await lamp.receives("NOTIFY");
+  // A NOTIFY that it has not answered would come again after the next one.
+  const shows = (state) => until(`the lamp shows ${state}`, async () => (await lamp.requests("NOTIFY")).some(({ text }) => text.includes(state)));
+  await shows("dialog-info");
   await alice.do("dial", "bob");
   await bob.event("incoming");
+  await shows("early");
   await bob.do("answer");
   await alice.event("confirmed");
+  await shows("confirmed");
   await bob.do("hangUp");
   await lamp.done();
 });
