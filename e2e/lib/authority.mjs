@@ -40,9 +40,9 @@ export class Authority {
   }
 
   /** The value of an Identity header, by the RFCs and not by our own code. `break` spoils the signature. */
-  async identity({ orig, dest, attest = "A", issued = Math.floor(Date.now() / 1000), spoilt = false }) {
+  async identity({ orig, dest, attest = "A", age = 0, spoilt = false }) {
     const header = { alg: "ES256", ppt: "shaken", typ: "passport", x5u: this.url };
-    const payload = { attest, dest: { tn: [dest] }, iat: issued, orig: { tn: orig }, origid: "elsewhere-1" };
+    const payload = { attest, dest: { tn: [dest] }, iat: Math.floor(Date.now() / 1000) - age, orig: { tn: orig }, origid: "elsewhere-1" };
     const signed = [header, payload].map((part) => base64url(JSON.stringify(part))).join(".");
     const key = createPrivateKey(await readFile(this.file("shaken.key")));
     const signature = sign("sha256", Buffer.from(spoilt ? `${signed}x` : signed), { key, dsaEncoding: "ieee-p1363" });
