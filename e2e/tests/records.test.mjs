@@ -70,7 +70,8 @@ async function call(count) {
   await caller.stop();
 }
 
-const there = () => it.postgres.ask("SELECT count(*), count(DISTINCT gcid) FROM cdrs")[0];
+/** Nothing until there is a table. */
+const there = () => it.postgres.ask("SELECT count(*), count(DISTINCT gcid) FROM cdrs")?.[0];
 const settled = (count) => until(`PostgreSQL has ${count} records`, () => there() === `${count}|${count}`);
 
 test("records are in PostgreSQL, and wait while it is away", it.telling(async () => {
@@ -125,6 +126,7 @@ test("events reach a web server signed, in order, and again until it takes them"
   await until("both are given up", async () => (await it.gateway.metric("crosspoint_webhook_failed_total")) === 2);
   assert.ok(hook.messages.every(({ headers }) => headers["content-type"] === "application/json"));
   assert.ok((await it.gateway.metric("crosspoint_webhook_retries_total")) >= 1);
+  await until("the end of the second call is told", async () => (await it.gateway.metric("crosspoint_webhook_waiting")) === 0 && hook.messages.length === 5);
 
   // Without the section nobody is told.
   const text = (await import("node:fs")).readFileSync(it.gateway.file, "utf8");
