@@ -106,7 +106,11 @@ const heardIn = (side, frequency) => bestToneShare(side, frequency).share > 0.7;
 
 /** Waits until a tone stands clearly in one side of a file that is being written: 0 is left. */
 const standsIn = (name, side, frequency) =>
-  until(`${frequency} Hz stands in side ${side}`, async () => heardIn((await sides(name))[side], frequency));
+  until(`${frequency} Hz stands in side ${side}`, async () => {
+    // It may not have begun.
+    const both = await sides(name).catch(() => null);
+    return both && heardIn(both[side], frequency);
+  });
 
 test("a rule records the browser left and the phone right", async () => {
   const { browser } = await answeredCall("alice", "bob");
@@ -136,6 +140,8 @@ test("an operator records, plays a tone to the browser and has a service speak t
   await until("the service hears the browser", () => toneShare(agentHeard, 16000, BROWSER_TONE).share > 0.7);
   await api("DELETE", `/calls/${gcid}/stream`);
   await browser.hears(PHONE_TONE);
+  const running = (await live()).recording.name;
+  await Promise.all([standsIn(running, 0, BROWSER_TONE), standsIn(running, 1, PHONE_TONE)]);
   const { name } = await api("POST", `/calls/${gcid}/recording`, { action: "stop" });
   await until("the recording is finished", async () => (await api("GET", "/recordings")).items.find((r) => r.name === name));
   const [left, right] = await sides(name);
