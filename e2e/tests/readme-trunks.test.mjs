@@ -72,10 +72,13 @@ async function pbx() {
   await new Promise((resolve) => socket.bind(0, "127.0.0.1", resolve));
   open.push(() => new Promise((resolve) => socket.close(resolve)));
   const { port } = socket.address();
+  const heard = new Set();
   let ways = {};
   socket.on("message", (bytes, from) => {
     const text = bytes.toString();
     if (from.port === ways.scenario) return socket.send(bytes, ways.gateway, "127.0.0.1");
+    // An answer that was said again has another ACK: a PBX minds it less than sipp.
+    if (text.startsWith("ACK ") && heard.size === heard.add(text).size) return;
     if (!text.startsWith("OPTIONS ")) return ways.scenario && socket.send(bytes, ways.scenario, "127.0.0.1");
     const kept = text.split("\r\n").filter((line) => /^(Via|From|Call-ID|CSeq):/i.test(line));
     const [to] = /^To:.*$/im.exec(text);
