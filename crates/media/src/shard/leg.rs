@@ -14,7 +14,7 @@ use super::packets::{Outgoing, Receiving};
 use super::phone::Phone;
 use super::proxy::Proxy;
 use super::quality::Quality;
-use super::sound::Feed;
+use super::sound::{Feed, OrderedDigit};
 use super::taps::Tapped;
 use super::video::VideoStream;
 use super::{Output, Shard, SocketId, Timer};
@@ -59,7 +59,7 @@ pub(super) struct Leg {
     pub(super) playout: Playout,
     pub(super) playback: Option<Playback>,
     pub(super) sender: Option<EventSender>,
-    pub(super) digits: VecDeque<(char, Duration)>,
+    pub(super) digits: VecDeque<OrderedDigit>,
     pub(super) quality: Quality,
     /// The peer's last word on what we send.
     pub(super) told_by_peer: Option<ReportBlock>,
@@ -225,6 +225,13 @@ impl Leg {
     pub(super) fn may_send(&self) -> bool {
         self.stream.as_ref().is_some_and(|s| s.direction.sends())
             && (!self.is_secure() || self.crypto.is_some())
+    }
+
+    /// Whether it will send once the keys are made.
+    pub(super) fn waits_for_keys(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.direction.sends())
+            && self.is_secure()
+            && self.crypto.is_none()
     }
 
     /// Whether a report could go out now.

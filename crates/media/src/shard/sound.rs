@@ -18,6 +18,8 @@ use crate::rtp::Header;
 const FRAME: Duration = Duration::from_millis(20);
 /// Digits waiting to be sent on a leg.
 const MAX_DIGITS: usize = 64;
+/// How old a digit may be when its leg's keys are made: who pressed it has given up after that.
+const DIGIT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Packets that wait for a job to be back.
 const MAX_PENDING: usize = 32;
@@ -52,6 +54,14 @@ struct Pending {
     header: Header,
     payload: Vec<u8>,
     is_noise: bool,
+}
+
+/// A digit that a leg is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OrderedDigit {
+    digit: char,
+    duration: Duration,
+    ordered: Instant,
 }
 
 /// How codecs are run, and what waits for it.
@@ -432,7 +442,7 @@ impl Shard {
     pub(super) fn send_digit(&mut self, now: Instant, id: LegId, digit: char, duration: Duration) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if leg.digits.len() < MAX_DIGITS {
-            leg.digits.push_back((digit, duration));
+            leg.digits.push_back(OrderedDigit { digit, duration, ordered: now });
             self.start_frames(now, id);
         }
     }
@@ -440,14 +450,19 @@ impl Shard {
     /// Sends the next packet of a digit; says whether a digit is being sent.
     fn digit_frame(&mut self, now: Instant, id: LegId) -> bool {
         let Some(leg) = self.legs.get_mut(&id) else { return false };
+        if leg.waits_for_keys() {
+            // A phone may press a key as soon as it is answered, before DTLS is through.
+            leg.digits.retain(|digit| now < digit.ordered + DIGIT_PATIENCE);
+            return false;
+        }
         let Some((pt, clock)) = leg.event_format().filter(|_| leg.may_send()) else {
             leg.digits.clear();
             leg.sender = None;
             return false;
         };
         if leg.sender.is_none() {
-            let Some((digit, duration)) = leg.digits.pop_front() else { return false };
-            leg.sender = EventSender::new(digit, duration, clock);
+            let Some(next) = leg.digits.pop_front() else { return false };
+            leg.sender = EventSender::new(next.digit, next.duration, clock);
         }
         let Some(sender) = &mut leg.sender else { return false };
         let Some((payload, marker)) = sender.next_payload() else {

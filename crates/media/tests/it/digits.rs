@@ -1,6 +1,8 @@
 //! Digits as RTP events (RFC 4733) between a browser and a phone, whatever their codecs and
 //! clocks, and with some of their packets lost. Each is heard once.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
@@ -226,6 +228,29 @@ fn keys_by_signaling_become_events() {
         // We do not hear ourselves.
         assert!(world.told_digits(BROWSER).is_empty() && world.told_digits(PHONE).is_empty());
     }
+}
+
+/// A phone presses a key as soon as it is answered, while the browser's keys are still being made.
+#[test]
+fn keys_by_signaling_wait_for_dtls_but_not_for_ever() {
+    let key = |digit| {
+        let duration = Duration::from_millis(100);
+        Command::SendDtmf { leg: BROWSER, digit, duration }
+    };
+    let cut = Rc::new(Cell::new(true));
+    let mut world = World::with_peers(Setup::default(), Codec::Opus);
+    let is_cut = cut.clone();
+    world.set_wire(move |datagram| if is_cut.get() { vec![] } else { vec![datagram] });
+    world.browser_calls(|offer| offer);
+    world.command(key('1'));
+    world.run(Duration::from_secs(4));
+    world.command(key('2'));
+    world.run(Duration::from_millis(1500));
+    assert!(!world.is_connected(BROWSER));
+    cut.set(false);
+    world.talk(Codec::Opus);
+    world.run(Duration::from_secs(1));
+    assert_eq!(keys(&world.browser().heard, EVENT_48, 48_000), [(2, 100)]);
 }
 
 /// A phone that knows no events: the call has to tell the digit by signalling.
