@@ -203,7 +203,11 @@ async fn converse(
                 .serve_connection(TokioIo::new(stream), site)
                 .with_upgrades();
             let mut connection = pin!(connection);
-            until_over(&patience, &mut connection).await;
+            if !until_over(&patience, &mut connection).await {
+                // An answer that is on its way comes to its end.
+                connection.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(TAKING_TIME, connection).await;
+            }
         }
         HttpVersion::Http2 => {
             let connection = http2().serve_connection(TokioIo::new(stream), site);
@@ -275,6 +279,14 @@ mod tests {
 
     /// A client, and how long its connection lives by the clock of the test.
     async fn lives(version: HttpVersion, client: impl AsyncFnOnce(&mut DuplexStream)) -> Duration {
+        lives_at(Router::new(), version, client).await
+    }
+
+    async fn lives_at(
+        site: Router,
+        version: HttpVersion,
+        client: impl AsyncFnOnce(&mut DuplexStream),
+    ) -> Duration {
         let (mut near, far) = tokio::io::duplex(64 * 1024);
         let address: SocketAddr = "192.0.2.1:1".parse().unwrap();
         let connection = HttpConnection {
@@ -286,7 +298,7 @@ mod tests {
             permit: Admission::new(1, 1).admit(address.ip()).unwrap(),
         };
         let begun = Instant::now();
-        HttpServer { site: Router::new() }.take(connection);
+        HttpServer { site }.take(connection);
         client(&mut near).await;
         let mut rest = Vec::new();
         let _ = near.read_to_end(&mut rest).await;
@@ -307,6 +319,31 @@ mod tests {
         assert!(lives(HttpVersion::Http1, trickle).await <= HEAD_TIME + Duration::from_secs(2));
         let silence = async |_: &mut DuplexStream| {};
         assert!(lives(HttpVersion::Http1, silence).await <= HEAD_TIME + Duration::from_secs(2));
+    }
+
+    /// The connection's time is over while somebody is being answered: that comes to its end.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_on_its_way_is_not_cut_off() {
+        let slow = async || {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            "the whole answer"
+        };
+        let site = Router::new().route("/slow", axum::routing::get(slow));
+        let asks = async |client: &mut DuplexStream| {
+            let end = Instant::now() + CONVERSATION_TIME - Duration::from_secs(5);
+            let mut buffer = [0; 1024];
+            while Instant::now() < end {
+                client.write_all(b"GET / HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
+                assert_ne!(client.read(&mut buffer).await.unwrap(), 0);
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            client.write_all(b"GET /slow HTTP/1.1\r\nHost: gw\r\n\r\n").await.unwrap();
+            let mut rest = String::new();
+            client.read_to_string(&mut rest).await.unwrap();
+            assert!(rest.ends_with("the whole answer"), "{rest}");
+        };
+        let lived = lives_at(site, HttpVersion::Http1, asks).await;
+        assert!(lived < CONVERSATION_TIME + Duration::from_secs(15), "{lived:?}");
     }
 
     /// Request after request, each of them in time: one connection is not for ever.
