@@ -101,11 +101,15 @@ snd_path ${folder}
       }
     });
     this.socket.on("error", () => {});
+    // The kernel takes a connection before baresip does, which tells nobody of a call until then.
+    this.command("about", "", "hello");
+    await until("baresip listens to its control connection", () => this.events.some(({ token }) => token === "hello"));
+    this.events = this.events.filter(({ token }) => token !== "hello");
     return true;
   }
 
-  command(command, params = "") {
-    const text = JSON.stringify({ command, params });
+  command(command, params = "", token = "") {
+    const text = JSON.stringify({ command, params, token });
     this.socket.write(`${Buffer.byteLength(text)}:${text},`);
   }
 
