@@ -1,3 +1,4 @@
+// Alone on the machine, so that nothing else delays packets: senders judge the way by that.
 // Pictures over a narrow way, before us and behind us: the camera's encoder gives way, and the picture goes on.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";

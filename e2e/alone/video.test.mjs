@@ -1,3 +1,4 @@
+// Alone on the machine, so that nothing else delays packets: senders judge the way by that.
 // Pictures through the gateway: between browsers, with a video phone, and with one that only hears.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
