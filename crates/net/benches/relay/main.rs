@@ -26,8 +26,13 @@ use std::process::ExitCode;
 
 use crosspoint_net::packet_io::IoKind;
 use front::Pairing;
+use mimalloc::MiMalloc;
 use namespaces::Namespaces;
 use subject::{Subject, Wanted};
+
+/// That of the gateway's binary.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What a bench can end with.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
