@@ -62,6 +62,14 @@ export function restrictVideo(name) {
   }
 }
 
+/** Takes from what the far side describes that it hears estimates: none is sent to it. */
+export function keepEstimates() {
+  const set = RTCPeerConnection.prototype.setRemoteDescription;
+  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+    return set.call(this, { type, sdp: sdp.replace(/a=rtcp-fb:\S+ goog-remb\r\n/g, "") });
+  };
+}
+
 /** What the connection says of its video, in and out. */
 export async function figures(connection) {
   const report = await connection.getStats();

@@ -1,6 +1,6 @@
 // A test client on JsSIP.
 import * as JsSIP from "jssip";
-import { camera, figures, restrictVideo, seen, watch as look } from "./eye.mjs";
+import { camera, figures, keepEstimates, restrictVideo, seen, watch as look } from "./eye.mjs";
 import { events, heard, inboundCodec, listen, note, restrictCodecs, take, watchDigits } from "./ear.mjs";
 import { localCandidate } from "./path.mjs";
 
@@ -65,13 +65,14 @@ window.client = {
   take,
   heard,
   state: () => ({ registered: agent?.isRegistered() ?? false, up: call?.isEstablished() ?? false }),
-  async start({ url, user, password, domain, codecs, digits, agentName, relay, video }) {
+  async start({ url, user, password, domain, codecs, digits, agentName, relay, video, estimates = true }) {
     if (relay) {
       const headers = { authorization: `Basic ${btoa(`${user}:${password}`)}` };
       const answer = await fetch(new URL("/api/ice-servers", url.replace("ws", "http")), { headers, credentials: "omit" });
       Object.assign(OPTIONS.pcConfig, { iceServers: (await answer.json()).iceServers, iceTransportPolicy: "relay" });
     }
     if (video) restrictVideo(video);
+    if (!estimates) keepEstimates();
     if (codecs) restrictCodecs(codecs);
     if (digits) watchDigits();
     agent = new JsSIP.UA({

@@ -119,6 +119,8 @@ pub enum Output {
     },
     /// Call [`Handshake::run`], best on another thread, then [`Shard::handle_handshake`].
     Handshake(Handshake),
+    /// From here on [`Frame::waited`] matters for browsers' packets: their estimates live on it.
+    TimeBrowsers,
     Event(Event),
     Timeout(Option<Instant>),
 }
@@ -132,6 +134,8 @@ pub struct Frame<'b> {
     pub buffer: &'b mut [u8],
     /// How much of the buffer is the datagram.
     pub len: usize,
+    /// How long ago it came, as far as that is known: it waits in the kernel while we are busy.
+    pub waited: Duration,
 }
 
 impl Frame<'_> {
@@ -139,7 +143,7 @@ impl Frame<'_> {
     #[must_use]
     pub fn empty() -> Self {
         let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Self { socket: SocketId::BROWSER, source, buffer: &mut [], len: 0 }
+        Self { socket: SocketId::BROWSER, source, buffer: &mut [], len: 0, waited: Duration::ZERO }
     }
 }
 
@@ -305,6 +309,9 @@ pub struct Shard {
     tagless: Vec<Tagless>,
     /// The frame that is being looked at.
     at_frame: usize,
+    waited: Duration,
+    /// Whether frames of browsers were asked to say how long they waited.
+    times_browsers: bool,
     taps: taps::Taps,
     codecs: sound::Codecs,
     /// What held parties hear.
@@ -340,6 +347,8 @@ impl Shard {
             run: Vec::with_capacity(BATCH),
             tagless: Vec::with_capacity(BATCH),
             at_frame: 0,
+            waited: Duration::ZERO,
+            times_browsers: false,
             taps: taps::Taps::default(),
             codecs: sound::Codecs::default(),
             music: None,
@@ -527,7 +536,8 @@ impl Shard {
         len: usize,
     ) -> Option<Forward> {
         let mut out = Vec::new();
-        self.handle_batch(now, &mut [Frame { socket, source, buffer, len }], &mut out);
+        let frame = Frame { socket, source, buffer, len, waited: Duration::ZERO };
+        self.handle_batch(now, &mut [frame], &mut out);
         out.pop()
     }
 

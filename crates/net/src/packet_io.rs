@@ -60,6 +60,9 @@ pub trait PacketIo: Send {
     /// Nobody but `remote` counts on this socket any more; with `None`, anybody does. A back end
     /// may go on telling of others.
     fn connect(&mut self, socket: SocketId, remote: Option<SocketAddr>);
+
+    /// From here on browsers' frames say how long they waited, where the kernel tells.
+    fn time_browsers(&mut self);
 }
 
 /// Has packets that come one close to the next wait for each other: woken for each, a thread would

@@ -633,7 +633,8 @@ impl Sim {
                     // Sound goes nowhere here; tests of media have peers of their own.
                     MediaOutput::Transmit { .. }
                     | MediaOutput::Unbind { .. }
-                    | MediaOutput::Connect { .. } => {}
+                    | MediaOutput::Connect { .. }
+                    | MediaOutput::TimeBrowsers => {}
                     MediaOutput::Timeout(_) => break,
                 }
                 is_quiet = false;

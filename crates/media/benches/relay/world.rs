@@ -243,7 +243,7 @@ impl World {
                 Output::Handshake(work) => self.shard.handle_handshake(self.now, work.run()),
                 Output::Event(event) => self.told.push_back(event),
                 Output::Timeout(_) => return,
-                Output::Unbind { .. } | Output::Connect { .. } => {}
+                Output::Unbind { .. } | Output::Connect { .. } | Output::TimeBrowsers => {}
             }
         }
     }
@@ -295,7 +295,7 @@ impl World {
             for (frame, ((party, (bytes, len)), buffer)) in frames.iter_mut().zip(parts) {
                 buffer[..SLOT].copy_from_slice(bytes);
                 let (socket, source) = (party.socket, party.address);
-                *frame = Frame { socket, source, buffer, len: *len };
+                *frame = Frame { socket, source, buffer, len: *len, waited: Duration::ZERO };
             }
             forwards.clear();
             let began = now();

@@ -122,7 +122,7 @@ impl Shard {
             }
             self.pass(now, &mut run, frames, out);
             let Some(frame) = frames.get_mut(index) else { continue };
-            self.at_frame = index;
+            (self.at_frame, self.waited) = (index, frame.waited);
             let Frame { socket, source, len, .. } = *frame;
             if let Some(forward) = self.route(now, socket, source, frame.buffer, len) {
                 out.push(forward);
@@ -222,7 +222,7 @@ impl Shard {
         }));
         for Passing { frame: index, place, opening } in run.drain(..) {
             let Some(frame) = frames.get_mut(index) else { continue };
-            self.at_frame = index;
+            (self.at_frame, self.waited) = (index, frame.waited);
             let opened = self.open_at(place, &mut frame.buffer[..frame.len], opening);
             let Some(len) = self.opened(opened.map_err(Some)) else { continue };
             out.extend(self.rtp_packet(now, place, frame.buffer, len));

@@ -17,7 +17,7 @@ use crosspoint_base::LegId;
 use super::leg::{Crypto, Leg};
 use super::packets::{Outgoing, Receiving};
 use super::phone::Phone;
-use super::{Forward, Shard, Timer};
+use super::{Forward, Output, Shard, Timer};
 use crate::bandwidth::{Arriving, ByLoss};
 use crate::negotiation::{Keys, Received, Transport, VideoConfig};
 use crate::rtcp::{Arrivals, FEEDBACK_INTERVAL, ReportBlock};
@@ -153,6 +153,10 @@ impl Shard {
             video.cache.clear();
         }
         video.config = config;
+        let tells = video.config.as_ref().is_some_and(|c| c.feedback.transport_cc);
+        if tells && !std::mem::replace(&mut self.times_browsers, true) {
+            self.outputs.push_back(Output::TimeBrowsers);
+        }
         self.show_anew(now, id);
     }
 
@@ -178,7 +182,9 @@ impl Shard {
         let leg = self.legs.get_mut(&id)?;
         let video = leg.video.as_mut()?;
         let packet = buffer.get(..len)?;
-        let Some(received) = video.accept(now, header, packet) else {
+        // Nobody's way is narrower for our being busy.
+        let came = now.checked_sub(self.waited).unwrap_or(now);
+        let Some(received) = video.accept(came, header, packet) else {
             self.counters.dropped_payload_type += 1;
             return None;
         };
@@ -202,8 +208,8 @@ impl Shard {
             Place::Ahead | Place::Anew => {}
         }
         if !is_repair {
-            video.watch_way(now, place, &header, len);
-            video.receiving.count(now, &header, len, CLOCK, true);
+            video.watch_way(came, place, &header, len);
+            video.receiving.count(came, &header, len, CLOCK, true);
         }
         let has_gap = video.losses.len() > 0;
         // A phone whose microphone is off still shows that it is there.
@@ -298,7 +304,7 @@ impl Shard {
 
 impl VideoStream {
     /// What a packet is, when it may be one of this stream.
-    fn accept(&mut self, now: Instant, header: &Header, packet: &[u8]) -> Option<Received> {
+    fn accept(&mut self, came: Instant, header: &Header, packet: &[u8]) -> Option<Received> {
         let config = self.config.as_ref()?;
         let received = config.received(header.pt)?;
         if let Some((id, mid)) = &config.extensions.mid
@@ -310,7 +316,7 @@ impl VideoStream {
         if let Some(id) = config.extensions.transport_cc.filter(|_| config.feedback.transport_cc)
             && let Some(&[high, low, ..]) = rtp::extension(packet, id)
         {
-            self.arrivals.note(now, u16::from_be_bytes([high, low]));
+            self.arrivals.note(came, u16::from_be_bytes([high, low]));
         }
         Some(received)
     }

@@ -113,6 +113,7 @@ impl Bench {
                 source: d.source,
                 buffer,
                 len: d.bytes.len(),
+                waited: Duration::ZERO,
             })
             .collect();
         self.shard.handle_batch(now, &mut frames, &mut out);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
 use crosspoint_media::control::{Command, Event, Loss, Profile, SdpKind, Step};
-use crosspoint_media::shard::{Counters, Handshake, Output, Shard, ShardConfig, SocketId};
+use crosspoint_media::shard::{Counters, Frame, Handshake, Output, Shard, ShardConfig, SocketId};
 use crosspoint_sdp::Session;
 
 use crate::browser::Browser;
@@ -67,6 +67,11 @@ pub(crate) struct World {
     pub(crate) sent_over: BTreeMap<SocketId, usize>,
     in_flight: VecDeque<Datagram>,
     line: Option<Line>,
+    /// For how long at most we are busy before we look at what came over the line.
+    pub(crate) busy: Duration,
+    /// How long the datagram that is looked at has waited for that, if the shard asked to be told.
+    waited: Duration,
+    is_timed: bool,
 }
 
 /// The way of the first browser to us, when it is narrow: what is too much waits, and what would
@@ -77,6 +82,9 @@ pub(crate) struct Line {
     pub(crate) carries: u64,
     free_at: Instant,
     waiting: VecDeque<(Instant, Datagram)>,
+    /// Until when we are busy and look at nothing, and how often we were.
+    busy_until: Instant,
+    turns: u32,
 }
 
 /// How the shard is set up.
@@ -140,12 +148,16 @@ impl World {
             sent_over: BTreeMap::new(),
             in_flight: VecDeque::new(),
             line: None,
+            busy: Duration::ZERO,
+            waited: Duration::ZERO,
+            is_timed: false,
         }
     }
 
     /// From now on the browser's way to us carries so much, in bit/s.
     pub(crate) fn narrow(&mut self, carries: u64) {
-        let line = Line { carries, free_at: self.now, waiting: VecDeque::new() };
+        let (free_at, busy_until) = (self.now, self.now);
+        let line = Line { carries, free_at, waiting: VecDeque::new(), busy_until, turns: 0 };
         self.line.get_or_insert(line).carries = carries;
     }
 
@@ -243,6 +255,22 @@ impl World {
         }
     }
 
+    /// Looks at what came over the line, and is busy for a while then: sometimes for long.
+    fn look_at_line(&mut self) {
+        while let Some(line) = &mut self.line
+            && line.waiting.front().is_some_and(|(at, _)| *at <= self.now)
+        {
+            let (came, datagram) = line.waiting.pop_front().expect("a datagram");
+            self.waited = if self.is_timed { self.now - came } else { Duration::ZERO };
+            self.arrive(datagram);
+            self.waited = Duration::ZERO;
+        }
+        if let Some(line) = &mut self.line {
+            line.turns += 1;
+            line.busy_until = self.now + self.busy * (line.turns * line.turns % 13) / 12;
+        }
+    }
+
     fn step(&mut self) {
         self.now += STEP;
         for datagram in std::mem::take(&mut self.in_flight) {
@@ -250,11 +278,9 @@ impl World {
                 self.arrive(datagram);
             }
         }
-        while let Some(line) = &mut self.line
-            && line.waiting.front().is_some_and(|(at, _)| *at <= self.now)
-        {
-            let (_, datagram) = line.waiting.pop_front().expect("a datagram");
-            self.arrive(datagram);
+        let line = self.line.as_ref();
+        if line.is_none_or(|line| line.busy_until <= self.now) {
+            self.look_at_line();
         }
         self.shard.handle_timeout(self.now);
         self.settle();
@@ -330,7 +356,11 @@ impl World {
             self.only.get(&socket).is_some_and(|only| *only != from),
             self.shard.counters().dropped_unknown_source,
         );
-        let forward = self.shard.handle_datagram(self.now, socket, from, &mut buffer, bytes.len());
+        let waited = self.waited;
+        let frame = Frame { socket, source: from, buffer: &mut buffer, len: bytes.len(), waited };
+        let mut forwards = vec![];
+        self.shard.handle_batch(self.now, &mut [frame], &mut forwards);
+        let forward = forwards.pop();
         if is_stranger {
             let dropped = self.shard.counters().dropped_unknown_source - before;
             assert_eq!((forward, dropped), (None, 1), "{from} does not count, as the host knows");
@@ -384,6 +414,7 @@ impl World {
                     Duration::ZERO => self.shard.handle_handshake(self.now, work.run()),
                     time => self.handshakes.push_back((self.now + time, work)),
                 },
+                Output::TimeBrowsers => self.is_timed = true,
                 Output::Event(event) => self.events.push((self.now, event)),
                 Output::Timeout(_) => return,
             }

@@ -213,7 +213,13 @@ impl Work {
                 }
                 Letter::Packet { socket, source, len, mut buffer, _place } => {
                     let (shard, forwards) = (&mut self.shard, &mut self.forwards);
-                    let mut frame = [Frame { socket, source, buffer: &mut buffer, len }];
+                    let mut frame = [Frame {
+                        socket,
+                        source,
+                        buffer: &mut buffer,
+                        len,
+                        waited: Duration::ZERO,
+                    }];
                     let handle = || shard.handle_batch(now, &mut frame, forwards);
                     if catch_unwind(AssertUnwindSafe(handle)).is_err() {
                         self.defects += 1;
@@ -247,6 +253,7 @@ impl Work {
                 Output::Unbind { socket } => self.io.close_pair(socket),
                 Output::Connect { socket, remote } => self.io.connect(socket, remote),
                 Output::Handshake(work) => self.workers.handshakes.give(work),
+                Output::TimeBrowsers => self.io.time_browsers(),
                 Output::Event(event) => told(event),
                 Output::Timeout(deadline) => return deadline,
             }

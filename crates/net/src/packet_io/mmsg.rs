@@ -10,6 +10,7 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::time::{Duration, SystemTime};
 
 use crosspoint_media::shard::{BATCH, Frame, SocketId};
 
@@ -124,12 +125,26 @@ impl Mmsg {
 
     /// Where this datagram was sent to, if the socket was asked to tell.
     pub(super) fn local(&self, index: usize) -> Option<SocketAddrV4> {
+        let [_, _, high, low, a, b, c, d, ..] =
+            self.control(index, libc::SOL_IP, libc::IP_RECVORIGDSTADDR)?;
+        Some(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
+    }
+
+    /// When this datagram came, if the socket was asked to tell.
+    fn came(&self, index: usize) -> Option<SystemTime> {
+        let told = self.control(index, libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS)?;
+        let (seconds, nanos) = told.split_first_chunk::<8>()?;
+        let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+        let nanos = u64::try_from(i64::from_ne_bytes(nanos.try_into().ok()?)).ok()?;
+        let since = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos))?;
+        SystemTime::UNIX_EPOCH.checked_add(since)
+    }
+
+    /// What the one control message of a datagram says, if it is this one.
+    fn control(&self, index: usize, level: libc::c_int, kind: libc::c_int) -> Option<[u8; 16]> {
         let control = self.controls.get(index)?;
-        let is_there = self.headers.get(index)?.msg_hdr.msg_controllen >= size_of::<Control>()
-            && control.level == libc::SOL_IP
-            && control.kind == libc::IP_RECVORIGDSTADDR;
-        let ip = Ipv4Addr::from(u32::from_be(control.address));
-        is_there.then(|| SocketAddrV4::new(ip, u16::from_be(control.port)))
+        let is_there = self.headers.get(index)?.msg_hdr.msg_controllen >= size_of::<Control>();
+        (is_there && (control.level, control.kind) == (level, kind)).then_some(control.data)
     }
 
     /// Adds the datagrams of the last receiving, which went into `buffers`, and gives the buffers
@@ -142,15 +157,22 @@ impl Mmsg {
         socket: impl Fn(usize) -> Option<SocketId>,
     ) -> &'f mut [Buffer] {
         let (filled, rest) = buffers.split_at_mut(count.min(buffers.len()));
+        let mut now = None;
         for (index, buffer) in filled.iter_mut().enumerate() {
             let buffer = buffer.get_mut(HEADROOM..).unwrap_or_default();
             // Each buffer has its frame, so that the shard's numbers are ours.
             let found = self.received(index).zip(socket(index));
+            let waited = self.came(index).map_or(Duration::ZERO, |came| {
+                let now = *now.get_or_insert_with(SystemTime::now);
+                // Somebody may have set the clock meanwhile.
+                now.duration_since(came).unwrap_or_default().min(MAX_WAIT)
+            });
             frames.push(found.map_or_else(Frame::empty, |((len, source), socket)| Frame {
                 socket,
                 source,
                 buffer,
                 len,
+                waited,
             }));
         }
         rest
@@ -293,17 +315,16 @@ impl From<SocketAddr> for Name {
     }
 }
 
-/// The one control message that is asked for: where a datagram was sent to (IPv4).
+/// The one control message that a socket is asked for: where a datagram was sent to (IPv4), or
+/// when it came.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(8))]
 struct Control {
     len: usize,
     level: libc::c_int,
     kind: libc::c_int,
-    family: u16,
-    port: u16,
-    address: u32,
-    zero: [u8; 8],
+    /// `struct sockaddr_in`, or `struct timespec` with its two numbers of 64 bits.
+    data: [u8; 16],
 }
 
 const NAME_LEN: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
@@ -313,6 +334,15 @@ const _: () = assert!(size_of::<Name>() == size_of::<libc::sockaddr_in6>());
 pub(super) fn tell_destinations(socket: BorrowedFd<'_>, tell: bool) -> io::Result<()> {
     set_option(socket, libc::SOL_IP, libc::IP_RECVORIGDSTADDR, tell.into())
 }
+
+/// Whether the kernel tells with each datagram when it came. Not together with where it was sent
+/// to: there is room for one.
+pub(super) fn tell_times(socket: BorrowedFd<'_>, tell: bool) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, tell.into())
+}
+
+/// Nothing that is still to be heard waits longer.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Sets an option that is one number.
 pub(super) fn set_option(
@@ -341,6 +371,7 @@ pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
 mod tests {
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
+    use std::time::Instant;
 
     use super::*;
 
@@ -418,5 +449,36 @@ mod tests {
         settle(&a, "127.0.0.1:0");
         assert_eq!(mmsg.receive(c.as_fd(), &mut buffers()).unwrap(), 1);
         assert_eq!(mmsg.local(0), None, "not asked for");
+    }
+
+    #[test]
+    fn tells_how_long_a_datagram_waited() {
+        let ((a, _), (b, to)) = (socket("127.0.0.1:0"), socket("127.0.0.1:0"));
+        tell_times(b.as_fd(), true).unwrap();
+        let waited = |mmsg: &mut Mmsg| {
+            a.send_to(b"x", to).unwrap();
+            settle(&a, "127.0.0.1:0");
+            let there = Instant::now();
+            settle(&a, "127.0.0.1:0");
+            let mut buffers = buffers();
+            let count = mmsg.receive(b.as_fd(), &mut buffers).unwrap();
+            let least = there.elapsed();
+            let mut frames = Vec::new();
+            mmsg.add_frames(count, &mut buffers, &mut frames, |_| Some(SocketId::BROWSER));
+            (least, frames[0].waited)
+        };
+        let mut mmsg = Mmsg::new();
+        // The kernel begins to note times a little after it is first asked to.
+        let begun = Instant::now();
+        loop {
+            let (least, waited) = waited(&mut mmsg);
+            assert!(waited <= begun.elapsed());
+            if waited >= least {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{waited:?} of {least:?}");
+        }
+        tell_times(b.as_fd(), false).unwrap();
+        assert_eq!(waited(&mut Mmsg::new()).1, Duration::ZERO);
     }
 }

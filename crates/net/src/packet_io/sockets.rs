@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crosspoint_media::shard::{BATCH, Forward, Frame, SocketId};
 
@@ -164,7 +164,8 @@ impl PacketIo for SocketIo {
             let Some((buffer, others)) = std::mem::take(&mut rest).split_first_mut() else { break };
             rest = others;
             let buffer = buffer.get_mut(HEADROOM..).unwrap_or_default();
-            frames.push(Frame { socket: open.id, source, buffer, len });
+            let waited = Duration::ZERO;
+            frames.push(Frame { socket: open.id, source, buffer, len, waited });
         }
         if has_browsers {
             let count = mmsg.receive(browser.as_fd(), rest).unwrap_or(0);
@@ -224,6 +225,10 @@ impl PacketIo for SocketIo {
             Some(remote) => open.connect(remote),
             None => open.disconnect(),
         };
+    }
+
+    fn time_browsers(&mut self) {
+        let _ = mmsg::tell_times(self.browser.as_fd(), true);
     }
 }
 

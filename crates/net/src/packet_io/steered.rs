@@ -341,6 +341,10 @@ impl PacketIo for SteeredIo {
 
     /// The one socket goes on hearing everybody; the shard drops strangers.
     fn connect(&mut self, _socket: SocketId, _remote: Option<SocketAddr>) {}
+
+    fn time_browsers(&mut self) {
+        let _ = mmsg::tell_times(self.browser.as_fd(), true);
+    }
 }
 
 const PHONES: u64 = BROWSER - 1;

@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "frames are memory shared with the kernel")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crosspoint_media::shard::{BATCH, Forward, Frame, SocketId};
 
@@ -145,6 +145,7 @@ impl PacketIo for XdpIo {
                     source: SocketAddr::V4(parsed.source),
                     buffer: bytes.get_mut(HEADERS..).unwrap_or_default(),
                     len: parsed.len,
+                    waited: Duration::ZERO,
                 });
                 frames.push(frame);
                 held.push(Some((number, chunk)));
@@ -185,6 +186,10 @@ impl PacketIo for XdpIo {
 
     fn connect(&mut self, socket: SocketId, remote: Option<SocketAddr>) {
         self.rest.connect(socket, remote);
+    }
+
+    fn time_browsers(&mut self) {
+        self.rest.time_browsers();
     }
 }
 

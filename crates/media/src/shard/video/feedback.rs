@@ -50,8 +50,8 @@ impl KeyFrames {
 /// What a peer can take, and what the other one was told of it; in bit/s.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// By REMB: its estimate of the way to it, once that was a limit.
-    estimate: Option<u64>,
+    /// By REMB: its estimate of the way to it, once that was a limit, and when that changed.
+    estimate: Option<(u64, Instant)>,
     /// What we send it.
     rate: Rate,
     /// By TMMBR.
@@ -119,7 +119,8 @@ impl VideoStream {
     pub(super) fn limit(&self, config: &VideoConfig) -> Option<u64> {
         let described = config.bandwidth.map(u64::from);
         let limits = &self.limits;
-        let all = [limits.estimate, limits.asked, limits.by_loss.limit(), described];
+        let estimate = limits.estimate.map(|(bits, _)| bits);
+        let all = [estimate, limits.asked, limits.by_loss.limit(), described];
         all.into_iter().flatten().min()
     }
 }
@@ -186,7 +187,7 @@ impl Shard {
                 Feedback::Pli { ssrc } | Feedback::Fir { ssrc, .. } => {
                     wants_key_frame |= *ssrc == ours;
                 }
-                Feedback::Remb { bits } => video.limits.estimated(*bits),
+                Feedback::Remb { bits } => video.limits.estimated(now, *bits),
                 Feedback::Tmmbr { by, ssrc, bits } if *ssrc == ours => {
                     video.limits.asked = Some(*bits);
                     asked = Some((*by, *bits));
@@ -428,13 +429,18 @@ impl Limits {
 
     /// A browser's estimate follows what it gets, at most half above: of a picture that stands
     /// still it says no more than that little came. It lowers a limit only when it is near to
-    /// what is sent.
-    fn estimated(&mut self, bits: u64) {
+    /// what is sent. Far above, it says that more would get through, if not how much: a limit that
+    /// waited for a greater estimate would be what keeps the estimate low, for ever.
+    fn estimated(&mut self, now: Instant, bits: u64) {
         let is_near = self.rate.bits().is_some_and(|rate| bits < rate + rate / 4);
         self.estimate = match self.estimate {
-            Some(before) if !is_near => Some(before.max(bits)),
-            None if !is_near => None,
-            _ => Some(bits),
+            _ if is_near => Some((bits, now)),
+            None => None,
+            Some((before, at)) => {
+                let elapsed = now.saturating_duration_since(at).min(LIMIT_INTERVAL);
+                let raised = before as f64 * RAISED.powf(elapsed.as_secs_f64());
+                Some(((raised as u64).clamp(bits, MOST_RAISED.max(bits)), now))
+            }
         };
     }
 }
@@ -453,6 +459,10 @@ const SIGNALING_GAP: Duration = Duration::from_secs(1);
 const USUAL_TRIP: Duration = Duration::from_millis(100);
 /// A limit is repeated, as a report may get lost.
 const LIMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// In a second: estimates grow by 1.08 (draft-ietf-rmcat-gcc-02 §5.5), and are not to be held up.
+const RAISED: f64 = 1.15;
+/// In bit/s: nobody sends more, and beyond this a limit is none.
+const MOST_RAISED: u64 = 10_000_000;
 const MAX_RESENDS: u32 = 256;
 /// Five seconds of NTP time: no clock strays so far, so the sender has another one now.
 const STRAYED: u64 = 5 << 32;

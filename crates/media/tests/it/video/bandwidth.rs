@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crosspoint_media::codec::Codec as Sound;
 use crosspoint_media::control::Event;
-use crosspoint_media::rtcp::{Feedback, ReportBlock, write_report};
+use crosspoint_media::rtcp::{Feedback, ReportBlock, write_remb, write_report};
 use crosspoint_media::video::VideoCodec;
 use str0m::bwe::Bitrate;
 use str0m::format::Codec;
@@ -75,6 +75,29 @@ fn a_browser_finds_out_what_its_way_to_us_carries() {
     world.close();
 }
 
+/// Packets that wait for us to look at them have had no narrow way.
+#[test]
+fn a_browsers_way_is_no_narrower_for_our_being_busy() {
+    let mut world = World::in_video_call(Codec::Vp8);
+    world.narrow(50_000_000);
+    world.busy = Duration::from_millis(60);
+    world.show(Codec::Vp8, 0..100);
+    let reports = std::mem::take(&mut world.browser().reports);
+    let start = world.now;
+    let came: Vec<_> = reports
+        .into_iter()
+        .filter_map(|r| if let Rtcp::Twcc(twcc) = r { Some(twcc) } else { None })
+        .flat_map(|twcc| twcc.into_iter(start, 0.into()).filter_map(|(.., came)| came))
+        .collect();
+    assert!(came.len() > 90, "{}", came.len());
+    for pair in came.windows(2) {
+        // A picture each 35 ms.
+        let gap = (pair[1] - pair[0]).as_millis();
+        assert!((30..=40).contains(&gap), "{gap} ms");
+    }
+    world.close();
+}
+
 /// A phone without an estimate of its own is told ours.
 #[test]
 fn a_phone_whose_pictures_come_ever_later_is_told_to_send_less() {
@@ -128,6 +151,45 @@ fn what_a_phone_misses_the_browser_is_told_as_a_limit() {
     }
     let high = remb(&mut world).expect("a limit");
     assert!(high > 1.2 * low, "{low} and {high}");
+    world.close();
+}
+
+/// Chromium's estimate is at most half above what it gets. A sender that keeps to a limit, and
+/// does not use all of it, would never be told of more.
+#[test]
+fn a_limit_that_fell_rises_again() {
+    let mut world = World::with_cameras(Codec::Vp8);
+    world.lens().says = "a=rtcp-fb:* goog-remb\r\n".to_owned();
+    world.browser().add_camera();
+    world.browser_calls(|offer| offer);
+    world.talk(Sound::Pcmu);
+    // For so many seconds the browser films with this share of its limit, and the phone's
+    // estimate is this one of what comes; then the limit.
+    let films = |world: &mut World, seconds: u32, mut limit: f64, share: f64, of: f64| {
+        for _ in 0..seconds {
+            let rate = limit * share;
+            for _ in 0..28 {
+                let now = world.now;
+                let bytes = (rate * 0.035 / 8.0) as usize;
+                let parts = bytes.div_ceil(1000);
+                let parts = (0..parts).map(|_| vec![0x10; bytes / parts]).collect();
+                world.browser().show_parts(now, Codec::Vp8, parts);
+                world.run(Duration::from_millis(35));
+            }
+            let sent = world.lens().seen[0].ssrc;
+            let bits = (rate * of) as u64 + 10_000;
+            world.lens().tell(|out, sender| write_remb(out, sender, sent, bits));
+            world.run(Duration::from_millis(35));
+            limit = remb(world).unwrap_or(limit);
+        }
+        limit
+    };
+    let low = films(&mut world, 10, 300_000.0, 1.0, 0.7);
+    assert!(low < 60_000.0, "{low}");
+    let later = films(&mut world, 30, low, 0.5, 1.5);
+    assert!(later > 10.0 * low, "{low} and {later}");
+    let held = films(&mut world, 10, later, 1.0, 1.1);
+    assert!(held < 2.0 * later, "{later} and {held}");
     world.close();
 }
 
