@@ -263,6 +263,7 @@ impl World {
             match self.engine.poll_output() {
                 Output::Send { text, .. } => self.hear(&text),
                 Output::Close { .. } => {}
+                Output::Away(_) => {}
                 Output::Leg(leg, event) => self.told(leg, &event),
                 Output::Lookup(lookup) => {
                     let answer = grant(lookup.token.expose(), self.now);

@@ -246,6 +246,7 @@ impl World {
                     assert_eq!(read, Some(message), "what we send reads back");
                 }
                 Output::Close { connection, .. } => drop(self.streams.remove(&connection.0)),
+                Output::Away(leg) => assert!(!self.ended.contains(&leg), "a leg went after its end"),
                 Output::Leg(leg, event) => self.heard(leg, &event),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;

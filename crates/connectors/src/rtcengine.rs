@@ -114,6 +114,8 @@ pub enum Output {
         reason: &'static str,
     },
     Leg(LegId, Box<LegEvent>),
+    /// The client of this leg was away for too long.
+    Away(LegId),
     /// Answered by `handle_lookup`.
     Lookup(Lookup),
     /// Sign in there; `handle_registration` tells how it goes.
@@ -135,6 +137,7 @@ impl fmt::Debug for Output {
                 write!(f, "Close({connection}, {code} {reason})")
             }
             Self::Leg(leg, event) => f.debug_tuple("Leg").field(leg).field(event).finish(),
+            Self::Away(leg) => f.debug_tuple("Away").field(leg).finish(),
             Self::Lookup(lookup) => f.debug_tuple("Lookup").field(lookup).finish(),
             Self::Register(id, account) => {
                 f.debug_tuple("Register").field(id).field(account).finish()

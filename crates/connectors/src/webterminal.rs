@@ -112,6 +112,8 @@ pub enum Output {
         why: Closing,
     },
     Leg(LegId, Box<LegEvent>),
+    /// The terminal of this leg was away for too long.
+    Away(LegId),
     Timeout(Option<Instant>),
 }
 

@@ -245,6 +245,11 @@ impl<'a> Story<'a> {
             Party::Back => "the called side",
             Party::Gateway => "the gateway",
         };
+        let side = match ended.by {
+            Party::Front => "the caller's side",
+            Party::Back => "the called side",
+            Party::Gateway => "a side",
+        };
         let cut = |why: &str| (Verdict::Cut, format!("The call was cut after {talked}: {why}."));
         match ended.cause {
             Cause::Normal | Cause::Cancelled => {
@@ -253,13 +258,13 @@ impl<'a> Story<'a> {
             Cause::Transferred | Cause::Replaced | Cause::AnsweredElsewhere => {
                 (Verdict::Completed, format!("The call went on elsewhere after {talked}."))
             }
-            Cause::SignalingLost if self.rang("session") => {
-                cut("the session timer ran out, as a side did not refresh the session (RFC 4028)")
-            }
+            Cause::SignalingLost if self.rang("session") => cut(&format!(
+                "the session timer ran out, as {side} took part in no refresh (RFC 4028)"
+            )),
             Cause::SignalingLost if self.rang("away") => {
-                cut("a side lost its connection and did not come back in time")
+                cut(&format!("{side} lost its connection and did not come back in time"))
             }
-            Cause::SignalingLost => cut("a side does not answer any more"),
+            Cause::SignalingLost => cut(&format!("{side} does not answer any more")),
             Cause::MediaLost => cut("media of a side stopped"),
             Cause::MediaFailed => cut("media of a side never came up"),
             Cause::NoCommonCodec => cut("the sides have no codec in common"),

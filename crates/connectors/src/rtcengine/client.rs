@@ -126,6 +126,10 @@ impl RtcEngine {
     /// The resume window has passed.
     pub(super) fn expire(&mut self, now: Instant, key: ClientKey) {
         self.counters.expired += 1;
+        let calls = self.clients.get(&key).into_iter().flat_map(|client| client.calls.values());
+        let calls = calls.filter_map(|call| self.calls.get(call));
+        let legs = calls.flat_map(|call| call.legs.iter().map(|(leg, _)| *leg));
+        self.outputs.extend(legs.map(Output::Away));
         self.end_client(now, key, Cause::SignalingLost);
     }
 

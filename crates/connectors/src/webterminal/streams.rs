@@ -224,6 +224,9 @@ impl WebTerminals {
 
     pub(super) fn window_passed(&mut self, key: TerminalKey) {
         self.counters.expired += 1;
+        let calls = self.terminals.get(&key).into_iter().flat_map(|t| t.calls.values());
+        let legs = calls.filter_map(|call| self.calls.get(call)).map(|call| call.leg);
+        self.outputs.extend(legs.map(Output::Away));
         self.end_calls(key, StreamEnd::Broken);
         self.forget_terminal(key);
     }

@@ -8,7 +8,7 @@ use crosspoint_call::{Input as CallInput, Profile, Role, Side};
 use crosspoint_connectors::rtcengine::{self, DeviceKind, RemoteFailure, RemoteState, UserCall};
 use crosspoint_connectors::sip_ua::{RegistrationConfig, RegistrationFailure, RegistrationState};
 use crosspoint_connectors::webterminal;
-use crosspoint_ladder::{Message, Protocol};
+use crosspoint_ladder::{Message, Note, Protocol};
 use crosspoint_media::control::LegStats;
 
 use super::{Node, Output};
@@ -42,6 +42,10 @@ impl Node {
                 rtcengine::Output::Leg(leg, event) => {
                     was_busy = true;
                     self.leg_said(now, leg, *event);
+                    continue;
+                }
+                rtcengine::Output::Away(leg) => {
+                    self.ladders.note(now, leg, Note::TimerRang("away"));
                     continue;
                 }
                 rtcengine::Output::Register(id, account) => {

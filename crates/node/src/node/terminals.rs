@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crosspoint_base::ConnectionId;
 use crosspoint_connectors::webterminal::{self, Opening, StreamEnd, Subscriber};
-use crosspoint_ladder::{Message, Protocol};
+use crosspoint_ladder::{Message, Note, Protocol};
 
 use super::ladder::as_json;
 use super::{Node, Output};
@@ -94,6 +94,10 @@ impl Node {
                 webterminal::Output::Leg(leg, event) => {
                     was_busy = true;
                     self.leg_said(now, leg, *event);
+                    continue;
+                }
+                webterminal::Output::Away(leg) => {
+                    self.ladders.note(now, leg, Note::TimerRang("away"));
                     continue;
                 }
             };

@@ -6,7 +6,7 @@ use crosspoint_call::{Cause, router::Refusal};
 use crosspoint_connectors::webterminal::Mode;
 use crosspoint_ladder::explain::{Verdict, explain};
 use crosspoint_ladder::{CallLadder, Note, Side, What, redact, title};
-use crosspoint_testkit::{CallState, Manner, Sim};
+use crosspoint_testkit::{AppId, CallState, Link, Manner, PhoneId, Sim};
 
 /// The messages of a ladder with an arrow towards us or away, and whose they are.
 fn drawn(ladder: &CallLadder) -> Vec<String> {
@@ -195,6 +195,51 @@ fn a_terminals_messages_are_there() {
         assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing: {lines:?}");
     }
     assert_eq!(explain(&ladder).verdict, Verdict::Completed);
+}
+
+/// A call between an app and a phone, what befell it, and what is told of that.
+fn told_of_a_call(
+    seed: u64,
+    manner: Manner,
+    befalls: impl FnOnce(&mut Sim, AppId, PhoneId),
+) -> (Verdict, String) {
+    let mut sim = Sim::new(seed);
+    let (alice, bob) = (sim.add_app("alice"), sim.add_registered_phone("bob"));
+    sim.set_manner(bob, manner);
+    let gcid = sim.app_calls(alice, "sip:bob@gateway.test");
+    sim.run_until(|sim| sim.app_is_up(alice) && sim.state(bob) == CallState::Up);
+    befalls(&mut sim, alice, bob);
+    sim.run_to_idle();
+    let told = explain(&sim.node().ladder(&gcid).expect("the app named the call"));
+    (told.verdict, told.headline)
+}
+
+#[test]
+fn a_call_that_is_cut_says_why() {
+    let lost = told_of_a_call(7109, Manner::Answer, |sim, alice, _| {
+        sim.run_for(Duration::from_secs(10));
+        sim.app_loses_socket(alice);
+        sim.run_for(Duration::from_secs(31));
+        sim.app_reopens(alice);
+    });
+    let why = "The call was cut after 40 seconds: the caller's side lost its connection and did not \
+               come back in time.";
+    assert_eq!(lost, (Verdict::Cut, why.to_owned()));
+    let deaf = told_of_a_call(7110, Manner::AnswerWithTimer, |sim, _, bob| {
+        sim.set_link(Link { loss_percent: 100, ..Link::GOOD });
+        sim.run_for(Duration::from_secs(120));
+        sim.set_link(Link::GOOD);
+        sim.hang_up(bob);
+    });
+    let why = "The call was cut after 60 seconds: the session timer ran out, as the called side took \
+               part in no refresh (RFC 4028).";
+    assert_eq!(deaf, (Verdict::Cut, why.to_owned()));
+    let stopped = told_of_a_call(7111, Manner::Answer, |sim, _, _| {
+        sim.run_for(Duration::from_secs(10));
+        sim.shut_down();
+    });
+    let why = "The call was cut after 10 seconds: the gateway was shutting down.";
+    assert_eq!(stopped, (Verdict::Cut, why.to_owned()));
 }
 
 /// A party that an attended transfer moves takes its messages along from then on.

@@ -145,6 +145,7 @@ impl Gate {
                 Output::Close { connection, code, .. } => {
                     assert_eq!(self.closed.insert(connection.0, code), None, "closed twice");
                 }
+                Output::Away(_) => {}
                 Output::Leg(leg, event) => self.events.push_back((leg, *event)),
                 Output::Lookup(lookup) => {
                     self.origins.push(lookup.origin.clone());

@@ -75,6 +75,7 @@ impl Gate {
                 Output::Close { connection, why } => {
                     assert_eq!(self.closed.insert(connection.0, why), None, "closed twice");
                 }
+                Output::Away(_) => {}
                 Output::Leg(leg, event) => self.events.push_back((leg, *event)),
                 Output::Timeout(at) => {
                     self.deadline = at;

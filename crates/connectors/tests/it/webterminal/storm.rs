@@ -200,6 +200,9 @@ impl Storm {
                 Output::Close { connection, .. } => {
                     self.streams.remove(&connection.0);
                 }
+                Output::Away(leg) => {
+                    assert_eq!(self.legs.get(&leg), Some(&false), "{leg} is over");
+                }
                 Output::Leg(leg, event) => match *event {
                     LegEvent::Offer(_) => {
                         assert_eq!(self.legs.insert(leg, false), None, "{leg} began twice");
