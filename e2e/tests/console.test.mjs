@@ -20,6 +20,7 @@ name = "carrier"
 host = "127.0.0.1"
 port = 9
 prefixes = ["0"]
+options_interval = "5s"
 `,
 });
 /** What went wrong inside the pages: exceptions, and what their own rules forbid. */
@@ -143,6 +144,55 @@ test("a user who was added signs in, and what its device calls itself is text", 
   await press(page, "Remove dora");
   await inDialog(page, "Remove");
   await page.getByRole("row", { name: /dora/ }).waitFor({ state: "detached" });
+});
+
+test("the overview has what goes on, trunks how they do, and the records what was refused", it.telling(async () => {
+  const refused = await it.sipp("uac_refused_404", "phone3", { keys: { target: "nobody" } });
+  await refused.done();
+  await it.signIn("phone5", 5098);
+  const phone = await caller("phone4");
+  const page = await open("operator");
+  const tile = (name) => page.locator(".tile").filter({ has: page.getByRole("heading", { name, exact: true }) }).locator(".tile-value").textContent();
+  await until("the running call is counted", async () => (await tile("Calls")) === "1");
+  // A phone sends fifty packets a second.
+  await until("its packets are counted", async () => Number(/^(\d+) packets\/s$/.exec(await tile("Media"))?.[1]) >= 25);
+  await until("the other phone's sign-in is counted", async () => Number(await tile("Signed in")) >= 1);
+  await page.getByRole("link", { name: "phone4 → 601" }).waitFor();
+  await show(page, "Trunks");
+  const destinations = page.getByRole("list", { name: "Destinations of carrier" });
+  const down = destinations.getByRole("listitem").filter({ hasText: "127.0.0.1:9" });
+  await down.getByText("down", { exact: true }).waitFor();
+  assert.match(await down.textContent(), /unreachable/i);
+  await show(page, "Records");
+  await press(page, "Refused");
+  const row = page.getByRole("row", { name: /nobody/ });
+  await row.first().waitFor();
+  assert.equal(await page.getByRole("row", { name: /601/ }).count(), 0, "the call that runs is none");
+  await row.first().getByRole("link").first().click();
+  await page.locator("[data-verdict=refused]").waitFor();
+  await page.getByText("nobody and no rule has nobody").first().waitFor();
+  await show(page, "Calls");
+  await page.getByRole("row", { name: /phone4/ }).getByRole("button", { name: "Hang up" }).click();
+  await inDialog(page, "Hang up");
+  await phone.done();
+}));
+
+test("an admin adds an operator, who signs in, and is signed out when removed", async () => {
+  const page = await open("admin");
+  await show(page, "Operators");
+  await press(page, "Add an operator");
+  await page.getByRole("dialog").getByLabel("Name", { exact: true }).fill("nora");
+  await page.getByRole("dialog").getByLabel("Password").fill(PASSWORD);
+  await inDialog(page, "Add");
+  await page.getByRole("row", { name: /nora/ }).getByText("viewer").waitFor();
+  const nora = await open("nora");
+  const asks = () => nora.evaluate(async () => (await fetch("/api/v1/calls")).status);
+  assert.equal(await asks(), 200);
+  await press(page, "Remove nora");
+  await inDialog(page, "Remove");
+  await page.getByRole("row", { name: /nora/ }).waitFor({ state: "detached" });
+  assert.equal(await asks(), 401);
+  await nora.getByRole("heading", { name: "Operator console" }).waitFor();
 });
 
 test("an admin changes the configuration, and a wrong one changes nothing", async () => {

@@ -11,12 +11,13 @@ import { fileURLToPath } from "node:url";
 import { after, before, test } from "node:test";
 import { build } from "esbuild";
 import { bestToneShare, readUlaw } from "../lib/audio.mjs";
+import { Browser } from "../lib/browser.mjs";
 import { Kamailio } from "../lib/kamailio.mjs";
 import { PROGRAM_LIMIT } from "../lib/limits.mjs";
 import { operator } from "../lib/operator.mjs";
 import { freePort } from "../lib/ports.mjs";
 import { until } from "../lib/wait.mjs";
-import { BROWSER_TONE, PHONE_TONE, stage } from "../lib/world.mjs";
+import { BROWSER_TONE, PHONE_TONE, stage, USERS } from "../lib/world.mjs";
 
 const TOKEN = "a-token-of-thirty-two-characters";
 const it = stage({});
@@ -185,7 +186,16 @@ async function page() {
   return { tab, errors, show: (gcid) => tab.goto(`http://127.0.0.1:${server.address().port}/?${gcid}#${gcid}`) };
 }
 
-test("refused and silent calls explain themselves on the page", async () => {
+test("refused, silent and cut calls explain themselves on the page", async () => {
+  // A browser that is killed says nothing more.
+  const doomed = it.keep(await Browser.start({ frequency: BROWSER_TONE }));
+  const carol = await doomed.client("jssip", it.gateway, "carol", USERS.carol.password);
+  await carol.registered();
+  await carol.do("dial", "600");
+  await carol.event("confirmed");
+  await carol.hears(BROWSER_TONE);
+  await doomed.signal("browser", "SIGKILL");
+
   const alice = await it.browser("jssip", "alice");
   await alice.do("dial", "999");
   await alice.event("failed");
@@ -218,5 +228,10 @@ test("refused and silent calls explain themselves on the page", async () => {
   await until("a side's charts are drawn", async () => (await tab.locator(".ladder-charts figure").count()) >= 4);
   await tab.locator(".ladder-row", { hasText: "INVITE + SDP" }).first().click();
   assert.match(await tab.textContent(".ladder-details pre"), /^INVITE sip:phone1@/);
+
+  const cut = await lastCall("600");
+  await show(cut.gcid);
+  await tab.waitForSelector("[data-verdict=cut]");
+  assert.match(await tab.textContent(".ladder-why"), /The call was cut after \d+ s.*: media of a side stopped\./);
   assert.deepEqual(errors, []);
 });
