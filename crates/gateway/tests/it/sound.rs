@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Sound {
     socket: UdpSocket,
     sequence: u16,
+    /// What time and timestamps count from: they go on from one talk to the next.
+    began: Instant,
     /// Events of RFC 4733 that came to their end, in turn.
     pub(crate) pressed: Vec<u8>,
     last_event: Option<[u8; 4]>,
@@ -16,7 +18,7 @@ pub(crate) struct Sound {
 impl Sound {
     pub(crate) fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self { socket, sequence: 1, pressed: Vec::new(), last_event: None }
+        Self { socket, sequence: 1, began: Instant::now(), pressed: Vec::new(), last_event: None }
     }
 
     /// What we tell the other side.
@@ -29,14 +31,17 @@ impl Sound {
         )
     }
 
-    /// Sends a tone and listens meanwhile; gives what was heard.
+    /// Sends a tone and listens meanwhile; gives what was heard. All of it is sent, also when the
+    /// machine stands still for a while.
     pub(crate) fn talk(&mut self, to: SocketAddr, hertz: f64, length: Duration) -> Vec<f64> {
         let start = Instant::now();
+        let first = (start - self.began).as_millis() as u32 * 8;
         let mut heard = Vec::new();
         let mut sent = 0_u32;
-        while start.elapsed() < length {
-            if start.elapsed() >= Duration::from_millis(20) * sent {
-                self.socket.send_to(&self.packet(sent, hertz), to).unwrap();
+        let packets = (length.as_millis() / 20) as u32;
+        while sent < packets || start.elapsed() < length {
+            if sent < packets && start.elapsed() >= Duration::from_millis(20) * sent {
+                self.socket.send_to(&self.packet(first + sent * 160, hertz), to).unwrap();
                 self.sequence = self.sequence.wrapping_add(1);
                 sent += 1;
             }
@@ -77,12 +82,12 @@ impl Sound {
         }
     }
 
-    fn packet(&self, number: u32, hertz: f64) -> Vec<u8> {
+    fn packet(&self, timestamp: u32, hertz: f64) -> Vec<u8> {
         let mut packet = vec![0x80, 0];
         packet.extend(self.sequence.to_be_bytes());
-        packet.extend((number * 160).to_be_bytes());
+        packet.extend(timestamp.to_be_bytes());
         packet.extend(SSRC.to_be_bytes());
-        let sample = |n: u32| 0.4 * (TAU * hertz * f64::from(number * 160 + n) / 8000.0).sin();
+        let sample = |n: u32| 0.4 * (TAU * hertz * f64::from(timestamp + n) / 8000.0).sin();
         packet.extend((0..160).map(|n| compress(sample(n))));
         packet
     }
