@@ -4,9 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step() {
-  printf '\n== %s\n' "$1"
+  local name=$1 begun=$SECONDS
+  printf '\n== %s\n' "$name"
   shift
   "$@"
+  printf -- '-- %s: %s s\n' "$name" $((SECONDS - begun))
 }
 
 step "format" cargo fmt --all --check
