@@ -19,5 +19,5 @@ pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId
 pub use network::{Network, NotANetwork, source_of};
 pub use plain::{is_plain, plain_address, plain_name};
 pub use redact::{Private, Secret, is_same_secret};
-pub use rng::Rng;
+pub use rng::{Rng, hex};
 pub use timer::TimerTable;

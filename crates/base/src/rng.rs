@@ -49,15 +49,28 @@ impl Rng {
 
     /// `bytes` random bytes in lower-case hexadecimal, for tags, branches and nonces.
     pub fn hex(&mut self, bytes: usize) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = String::with_capacity(bytes * 2);
         for _ in 0..bytes {
-            let byte = self.next_u32().to_le_bytes()[0];
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
+            push_hex(&mut text, self.next_u32().to_le_bytes()[0]);
         }
         text
     }
+}
+
+/// Bytes in lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        push_hex(&mut text, *byte);
+    }
+    text
+}
+
+fn push_hex(text: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    text.push(char::from(DIGITS[usize::from(byte & 15)]));
 }
 
 impl fmt::Debug for Rng {

@@ -36,7 +36,7 @@ impl Dialog {
         let contact = if headers.has(&HeaderName::CONTACT) {
             headers.contacts().next()?
         } else {
-            headers.from()?
+            headers.from().cloned()?
         };
         Some(Self {
             call_id: headers.call_id()?.clone(),

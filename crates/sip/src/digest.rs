@@ -3,10 +3,9 @@
 mod client;
 mod verifier;
 
-use std::fmt;
+use std::borrow::Cow;
 
-use bytes::Bytes;
-use crosspoint_base::Secret;
+use crosspoint_base::{Secret, hex};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 
@@ -51,11 +50,7 @@ impl Algorithm {
                 }
                 digest.update(part);
             }
-            digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-                use fmt::Write as _;
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+            hex(&digest.finalize())
         }
         match self {
             Self::Md5 => joined::<Md5>(parts),
@@ -89,26 +84,41 @@ impl UserHa1 {
     }
 }
 
-/// The fields of a digest header: a comma-separated list of `name=value` after `Digest`.
-struct Fields(Bytes);
+/// The fields of a digest header: a comma-separated list of `name=value` after `Digest`, read
+/// once. Quotes are taken off; fields without a value are left out.
+struct Fields<'v>(Vec<(&'v [u8], Cow<'v, [u8]>)>);
 
-impl Fields {
-    fn parse(value: &Bytes) -> Option<Self> {
-        let (scheme, _) = value.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"Digest ").then(|| Self(value.slice(7..)))
+impl<'v> Fields<'v> {
+    fn parse(value: &'v [u8]) -> Option<Self> {
+        let (scheme, list) = value.split_at_checked(7)?;
+        if !scheme.eq_ignore_ascii_case(b"Digest ") {
+            return None;
+        }
+        let mut fields = Vec::with_capacity(USUAL_FIELDS);
+        let mut at = 0;
+        while let Some(field) = crate::header::next_element(list, &mut at) {
+            let Some(equals) = memchr::memchr(b'=', field) else { continue };
+            let name = crate::message_trim(&field[..equals]);
+            let value = crate::header::unquoted(crate::message_trim(&field[equals + 1..]));
+            if !value.is_empty() {
+                fields.push((name, value));
+            }
+        }
+        Some(Self(fields))
     }
 
-    fn value(&self, name: &str) -> Option<Bytes> {
-        crate::header::split_commas(&self.0).find_map(|field| {
-            let params = crate::header::Params::new(field);
-            params.value(name).filter(|v| !v.is_empty())
-        })
+    fn value(&self, name: &str) -> Option<&[u8]> {
+        let found = self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
+        found.map(|(_, value)| &**value)
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        String::from_utf8(self.value(name)?.to_vec()).ok()
+    fn text(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.value(name)?).ok()
     }
 }
+
+/// As many as browsers and phones send.
+const USUAL_FIELDS: usize = 12;
 
 /// What goes into a response besides the user's hash.
 struct Proof<'a> {
@@ -140,7 +150,20 @@ impl Proof<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+
+    #[test]
+    fn fields_are_read_with_and_without_quotes() {
+        let value =
+            b"Digest username = \"a\\\"b, c\" ,realm=\"\",, URI=sip:h;x=1, nc=00000001 , odd";
+        let fields = Fields::parse(value).unwrap();
+        assert_eq!(fields.text("Username"), Some("a\"b, c"));
+        assert_eq!((fields.text("realm"), fields.text("odd")), (None, None));
+        assert_eq!((fields.text("uri"), fields.text("nc")), (Some("sip:h;x=1"), Some("00000001")));
+        assert!(Fields::parse(b"Basic realm=\"x\"").is_none() && Fields::parse(b"Dig").is_none());
+    }
 
     /// RFC 7616 §3.9.1, with an SIP-less method: the vectors are HTTP's.
     #[test]

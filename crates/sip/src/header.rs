@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 pub use name_addr::NameAddr;
 pub use params::Params;
+pub(crate) use params::{unquoted, value_in};
 pub use via::Via;
 
 use crate::message::Method;
@@ -41,18 +42,20 @@ impl std::fmt::Display for CSeq {
 /// angle brackets. Elements are trimmed; empty ones are left out.
 pub(crate) fn split_commas(value: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
     let (value, mut at) = (value.clone(), 0);
-    std::iter::from_fn(move || {
-        while at < value.len() {
-            let rest = &value[at..];
-            let end = find_outside(rest, b',').unwrap_or(rest.len());
-            at += end + 1;
-            let trimmed = crate::message_trim(&rest[..end]);
-            if !trimmed.is_empty() {
-                return Some(value.slice_ref(trimmed));
-            }
+    std::iter::from_fn(move || next_element(&value, &mut at).map(|part| value.slice_ref(part)))
+}
+
+/// The element that begins at `at` or behind, which moves on.
+pub(crate) fn next_element<'v>(value: &'v [u8], at: &mut usize) -> Option<&'v [u8]> {
+    while let Some(rest) = value.get(*at..).filter(|rest| !rest.is_empty()) {
+        let end = find_outside(rest, b',').unwrap_or(rest.len());
+        *at += end + 1;
+        let trimmed = crate::message_trim(&rest[..end]);
+        if !trimmed.is_empty() {
+            return Some(trimmed);
         }
-        None
-    })
+    }
+    None
 }
 
 /// The first `wanted` byte outside quoted strings and angle brackets.

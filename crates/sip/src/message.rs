@@ -128,6 +128,7 @@ impl Response {
     }
 
     pub(crate) fn copy_from(&mut self, headers: &Headers) {
+        self.headers.reserve(USUAL_HEADERS);
         for name in [
             HeaderName::VIA,
             HeaderName::FROM,
@@ -196,3 +197,6 @@ impl std::fmt::Debug for Response {
         write!(f, "Response({} {:?}, {} B)", self.status, self.headers, self.body.len())
     }
 }
+
+/// Of a response, with those that its status asks for.
+const USUAL_HEADERS: usize = 12;

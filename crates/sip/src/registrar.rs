@@ -196,8 +196,7 @@ impl Registrar {
         for path in request.headers.all(&HeaderName::PATH) {
             response.headers.push(HeaderName::PATH, path.clone());
         }
-        let outbound = request.headers.contacts().any(|c| instance_of(&c).is_some());
-        if outbound && request.headers.has_option(&HeaderName::SUPPORTED, "outbound") {
+        if wants_outbound(request) {
             response.headers.push(HeaderName::REQUIRE, "outbound");
             response.headers.push(HeaderName::FLOW_TIMER, self.config.flow_timer.to_string());
         }
@@ -262,12 +261,16 @@ impl Registrar {
         });
         let bindings: Vec<(Binding, bool)> = bindings.collect();
         // RFC 3261 §10.3 step 7: all of them, or none.
-        for (binding, _) in &bindings {
-            if self.existing(binding).is_some_and(|b| b.is_newer_than(call_id, cseq.number)) {
-                return StatusCode::SERVER_INTERNAL_ERROR;
+        let mut new = 0;
+        for (binding, gone) in &bindings {
+            match self.existing(binding) {
+                Some(b) if b.is_newer_than(call_id, cseq.number) => {
+                    return StatusCode::SERVER_INTERNAL_ERROR;
+                }
+                Some(_) => {}
+                None => new += usize::from(!gone),
             }
         }
-        let new = bindings.iter().filter(|(b, gone)| !gone && self.existing(b).is_none()).count();
         if self.bindings.len() + new > self.config.max_bindings {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
@@ -412,17 +415,21 @@ impl Binding {
     }
 }
 
+/// RFC 5626 §4.2.1.
+fn wants_outbound(request: &Request) -> bool {
+    request.headers.has_option(&HeaderName::SUPPORTED, "outbound")
+        && request.headers.contacts().any(|c| instance_of(&c).is_some())
+}
+
 /// RFC 5626 §6: what came by a proxy needs one next to the phone that keeps the flow.
 fn lacks_outbound_hop(request: &Request) -> bool {
     let headers = &request.headers;
-    let wants_outbound = headers.contacts().any(|c| instance_of(&c).is_some())
-        && headers.has_option(&HeaderName::SUPPORTED, "outbound");
     let is_direct = headers.values(&HeaderName::VIA).take(2).count() == 1;
     let keeps_flow = || {
         let first = headers.values(&HeaderName::PATH).last();
         first.and_then(|p| NameAddr::parse(&p)).is_some_and(|p| p.uri.param("ob").is_some())
     };
-    wants_outbound && !is_direct && !keeps_flow()
+    !is_direct && wants_outbound(request) && !keeps_flow()
 }
 
 /// RFC 5626 §6: the same instance and reg-id replace each other; else equal contacts do.

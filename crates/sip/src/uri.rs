@@ -123,21 +123,13 @@ impl Uri {
     /// The user part as it stands, without a password; the number of a `tel` URI.
     #[must_use]
     pub fn user(&self) -> Option<Bytes> {
-        let start = usize::from(self.scheme_end) + 1;
-        if self.scheme() == Scheme::Tel {
-            let end = self.bytes[start..].iter().position(|b| *b == b';');
-            return Some(self.bytes.slice(start..end.map_or(self.bytes.len(), |e| start + e)));
-        }
-        let end = usize::from(self.host_at).checked_sub(1).filter(|end| *end > start)?;
-        let user = self.bytes.get(start..end).filter(|_| self.bytes[end] == b'@')?;
-        let length = user.iter().position(|b| *b == b':').unwrap_or(user.len());
-        Some(self.bytes.slice(start..start + length))
+        self.user_bytes().map(|user| self.slice(user))
     }
 
     /// The user part with escapes resolved and any parameters of its own (`;phone-context`) cut.
     #[must_use]
     pub fn user_decoded(&self) -> Option<String> {
-        let user = self.user()?;
+        let user = self.user_bytes()?;
         let length = user.iter().position(|b| *b == b';').unwrap_or(user.len());
         Some(decode(&user[..length]))
     }
@@ -145,18 +137,18 @@ impl Uri {
     /// The host as it stands; IPv6 addresses keep their brackets. Empty for other schemes.
     #[must_use]
     pub fn host(&self) -> Bytes {
-        self.bytes.slice(usize::from(self.host_at)..usize::from(self.host_end))
+        self.slice(self.host_bytes())
     }
 
     #[must_use]
     pub fn host_text(&self) -> String {
-        String::from_utf8_lossy(&self.host()).into_owned()
+        String::from_utf8_lossy(self.host_bytes()).into_owned()
     }
 
     /// The host as an address, when it is one.
     #[must_use]
     pub fn host_ip(&self) -> Option<std::net::IpAddr> {
-        ip_literal(&self.host())
+        ip_literal(self.host_bytes())
     }
 
     #[must_use]
@@ -167,39 +159,39 @@ impl Uri {
     /// A URI parameter's value, empty when it stands without one.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Bytes> {
-        let tail = self.bytes.slice(usize::from(self.host_end)..);
-        let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
-        let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end)?;
-        crate::header::Params::new(tail.slice(start..end)).value(name)
+        crate::header::value_in(&self.bytes, self.param_bytes(), name)
     }
 
     /// The header part behind `?`.
     #[must_use]
     pub fn headers(&self) -> Option<Bytes> {
-        let tail = self.bytes.slice(usize::from(self.host_end)..);
+        let tail = &self.bytes[usize::from(self.host_end)..];
         let at = tail.iter().position(|b| *b == b'?')?;
-        Some(tail.slice(at + 1..))
+        Some(self.slice(&tail[at + 1..]))
     }
 
     /// True for a host that browsers invent (RFC 2606 §2): it can only be reached by its flow.
     #[must_use]
     pub fn is_invalid_host(&self) -> bool {
-        let host = self.host();
-        let host = host.strip_suffix(b".").unwrap_or(&host);
+        let host = self.host_bytes();
+        let host = host.strip_suffix(b".").unwrap_or(host);
         host.len() >= 7 && host[host.len() - 7..].eq_ignore_ascii_case(b"invalid")
     }
 
     /// Whether two URIs mean the same (RFC 3261 §19.1.4).
     #[must_use]
     pub fn is_equivalent(&self, other: &Self) -> bool {
+        if self.bytes == other.bytes {
+            return true;
+        }
         if self.scheme() != other.scheme() {
             return false;
         }
         match self.scheme() {
             Scheme::Sip | Scheme::Sips => {
-                self.user().map(|u| decode(&u)) == other.user().map(|u| decode(&u))
-                    && self.host().eq_ignore_ascii_case(&other.host())
-                    && self.port == other.port
+                self.port == other.port
+                    && self.host_bytes().eq_ignore_ascii_case(other.host_bytes())
+                    && self.user_bytes().map(decode) == other.user_bytes().map(decode)
                     && self.headers() == other.headers()
                     && self.params_agree_with(other)
             }
@@ -209,6 +201,34 @@ impl Uri {
 }
 
 impl Uri {
+    fn slice(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() { Bytes::new() } else { self.bytes.slice_ref(part) }
+    }
+
+    fn user_bytes(&self) -> Option<&[u8]> {
+        let start = usize::from(self.scheme_end) + 1;
+        let until = |rest: &[u8], byte| rest.iter().position(|b| *b == byte).unwrap_or(rest.len());
+        if self.scheme() == Scheme::Tel {
+            let rest = &self.bytes[start..];
+            return Some(&rest[..until(rest, b';')]);
+        }
+        let end = usize::from(self.host_at).checked_sub(1).filter(|end| *end > start)?;
+        let user = self.bytes.get(start..end).filter(|_| self.bytes[end] == b'@')?;
+        Some(&user[..until(user, b':')])
+    }
+
+    fn host_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.host_at)..usize::from(self.host_end)]
+    }
+
+    /// With their semicolons.
+    fn param_bytes(&self) -> &[u8] {
+        let tail = &self.bytes[usize::from(self.host_end)..];
+        let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
+        let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end).unwrap_or(end);
+        &tail[start..end]
+    }
+
     /// A parameter in both must be equal; one of these may not stand in one URI alone.
     fn params_agree_with(&self, other: &Self) -> bool {
         let agree = |name: &str| match (self.param(name), other.param(name)) {
@@ -231,10 +251,7 @@ impl Uri {
     }
 
     fn params(&self) -> crate::header::Params {
-        let tail = self.bytes.slice(usize::from(self.host_end)..);
-        let end = tail.iter().position(|b| *b == b'?').unwrap_or(tail.len());
-        let start = tail.iter().position(|b| *b == b';').filter(|s| *s < end).unwrap_or(end);
-        crate::header::Params::new(tail.slice(start..end))
+        crate::header::Params::new(self.slice(self.param_bytes()))
     }
 }
 
@@ -291,6 +308,9 @@ fn is_forbidden(byte: u8) -> bool {
 }
 
 fn decode(bytes: &[u8]) -> String {
+    if !bytes.contains(&b'%') {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let hex = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -217,11 +217,11 @@ impl SipUa {
 
     /// Address, user and device of a REGISTER with one contact of its own.
     fn who_registers(&self, request: &Request) -> Option<(Arc<str>, String, Bytes)> {
-        let (to, from) = (request.headers.to()?.uri, request.headers.from()?.uri);
-        let aor = aor_of(&to)?;
+        let (to, from) = (&request.headers.to()?.uri, &request.headers.from()?.uri);
+        let aor = aor_of(to)?;
         let mut contacts = request.headers.contacts();
         let contact = contacts.next()?;
-        if aor_of(&from)? != aor || contacts.next().is_some() {
+        if aor_of(from)? != aor || contacts.next().is_some() {
             return None;
         }
         let instance = contact.params.value("+sip.instance");

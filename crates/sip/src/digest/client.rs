@@ -34,19 +34,17 @@ impl Challenge {
     #[must_use]
     pub fn parse(value: &Bytes) -> Option<Self> {
         let fields = Fields::parse(value)?;
-        let algorithm = Algorithm::parse(fields.value("algorithm").as_deref())?;
+        let algorithm = Algorithm::parse(fields.value("algorithm"))?;
         let qop = fields.text("qop");
-        let auth = qop
-            .as_deref()
-            .is_some_and(|q| q.split(',').any(|v| v.trim().eq_ignore_ascii_case("auth")));
+        let auth = qop.is_some_and(|q| q.split(',').any(|v| v.trim().eq_ignore_ascii_case("auth")));
         // Only auth-int is offered: we do not do that.
         if qop.is_some() && !auth {
             return None;
         }
         Some(Self {
-            realm: fields.text("realm")?,
-            nonce: fields.text("nonce")?,
-            opaque: fields.text("opaque"),
+            realm: fields.text("realm")?.to_owned(),
+            nonce: fields.text("nonce")?.to_owned(),
+            opaque: fields.text("opaque").map(str::to_owned),
             algorithm,
             stale: fields.text("stale").is_some_and(|s| s.eq_ignore_ascii_case("true")),
             auth,

@@ -49,8 +49,8 @@ pub enum Verdict {
 pub struct Verifier {
     config: VerifierConfig,
     rng: Rng,
-    nonces: BTreeMap<String, Given>,
-    expiry: TimerTable<String>,
+    nonces: BTreeMap<u128, Given>,
+    expiry: TimerTable<u128>,
     /// What tokens are made with.
     secret: Secret<String>,
     /// Checked in place of an unknown user, so that both take the same time.
@@ -124,8 +124,10 @@ impl Verifier {
         }
         let nonce = self.rng.hex(16);
         let given = Given { window: Window::default(), to: to.map(source_of) };
-        self.nonces.insert(nonce.clone(), given);
-        self.expiry.set(nonce.clone(), now + self.config.nonce_lifetime);
+        if let Some(number) = number_of(&nonce) {
+            self.nonces.insert(number, given);
+            self.expiry.set(number, now + self.config.nonce_lifetime);
+        }
         let realm = &self.config.realm;
         let stale = if stale { ", stale=true" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
@@ -148,7 +150,7 @@ impl Verifier {
         self.expire(now);
         for value in values {
             let Some(fields) = Fields::parse(&value) else { continue };
-            if fields.text("realm").as_deref() == Some(self.config.realm.as_str()) {
+            if fields.text("realm") == Some(self.config.realm.as_str()) {
                 return self.check(method, &fields, lookup);
             }
         }
@@ -180,7 +182,7 @@ impl Verifier {
     /// what is sent there, as nobody does who only writes in its name.
     #[must_use]
     pub fn was_given(&self, value: &Bytes, to: IpAddr) -> bool {
-        let nonce = Fields::parse(value).and_then(|fields| fields.text("nonce"));
+        let nonce = Fields::parse(value).and_then(|fields| number_of(fields.text("nonce")?));
         let given = nonce.and_then(|nonce| self.nonces.get(&nonce));
         given.is_some_and(|given| given.to == Some(source_of(to)))
     }
@@ -188,10 +190,10 @@ impl Verifier {
     fn check<'u>(
         &mut self,
         method: &Method,
-        fields: &Fields,
+        fields: &Fields<'_>,
         lookup: impl FnOnce(&str) -> Option<&'u UserHa1>,
     ) -> Verdict {
-        let Some(algorithm) = Algorithm::parse(fields.value("algorithm").as_deref()) else {
+        let Some(algorithm) = Algorithm::parse(fields.value("algorithm")) else {
             return Verdict::Malformed("unknown algorithm");
         };
         let (Some(user), Some(nonce), Some(uri), Some(response)) = (
@@ -203,23 +205,23 @@ impl Verifier {
             return Verdict::Malformed("a field is missing");
         };
         let (Some("auth"), Some(nc), Some(cnonce)) =
-            (fields.text("qop").as_deref(), fields.text("nc"), fields.text("cnonce"))
+            (fields.text("qop"), fields.text("nc"), fields.text("cnonce"))
         else {
             return Verdict::Malformed("qop=auth was asked for");
         };
-        let Some(count) = (nc.len() == 8).then(|| u32::from_str_radix(&nc, 16).ok()).flatten()
+        let Some(count) = (nc.len() == 8).then(|| u32::from_str_radix(nc, 16).ok()).flatten()
         else {
             return Verdict::Malformed("nc is not eight hexadecimal digits");
         };
-        let ha1 = lookup(&user);
-        let proof =
-            Proof { algorithm, method, uri: &uri, nonce: &nonce, auth: Some((&nc, &cnonce)) };
+        let ha1 = lookup(user);
+        let proof = Proof { algorithm, method, uri, nonce, auth: Some((nc, cnonce)) };
         let expected = proof.response(ha1.unwrap_or(&self.nobody).of(algorithm));
         if !is_same_secret(expected.as_bytes(), &response.to_ascii_lowercase()) || ha1.is_none() {
             return Verdict::Wrong;
         }
-        if self.nonces.get_mut(&nonce).is_some_and(|given| given.window.take(count)) {
-            Verdict::Valid { user }
+        let given = number_of(nonce).and_then(|nonce| self.nonces.get_mut(&nonce));
+        if given.is_some_and(|given| given.window.take(count)) {
+            Verdict::Valid { user: user.to_owned() }
         } else {
             // Expired, used before, or from before a restart.
             Verdict::Stale
@@ -231,6 +233,14 @@ impl Verifier {
             self.nonces.remove(&nonce);
         }
     }
+}
+
+/// A nonce as we print it, as a number: that is less to keep and to compare. There is one way to
+/// write each, so that its counts cannot be used again in another.
+fn number_of(nonce: &str) -> Option<u128> {
+    let is_ours =
+        nonce.len() == 32 && nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_ours.then(|| u128::from_str_radix(nonce, 16).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Semicolon-separated parameters (RFC 3261 §25.1 `generic-param`).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::find_outside;
@@ -20,39 +22,18 @@ impl Params {
     pub fn iter(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> + '_ {
         let slice =
             |part: &[u8]| if part.is_empty() { Bytes::new() } else { self.0.slice_ref(part) };
-        self.parts().map(move |(name, value)| (slice(name), value.map(slice)))
-    }
-
-    fn parts(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = &self.0[..];
-        std::iter::from_fn(move || {
-            while !rest.is_empty() {
-                let end = find_outside(rest, b';').unwrap_or(rest.len());
-                let (param, others) = rest.split_at(end);
-                rest = others.get(1..).unwrap_or_default();
-                let (name, value) = match memchr::memchr(b'=', param) {
-                    Some(at) => (trim(&param[..at]), Some(trim(&param[at + 1..]))),
-                    None => (trim(param), None),
-                };
-                if !name.is_empty() {
-                    return Some((name, value));
-                }
-            }
-            None
-        })
+        parts(&self.0).map(move |(name, value)| (slice(name), value.map(slice)))
     }
 
     /// The value of a parameter; empty when it stands without one. Quotes are taken off.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Bytes> {
-        let (_, value) = self.parts().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))?;
-        let value = value.filter(|value| !value.is_empty());
-        Some(value.map_or_else(Bytes::new, |value| unquote(&self.0.slice_ref(value))))
+        value_in(&self.0, &self.0, name)
     }
 
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.parts().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+        parts(&self.0).any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     #[must_use]
@@ -61,13 +42,51 @@ impl Params {
     }
 }
 
+/// Every parameter with its value, quotes kept. Names and values are trimmed.
+pub(crate) fn parts(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find_outside(rest, b';').unwrap_or(rest.len());
+            let (param, others) = rest.split_at(end);
+            rest = others.get(1..).unwrap_or_default();
+            let (name, value) = match memchr::memchr(b'=', param) {
+                Some(at) => (trim(&param[..at]), Some(trim(&param[at + 1..]))),
+                None => (trim(param), None),
+            };
+            if !name.is_empty() {
+                return Some((name, value));
+            }
+        }
+        None
+    })
+}
+
+/// The value of a parameter in a part of `whole`, as [`Params::value`] gives it.
+pub(crate) fn value_in(whole: &Bytes, part: &[u8], name: &str) -> Option<Bytes> {
+    let (_, value) = parts(part).find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))?;
+    Some(value.map_or_else(Bytes::new, |value| kept(whole, unquoted(value))))
+}
+
 /// Takes the quotes off a quoted string and resolves its escapes; other text stays.
 pub(crate) fn unquote(value: &Bytes) -> Bytes {
+    kept(value, unquoted(value))
+}
+
+fn kept(whole: &Bytes, text: Cow<'_, [u8]>) -> Bytes {
+    match text {
+        Cow::Borrowed([]) => Bytes::new(),
+        Cow::Borrowed(text) => whole.slice_ref(text),
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
+/// [`unquote`] without a buffer that is shared.
+pub(crate) fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     let Some(inner) = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")) else {
-        return value.clone();
+        return Cow::Borrowed(value);
     };
     if !inner.contains(&b'\\') {
-        return if inner.is_empty() { Bytes::new() } else { value.slice_ref(inner) };
+        return Cow::Borrowed(inner);
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut bytes = inner.iter();
@@ -77,7 +96,7 @@ pub(crate) fn unquote(value: &Bytes) -> Bytes {
             _ => out.push(*byte),
         }
     }
-    Bytes::from(out)
+    Cow::Owned(out)
 }
 
 impl std::fmt::Debug for Params {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{HeaderName, Method};
-use crate::header::{CSeq, NameAddr, Via, split_commas};
+use crate::header::{CSeq, NameAddr, Via, next_element, split_commas};
 
 /// One header field.
 #[derive(Clone)]
@@ -120,6 +120,14 @@ impl Headers {
         self.all(name).flat_map(split_commas)
     }
 
+    /// The same without a share in the buffer.
+    fn elements<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.all(name).flat_map(|value| {
+            let mut at = 0;
+            std::iter::from_fn(move || next_element(value, &mut at))
+        })
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &Bytes)> {
         self.fields.iter().map(|f| (&f.name, &f.value))
     }
@@ -132,6 +140,10 @@ impl Headers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
+    }
+
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.fields.reserve(more);
     }
 
     pub fn push(&mut self, name: HeaderName, value: impl Into<Bytes>) {
@@ -197,21 +209,21 @@ impl Headers {
 
     /// The topmost `Via`.
     #[must_use]
-    pub fn via(&self) -> Option<Via> {
+    pub fn via(&self) -> Option<&Via> {
         let read = || self.values(&HeaderName::VIA).next().and_then(|v| Via::parse(&v));
-        self.views().via.get_or_init(read).clone()
+        self.views().via.get_or_init(read).as_ref()
     }
 
     #[must_use]
-    pub fn from(&self) -> Option<NameAddr> {
+    pub fn from(&self) -> Option<&NameAddr> {
         let read = || self.first(&HeaderName::FROM).and_then(NameAddr::parse);
-        self.views().from.get_or_init(read).clone()
+        self.views().from.get_or_init(read).as_ref()
     }
 
     #[must_use]
-    pub fn to(&self) -> Option<NameAddr> {
+    pub fn to(&self) -> Option<&NameAddr> {
         let read = || self.first(&HeaderName::TO).and_then(NameAddr::parse);
-        self.views().to.get_or_init(read).clone()
+        self.views().to.get_or_init(read).as_ref()
     }
 
     #[must_use]
@@ -220,9 +232,9 @@ impl Headers {
     }
 
     #[must_use]
-    pub fn cseq(&self) -> Option<CSeq> {
+    pub fn cseq(&self) -> Option<&CSeq> {
         let read = || self.first(&HeaderName::CSEQ).and_then(CSeq::parse);
-        self.views().cseq.get_or_init(read).clone()
+        self.views().cseq.get_or_init(read).as_ref()
     }
 
     /// The contacts that parse; `*` is none of them.
@@ -269,13 +281,13 @@ impl Headers {
     /// True when a list header such as `Supported` holds this token.
     #[must_use]
     pub fn has_option(&self, name: &HeaderName, token: &str) -> bool {
-        self.values(name).any(|v| v.eq_ignore_ascii_case(token.as_bytes()))
+        self.elements(name).any(|option| option.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// True when `Allow` names the method; a peer that sends no `Allow` is not known to take it.
     #[must_use]
     pub fn allows(&self, method: &Method) -> bool {
-        self.values(&HeaderName::ALLOW).any(|v| v.as_ref() == method.as_str().as_bytes())
+        self.elements(&HeaderName::ALLOW).any(|allowed| allowed == method.as_str().as_bytes())
     }
 }
 

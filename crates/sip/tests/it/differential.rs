@@ -172,9 +172,9 @@ struct Reading {
 fn ours(bytes: &Bytes) -> Reading {
     let message = Message::parse(bytes.clone()).unwrap();
     let headers: &Headers = message.headers();
-    let party = |a: crosspoint_sip::NameAddr| {
+    let party = |a: &crosspoint_sip::NameAddr| {
         let tag = a.tag().map(|t| t.to_vec());
-        (a.display_name.map(|n| n.to_vec()), a.uri.as_bytes().to_vec(), tag)
+        (a.display_name.as_ref().map(|n| n.to_vec()), a.uri.as_bytes().to_vec(), tag)
     };
     let vias = headers.values(&HeaderName::VIA).map(|value| {
         let via = crosspoint_sip::Via::parse(&value).unwrap();
