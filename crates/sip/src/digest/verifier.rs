@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Rng, Secret, TimerTable, is_same_secret, source_of};
+use crosspoint_base::{Rng, Secret, TimerTable, hex, is_same_secret, source_of};
 
 use super::{Algorithm, Fields, Proof, UserHa1};
 use crate::Method;
@@ -122,12 +122,12 @@ impl Verifier {
             let Some(next) = self.expiry.next() else { break };
             self.expire(next);
         }
-        let nonce = self.rng.hex(16);
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        let (nonce, number) = (hex(&bytes), u128::from_be_bytes(bytes));
         let given = Given { window: Window::default(), to: to.map(source_of) };
-        if let Some(number) = number_of(&nonce) {
-            self.nonces.insert(number, given);
-            self.expiry.set(number, now + self.config.nonce_lifetime);
-        }
+        self.nonces.insert(number, given);
+        self.expiry.set(number, now + self.config.nonce_lifetime);
         let realm = &self.config.realm;
         let stale = if stale { ", stale=true" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
