@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crosspoint_base::{LegId, Rng};
 use crosspoint_media::control::{Command, Event, Profile, SdpKind, SrtpPolicy};
-use crosspoint_net::packet_io::{IoConfig, IoKind, probe};
+use crosspoint_net::packet_io::{IoConfig, IoKind, OpenIo, open, probe};
 use crosspoint_net::{MediaPool, MediaPoolConfig};
 
 use crate::media_pool::{description, rtp, rtp_address};
@@ -30,6 +30,53 @@ fn config(io: Option<IoKind>) -> MediaPoolConfig {
         threads: 1,
         codec_threads: 1,
         opus_complexity: 5,
+    }
+}
+
+/// A sender's estimate of its way lives on when its packets came, not on when we looked.
+#[test]
+fn browsers_frames_say_how_long_they_waited() {
+    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = |kind| IoConfig {
+        browser_listen: here,
+        rtp_bind: here.ip(),
+        addresses: vec![here.ip()],
+        kind: Some(kind),
+    };
+    for kind in [IoKind::Sockets, IoKind::SkLookup] {
+        // Where the host does not allow it, this is the same once more.
+        let OpenIo { mut io, poller, browser_address, .. } = open(&config(kind)).unwrap();
+        let browser = UdpSocket::bind(here).unwrap();
+        let mut waited = |is_timed: bool| {
+            if is_timed {
+                io.time_browsers();
+            }
+            browser.send_to(b"x", browser_address).unwrap();
+            let mut ready = poller.room();
+            // News of routes may come first.
+            loop {
+                poller.wait(PATIENCE, &mut ready).unwrap();
+                let there = Instant::now();
+                // As long as a call of the kernel takes, it waits for us.
+                poller.wait(Duration::ZERO, &mut ready).unwrap();
+                let least = there.elapsed();
+                let mut frames = Vec::new();
+                io.receive(&ready, &mut frames);
+                if let [frame] = &frames[..] {
+                    break (least, frame.waited);
+                }
+            }
+        };
+        assert_eq!(waited(false).1, Duration::ZERO, "{kind:?}: nobody asked");
+        let begun = Instant::now();
+        loop {
+            let (least, waited) = waited(true);
+            if waited >= least {
+                break;
+            }
+            // The kernel begins a little after it is first asked to.
+            assert!(begun.elapsed() < PATIENCE, "{kind:?}: {waited:?} of {least:?}");
+        }
     }
 }
 
