@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{
-    BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable,
+    BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable, hex,
 };
 use crosspoint_call::{Identity, LegCommand, LegEvent, Text};
 
@@ -457,7 +457,7 @@ impl RtcEngine {
         self.rng.fill(&mut bytes);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&bytes);
         let part = |range| hex.get(range).unwrap_or_default();
         format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crosspoint_base::Secret;
+use crosspoint_base::{Secret, hex};
 use sha2::{Digest, Sha256};
 
 use crate::StoreError;
@@ -196,13 +196,7 @@ pub struct TokenHash(String);
 impl TokenHash {
     #[must_use]
     pub fn of(token: &Secret<String>) -> Self {
-        let digest = Sha256::digest(token.expose().as_bytes());
-        let mut text = String::with_capacity(64);
-        for byte in digest {
-            use fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(hex(&Sha256::digest(token.expose().as_bytes())))
     }
 
     pub(crate) fn as_str(&self) -> &str {

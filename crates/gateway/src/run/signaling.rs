@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crosspoint_base::{Flow, Rng, Transport};
+use crosspoint_base::{Flow, Rng, Transport, hex};
 use crosspoint_connectors::rtcengine::RtcEngineConfig;
 use crosspoint_connectors::sip_ua::SipUaConfig;
 use crosspoint_media::negotiation::SoundRules;
@@ -100,8 +100,7 @@ pub(super) fn uuid(seed: &[u8; 32]) -> String {
     Rng::from_seed(seed.map(|byte| byte.rotate_left(4))).fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0F | 0x40;
     bytes[8] = bytes[8] & 0x3F | 0x80;
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let part = |range: std::ops::Range<usize>| hex[range].concat();
+    let part = |range: std::ops::Range<usize>| hex(&bytes[range]);
     [part(0..4), part(4..6), part(6..8), part(8..10), part(10..16)].join("-")
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use crosspoint_base::Secret;
+use crosspoint_base::{Secret, hex};
 use hmac::Mac;
 use md5::{Digest, Md5};
 
@@ -106,14 +106,6 @@ impl Nonces {
         tag.copy_from_slice(&mac.finalize().into_bytes()[..8]);
         tag
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// A stale nonce costs its client one round trip.

@@ -107,11 +107,9 @@ fn fault(code: i32) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crosspoint_base::hex;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+    use super::*;
 
     /// What the public schema makes of the same messages.
     #[test]
