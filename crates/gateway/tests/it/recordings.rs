@@ -1,5 +1,6 @@
 //! Recording through the binary: by the operators' interface, by rule, and over a kill.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -134,13 +135,13 @@ fn an_operator_records_a_call() {
     let begun = record(&gateway, &gcid, "start").json();
     assert_eq!(begun["state"], "running");
     assert_eq!(record(&gateway, &gcid, "start").status, 409, "it is recorded already");
-    sound.talk(far, 1000.0, Duration::from_millis(1500));
+    talk_steadily(&mut sound, far, 1000.0, Duration::from_millis(1500));
     assert_eq!(record(&gateway, &gcid, "mask").json()["state"], "masked");
     sound.talk(far, 1300.0, Duration::from_millis(700));
     assert_eq!(record(&gateway, &gcid, "pause").json()["state"], "paused");
     sound.talk(far, 1600.0, Duration::from_millis(700));
     assert_eq!(record(&gateway, &gcid, "resume").json()["state"], "running");
-    sound.talk(far, 1900.0, Duration::from_millis(1000));
+    talk_steadily(&mut sound, far, 1900.0, Duration::from_millis(1000));
     assert_eq!(record(&gateway, &gcid, "stop").json()["state"], "stopped");
     sound.talk(far, 700.0, Duration::from_millis(300));
     assert_eq!(alice.hang_up(&mut call).status.0, 200);
@@ -177,6 +178,18 @@ fn an_operator_records_a_call() {
     let gateway = Gateway::start_in(folder);
     assert_eq!(gateway.command(&["cdr", "list"])[0]["recordings"], json!([name]));
     assert_eq!(ask(&gateway, "/api/v1/recordings").json()["total"], 1, "the list stays");
+}
+
+/// What comes more than a second late is not recorded, so nothing may stand still for that long.
+fn talk_steadily(sound: &mut Sound, to: SocketAddr, hertz: f64, length: Duration) {
+    let began = Instant::now();
+    loop {
+        sound.talk(to, hertz, length);
+        if sound.was_steady() {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "the machine stands still all the time");
+    }
 }
 
 /// Power is cut, or somebody kills the process: what was said is there, to a second or two.

@@ -13,12 +13,21 @@ pub(crate) struct Sound {
     /// Events of RFC 4733 that came to their end, in turn.
     pub(crate) pressed: Vec<u8>,
     last_event: Option<[u8; 4]>,
+    /// When the packets of the last talk were heard.
+    heard_at: Vec<Instant>,
 }
 
 impl Sound {
     pub(crate) fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self { socket, sequence: 1, began: Instant::now(), pressed: Vec::new(), last_event: None }
+        Self {
+            socket,
+            sequence: 1,
+            began: Instant::now(),
+            pressed: Vec::new(),
+            last_event: None,
+            heard_at: Vec::new(),
+        }
     }
 
     /// What we tell the other side.
@@ -32,31 +41,52 @@ impl Sound {
     }
 
     /// Sends a tone and listens meanwhile; gives what was heard. All of it is sent, also when the
-    /// machine stands still for a while.
+    /// machine stands still for a while: what was due then follows at once, or, as from a real phone,
+    /// there is a gap where it was long.
     pub(crate) fn talk(&mut self, to: SocketAddr, hertz: f64, length: Duration) -> Vec<f64> {
         let start = Instant::now();
         let first = (start - self.began).as_millis() as u32 * 8;
         let mut heard = Vec::new();
-        let mut sent = 0_u32;
+        self.heard_at.clear();
+        // How many were sent, and which of the talk's 20 ms is next.
+        let (mut sent, mut place) = (0_u32, 0_u32);
         let packets = (length.as_millis() / 20) as u32;
         while sent < packets || start.elapsed() < length {
-            if sent < packets && start.elapsed() >= Duration::from_millis(20) * sent {
-                self.socket.send_to(&self.packet(first + sent * 160, hertz), to).unwrap();
+            let now = (start.elapsed().as_millis() / 20) as u32;
+            if now > place + LONG_GAP {
+                place = now;
+            }
+            if sent < packets && now >= place {
+                self.socket.send_to(&self.packet(first + place * 160, hertz), to).unwrap();
                 self.sequence = self.sequence.wrapping_add(1);
                 sent += 1;
+                place += 1;
             }
-            let next = Duration::from_millis(20) * sent;
+            let next = Duration::from_millis(20) * place;
             let pause = next.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
             self.socket.set_read_timeout(Some(pause)).unwrap();
             let mut buffer = [0; 2048];
             let Ok((size, _)) = self.socket.recv_from(&mut buffer) else { continue };
             match buffer[1] & 0x7f {
-                0 if size > 12 => heard.extend(buffer[12..size].iter().map(|byte| expand(*byte))),
+                0 if size > 12 => {
+                    self.heard_at.push(Instant::now());
+                    heard.extend(buffer[12..size].iter().map(|byte| expand(*byte)));
+                }
                 EVENTS if size >= 16 => self.note_event(&buffer[4..8], &buffer[12..14]),
                 _ => {}
             }
         }
         heard
+    }
+
+    /// Whether there was half a second in the last talk in which neither we nor who echoed it stood
+    /// still.
+    pub(crate) fn was_steady(&self) -> bool {
+        self.heard_at.windows(25).any(|times| {
+            let gap = |pair: &[Instant]| pair[1] - pair[0];
+            times.windows(2).map(gap).max().is_some_and(|gap| gap < Duration::from_millis(80))
+                && times[24] - times[0] > Duration::from_millis(400)
+        })
     }
 
     /// The end of an event comes three times, with the same timestamp.
@@ -94,6 +124,8 @@ impl Sound {
 }
 
 pub(crate) const SSRC: u32 = 0x5eed_5eed;
+/// In packets: more than half of what a recorder waits for who is late.
+const LONG_GAP: u32 = 30;
 /// The payload type of `description`.
 const EVENTS: u8 = 101;
 
