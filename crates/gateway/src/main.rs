@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
+use crosspoint_net::Allocator;
 
 /// A call costs some thousand small allocations; the system's allocator needs three times as long
 /// for them.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     crosspoint_gateway::cli::main()

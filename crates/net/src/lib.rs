@@ -8,6 +8,7 @@
 //! came over.
 
 mod admission;
+mod allocator;
 mod app_sockets;
 mod bans;
 mod dns;
@@ -30,6 +31,7 @@ use std::io;
 use std::time::Duration;
 
 pub use admission::{Admission, Permit};
+pub use allocator::Allocator;
 pub use app_sockets::{AppArrival, AppCounters, AppSocketConfig, AppSockets, AppText};
 pub use bans::{BanChange, Bans};
 pub use dns::{Located, ResolveError, Resolver};

@@ -24,15 +24,15 @@ mod subject;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use crosspoint_net::Allocator;
 use crosspoint_net::packet_io::IoKind;
 use front::Pairing;
-use mimalloc::MiMalloc;
 use namespaces::Namespaces;
 use subject::{Subject, Wanted};
 
 /// That of the gateway's binary.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// What a bench can end with.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
