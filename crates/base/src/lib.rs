@@ -4,6 +4,7 @@
 //! Nothing here knows a protocol. A type belongs in this crate when two crates that may not
 //! depend on each other must agree on it.
 
+mod digits;
 mod flow;
 mod guard;
 mod id;
@@ -13,6 +14,7 @@ mod redact;
 mod rng;
 mod timer;
 
+pub use digits::{push_endpoint, push_host, push_ip, push_number};
 pub use flow::{Flow, Transmit, Transport};
 pub use guard::{Ban, Conduct, Guard, GuardConfig, GuardCounters, Offence};
 pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId};

@@ -50,8 +50,13 @@ impl Rng {
     /// `bytes` random bytes in lower-case hexadecimal, for tags, branches and nonces.
     pub fn hex(&mut self, bytes: usize) -> String {
         let mut text = String::with_capacity(bytes * 2);
-        for _ in 0..bytes {
-            push_hex(&mut text, self.next_u32().to_le_bytes()[0]);
+        let mut left = bytes;
+        while left > 0 {
+            let mut some = [0; 16];
+            let some = &mut some[..left.min(16)];
+            self.0.fill_bytes(some);
+            push_hex(&mut text, some);
+            left -= some.len();
         }
         text
     }
@@ -61,16 +66,15 @@ impl Rng {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        push_hex(&mut text, *byte);
-    }
+    push_hex(&mut text, bytes);
     text
 }
 
-fn push_hex(text: &mut String, byte: u8) {
+fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-    text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    text.extend(bytes.iter().flat_map(|byte| {
+        [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]].map(char::from)
+    }));
 }
 
 impl fmt::Debug for Rng {

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crosspoint_base::{
     BindingId, Conduct, ConnectionId, Flow, LegId, RegistrationId, Rng, TimerTable, Transmit,
-    Transport,
+    Transport, push_endpoint, push_host,
 };
 use crosspoint_call::{Aspect, Cause, Digit, LegCommand, LegEvent, Mailbox, Text};
 use crosspoint_sip::dialog::Dialog;
@@ -659,7 +659,12 @@ impl SipUa {
             // RFC 7118 §5.2: one token for both.
             Transport::Ws | Transport::Wss => ";transport=ws",
         };
-        format!("<sip:{name}@{}:{}{transport}>", host_text(ip), flow.local.port())
+        let mut contact = String::with_capacity(64);
+        ["<sip:", name, "@"].iter().for_each(|part| contact.push_str(part));
+        push_endpoint(&mut contact, SocketAddr::new(ip, flow.local.port()));
+        contact.push_str(transport);
+        contact.push('>');
+        contact
     }
 }
 
@@ -668,10 +673,9 @@ fn is_browser(binding: &Binding) -> bool {
 }
 
 fn host_text(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    }
+    let mut text = String::new();
+    push_host(&mut text, address);
+    text
 }
 
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";

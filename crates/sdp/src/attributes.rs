@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crosspoint_base::push_number;
+
 /// A payload format: `a=rtpmap` with its `a=fmtp` (RFC 8866 §6.6, §6.15).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codec {
@@ -50,10 +52,15 @@ impl Codec {
 
     pub(crate) fn rtpmap(&self) -> String {
         let Self { pt, name, clock_rate, .. } = self;
-        match self.channels {
-            1 => format!("{pt} {name}/{clock_rate}"),
-            n => format!("{pt} {name}/{clock_rate}/{n}"),
+        let mut text = String::with_capacity(name.len() + 16);
+        push_number(&mut text, *pt);
+        ["", " ", name, "/"].iter().for_each(|part| text.push_str(part));
+        push_number(&mut text, *clock_rate);
+        if self.channels != 1 {
+            text.push('/');
+            push_number(&mut text, self.channels);
         }
+        text
     }
 }
 

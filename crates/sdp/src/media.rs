@@ -134,6 +134,15 @@ impl fmt::Debug for Media {
     }
 }
 
+/// As the library makes it, without `Display` for the address.
+fn connection(address: IpAddr) -> sdp_types::Connection {
+    sdp_types::Connection {
+        nettype: sdp_types::NetType::In,
+        addrtype: address.into(),
+        connection_address: crate::text::ip_text(address),
+    }
+}
+
 impl Media {
     /// An empty section: refused until it is filled in.
     #[must_use]
@@ -384,8 +393,7 @@ impl Media {
         // The kind and protocol of a refused section are whatever was offered.
         media.media.clone_from(&self.kind);
         media.proto.clone_from(&self.protocol);
-        media.connections =
-            self.address.map(sdp_types::Connection::from_ip_addr).into_iter().collect();
+        media.connections = self.address.map(connection).into_iter().collect();
         if let Some(bits) = self.bandwidth {
             let kilobits = bits.div_ceil(1000).into();
             let line = sdp_types::Bandwidth { bwtype: "AS".to_owned(), bandwidth: kilobits };

@@ -131,9 +131,14 @@ impl Session {
         if ice_lite {
             attributes.push(sdp_types::Attribute::new("ice-lite"));
         }
-        let mut o =
-            sdp_types::Origin::with_ip_addr(origin.id.to_string(), origin.version, origin.address);
-        o.set_username("crosspoint");
+        let o = sdp_types::Origin {
+            username: Some("crosspoint".to_owned()),
+            sess_id: text::number_text(origin.id),
+            sess_version: origin.version,
+            nettype: sdp_types::NetType::In,
+            addrtype: origin.address.into(),
+            unicast_address: text::ip_text(origin.address),
+        };
         let mut inner = sdp_types::Session::new(o, "-");
         inner.times = vec![sdp_types::Time::new(0, 0)];
         inner.attributes = attributes;

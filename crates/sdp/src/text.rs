@@ -1,8 +1,9 @@
 //! Descriptions as text (RFC 8866 §5): what `sdp-types` prints, without the detour of its lines
 //! over formatting character by character.
 
-use std::fmt::Write;
+use std::net::IpAddr;
 
+use crosspoint_base::{push_ip, push_number};
 use sdp_types::{Attribute, Bandwidth, Connection, Media, Session};
 
 /// The same text that the library writes.
@@ -92,12 +93,26 @@ fn line(out: &mut String, start: &str, parts: &[&str]) {
 
 /// What ends a line is left out of it, so that nobody adds a line by a value.
 fn text(out: &mut String, part: &str) {
+    if memchr::memchr3(0, b'\r', b'\n', part.as_bytes()).is_none() {
+        return out.push_str(part);
+    }
     part.split(['\0', '\r', '\n']).for_each(|piece| out.push_str(piece));
 }
 
 fn number(out: &mut String, number: u64) {
-    // Writing to memory does not fail.
-    let _ = write!(out, "{number}");
+    push_number(out, number);
+}
+
+pub(crate) fn number_text(number: u64) -> String {
+    let mut text = String::new();
+    push_number(&mut text, number);
+    text
+}
+
+pub(crate) fn ip_text(ip: IpAddr) -> String {
+    let mut text = String::with_capacity(16);
+    push_ip(&mut text, ip);
+    text
 }
 
 const END: &str = "\r\n";

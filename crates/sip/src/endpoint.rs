@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{ConnectionId, Flow, Rng, TimerTable, Transmit};
+use crosspoint_base::{ConnectionId, Flow, Rng, TimerTable, Transmit, push_endpoint, push_number};
 
 use crate::transaction::{
     Action, Actions, ClientInput, ClientTransaction, ServerInput, ServerTransaction, Timer, Timing,
@@ -737,13 +737,17 @@ impl Endpoint {
     }
 
     fn add_via(&mut self, request: &mut Request, flow: &Flow, branch: &str) {
-        let sent_by = match &self.config.via_host {
+        let mut via = String::with_capacity(96);
+        ["SIP/2.0/", flow.transport.as_str(), " "].iter().for_each(|part| via.push_str(part));
+        match &self.config.via_host {
             Some(host) if flow.local.ip().is_unspecified() => {
-                format!("{host}:{}", flow.local.port())
+                via.push_str(host);
+                via.push(':');
+                push_number(&mut via, flow.local.port());
             }
-            _ => flow.local.to_string(),
-        };
-        let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport", flow.transport);
+            _ => push_endpoint(&mut via, flow.local),
+        }
+        [";branch=", branch, ";rport"].iter().for_each(|part| via.push_str(part));
         request.headers.push_front(HeaderName::VIA, via);
     }
 

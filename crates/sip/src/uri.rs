@@ -4,6 +4,7 @@
 //! stay as they came.
 
 use bytes::Bytes;
+use memchr::{memchr, memchr2};
 
 use crate::message_trim as trim;
 
@@ -31,15 +32,13 @@ impl Uri {
     /// Takes any scheme; `sip` and `sips` URIs must have a well-formed host.
     #[must_use]
     pub fn parse(bytes: Bytes) -> Option<Self> {
-        if bytes.is_empty() || bytes.len() > MAX_LEN || bytes.iter().any(|b| is_forbidden(*b)) {
+        if bytes.is_empty() || bytes.len() > MAX_LEN || !are_all(&bytes, ALLOWED) {
             return None;
         }
-        let colon = bytes.iter().position(|b| *b == b':')?;
+        let colon = memchr(b':', &bytes)?;
         let scheme = &bytes[..colon];
         let first_is_letter = scheme.first().is_some_and(u8::is_ascii_alphabetic);
-        let rest_fits =
-            scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-        if !first_is_letter || !rest_fits || colon + 1 == bytes.len() {
+        if !first_is_letter || !are_all(scheme, IN_SCHEME) || colon + 1 == bytes.len() {
             return None;
         }
         let index = |at: usize| u16::try_from(at).ok();
@@ -57,12 +56,12 @@ impl Uri {
         // The user part may hold `;` and `?`, so the host begins after the last `@` before any
         // header part that could hold another.
         let rest = &bytes[colon + 1..];
-        let host_at = colon + 1 + rest.iter().position(|b| *b == b'@').map_or(0, |at| at + 1);
+        let host_at = colon + 1 + memchr(b'@', rest).map_or(0, |at| at + 1);
         if host_at == colon + 2 {
             return None;
         }
         let tail = &bytes[host_at..];
-        let length = tail.iter().position(|b| matches!(b, b';' | b'?')).unwrap_or(tail.len());
+        let length = memchr2(b';', b'?', tail).unwrap_or(tail.len());
         let (host, port) = split_host_port(&tail[..length])?;
         let host_end = index(host_at + host.len())?;
         let (scheme_end, host_at) = (index(colon)?, index(host_at)?);
@@ -268,12 +267,14 @@ pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
         ip_literal(&bytes[1..end - 1]).filter(std::net::IpAddr::is_ipv6)?;
         end
     } else {
-        let end = bytes.iter().position(|b| *b == b':' || b.is_ascii_whitespace());
-        end.unwrap_or(bytes.len())
+        bytes.iter().position(|b| CLASSES[usize::from(*b)] & ENDS_HOST != 0).unwrap_or(bytes.len())
     };
     let (host, rest) = bytes.split_at(host_len);
-    if host.is_empty() || !host.iter().all(|b| is_host(*b)) {
+    if host.is_empty() || !are_all(host, IN_HOST) {
         return None;
+    }
+    if rest.is_empty() {
+        return Some((host, None));
     }
     match trim(rest) {
         [] => Some((host, None)),
@@ -299,12 +300,43 @@ pub(crate) fn ip_literal(bytes: &[u8]) -> Option<std::net::IpAddr> {
     })
 }
 
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
+/// What each byte may stand in: every URI of every message is looked at byte by byte.
+const CLASSES: [u8; 256] = classes();
+/// Anywhere in a URI.
+const ALLOWED: u8 = 1;
+const IN_SCHEME: u8 = 2;
+const IN_HOST: u8 = 4;
+/// What a port, or white space before it, begins with.
+const ENDS_HOST: u8 = 8;
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let is_plain = byte.is_ascii_alphanumeric();
+        let mut class = 0;
+        if byte > b' ' && !matches!(byte, b'<' | b'>' | b'"' | 0x7f) {
+            class |= ALLOWED;
+        }
+        if is_plain || matches!(byte, b'+' | b'-' | b'.') {
+            class |= IN_SCHEME;
+        }
+        if is_plain || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':') {
+            class |= IN_HOST;
+        }
+        if byte == b':' || byte.is_ascii_whitespace() {
+            class |= ENDS_HOST;
+        }
+        classes[byte as usize] = class;
+        if byte == u8::MAX {
+            return classes;
+        }
+        byte += 1;
+    }
 }
 
-fn is_forbidden(byte: u8) -> bool {
-    byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)
+fn are_all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|byte| CLASSES[usize::from(*byte)] & class != 0)
 }
 
 fn decode(bytes: &[u8]) -> String {

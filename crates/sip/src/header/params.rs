@@ -46,10 +46,10 @@ impl Params {
 pub(crate) fn parts(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
     std::iter::from_fn(move || {
         while !rest.is_empty() {
-            let end = find_outside(rest, b';').unwrap_or(rest.len());
+            let (end, equals) = end_of_param(rest);
             let (param, others) = rest.split_at(end);
             rest = others.get(1..).unwrap_or_default();
-            let (name, value) = match memchr::memchr(b'=', param) {
+            let (name, value) = match equals {
                 Some(at) => (trim(&param[..at]), Some(trim(&param[at + 1..]))),
                 None => (trim(param), None),
             };
@@ -59,6 +59,24 @@ pub(crate) fn parts(mut rest: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8
         }
         None
     })
+}
+
+/// Where the first parameter ends and where it has its `=`. They are short, so one look at each byte
+/// is less than a search for each of the two.
+fn end_of_param(bytes: &[u8]) -> (usize, Option<usize>) {
+    let mut equals = None;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b';' => return (at, equals),
+            b'=' if equals.is_none() => equals = Some(at),
+            b'"' | b'<' => {
+                let end = find_outside(bytes, b';').unwrap_or(bytes.len());
+                return (end, equals.or_else(|| memchr::memchr(b'=', &bytes[..end])));
+            }
+            _ => {}
+        }
+    }
+    (bytes.len(), equals)
 }
 
 /// The value of a parameter in a part of `whole`, as [`Params::value`] gives it.

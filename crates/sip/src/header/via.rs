@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use crosspoint_base::{push_ip, push_number};
 
 use super::Params;
 use crate::message_trim as trim;
@@ -78,10 +79,14 @@ impl Via {
                 out.extend_from_slice(&param);
             }
         }
-        out.extend_from_slice(format!(";received={}", source.ip()).as_bytes());
+        let mut noted = String::with_capacity(64);
+        noted.push_str(";received=");
+        push_ip(&mut noted, source.ip());
         if wants_port {
-            out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+            noted.push_str(";rport=");
+            push_number(&mut noted, source.port());
         }
+        out.extend_from_slice(noted.as_bytes());
         Some(Bytes::from(out))
     }
 }

@@ -14,13 +14,22 @@ pub(crate) struct Field {
     pub(crate) name: HeaderName,
     /// Without the white space around it; folded lines keep their folds.
     pub(crate) value: Bytes,
-    /// The whole line with its line end, when it came off the wire.
+    /// The whole line with its line end, when it came off the wire and we would write it otherwise.
     raw: Option<Bytes>,
 }
 
 impl Field {
-    pub(crate) fn from_wire(name: HeaderName, value: Bytes, raw: Bytes) -> Self {
-        Self { name, value, raw: Some(raw) }
+    /// `raw` is the line with its line end, a part of `whole`.
+    pub(crate) fn from_wire(name: HeaderName, value: Bytes, whole: &Bytes, raw: &[u8]) -> Self {
+        // Nearly everybody writes headers as we do. The shares saved are half of a message's.
+        let parts = [name.as_bytes(), b": ", &value, b"\r\n"];
+        let mut rest = Some(raw);
+        for part in parts {
+            rest = rest.and_then(|rest| rest.strip_prefix(part));
+        }
+        let is_usual = rest.is_some_and(<[u8]>::is_empty);
+        let raw = if is_usual { None } else { Some(whole.slice_ref(raw)) };
+        Self { name, value, raw }
     }
 
     pub(crate) fn print(&self, out: &mut BytesMut) {

@@ -85,21 +85,14 @@ impl HeaderName {
     /// Takes any token; the bytes of an unknown name are kept as they are.
     #[must_use]
     pub fn parse(bytes: Bytes) -> Option<Self> {
-        if let [letter] = bytes.as_ref() {
-            let letter = letter.to_ascii_lowercase();
-            if let Some(index) = KNOWN.iter().position(|(_, c)| *c == Some(letter)) {
-                return Some(Self(Kind::Known(u8::try_from(index).ok()?)));
-            }
-        }
-        let alike = BY_LENGTH.get(bytes.len()).into_iter().flatten();
-        let mut alike = alike.take_while(|index| **index != NONE);
-        let is_it = |index: &&u8| {
-            let (name, _) = KNOWN[usize::from(**index)];
-            name.as_bytes().eq_ignore_ascii_case(&bytes)
-        };
-        match alike.find(is_it) {
-            Some(index) => Some(Self(Kind::Known(*index))),
-            None => super::parse::is_token(&bytes).then_some(Self(Kind::Other(bytes))),
+        Self::parse_in(&bytes, &bytes)
+    }
+
+    /// The same for a part of `whole`; only an unknown name takes a share of it.
+    pub(super) fn parse_in(whole: &Bytes, name: &[u8]) -> Option<Self> {
+        match known(name) {
+            Some(index) => Some(Self(Kind::Known(index))),
+            None => super::parse::is_token(name).then(|| Self(Kind::Other(whole.slice_ref(name)))),
         }
     }
 
@@ -117,6 +110,21 @@ impl HeaderName {
             Kind::Other(bytes) => bytes,
         }
     }
+}
+
+fn known(bytes: &[u8]) -> Option<u8> {
+    if let [letter] = bytes {
+        let letter = letter.to_ascii_lowercase();
+        if let Some(index) = KNOWN.iter().position(|(_, compact)| *compact == Some(letter)) {
+            return u8::try_from(index).ok();
+        }
+    }
+    let alike = BY_LENGTH.get(bytes.len())?;
+    let alike = || alike.iter().copied().take_while(|index| *index != NONE);
+    let name = |index: u8| KNOWN[usize::from(index)].0.as_bytes();
+    // As nearly everybody writes it, which takes one comparison of a few bytes.
+    let exact = alike().find(|index| name(*index) == bytes);
+    exact.or_else(|| alike().find(|index| name(*index).eq_ignore_ascii_case(bytes)))
 }
 
 /// The known names of each length.

@@ -227,18 +227,15 @@ struct LineEnd {
 /// there and some do not, which is how headers are smuggled.
 fn find_line_end(bytes: &[u8], from: usize) -> Result<LineEnd, ParseError> {
     let rest = bytes.get(from..).unwrap_or_default();
-    let Some(length) = memchr(b'\n', rest) else {
-        return Err(ParseError::new(from, "line has no end"));
-    };
-    let next = from + length + 1;
-    let text = match rest[..length].last() {
-        Some(b'\r') => from + length - 1,
-        _ => from + length,
-    };
-    if let Some(at) = memchr::memchr2(b'\r', 0, &bytes[from..text]) {
-        return Err(ParseError::new(from + at, "bare CR or NUL in a line"));
+    let endless = || ParseError::new(from, "line has no end");
+    let length = memchr::memchr3(b'\n', b'\r', 0, rest).ok_or_else(endless)?;
+    let text = from + length;
+    match rest[length..] {
+        [b'\n', ..] => Ok(LineEnd { text, next: text + 1 }),
+        [b'\r', b'\n', ..] => Ok(LineEnd { text, next: text + 2 }),
+        _ if memchr(b'\n', &rest[length..]).is_none() => Err(endless()),
+        _ => Err(ParseError::new(text, "bare CR or NUL in a line")),
     }
-    Ok(LineEnd { text, next })
 }
 
 fn headers(
@@ -275,11 +272,11 @@ fn field(bytes: &Bytes, at: usize, end: &LineEnd) -> Result<Field, ParseError> {
     let line = &bytes[at..end.text];
     let colon = memchr(b':', line).ok_or_else(|| ParseError::new(at, "header has no colon"))?;
     let name = trim_end(&line[..colon]);
-    let name = HeaderName::parse(bytes.slice_ref(name))
+    let name = HeaderName::parse_in(bytes, name)
         .ok_or_else(|| ParseError::new(at, "header name is no token"))?;
     let value = trim(&line[colon + 1..]);
     let value = if value.is_empty() { Bytes::new() } else { bytes.slice_ref(value) };
-    Ok(Field::from_wire(name, value, bytes.slice(at..end.next)))
+    Ok(Field::from_wire(name, value, bytes, &bytes[at..end.next]))
 }
 
 /// RFC 3261 §18.3: `Content-Length` cuts a datagram; one that is longer than the datagram, or
