@@ -23,8 +23,10 @@ const USERS: u32 = 100;
 const SOCKETS: u32 = 300;
 const CALLS: u32 = 300;
 const PROBES: u32 = 300;
-/// Half of what a core can do, in calls a second; the rest is for probes and noise.
-const BACKGROUND: u32 = 800;
+/// How much of its core the server is to be busy with other calls while some are probed, and how
+/// many calls a second, and altogether, show what rate that is.
+const BUSY: f64 = 0.5;
+const TRIAL: (u32, u32) = (800, 3200);
 
 pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
@@ -123,8 +125,8 @@ fn compare(
     Ok(())
 }
 
-/// How long we hold a call that is set up while others come and go: from its INVITE to ours, and
-/// from the 200 to ours.
+/// How long we hold a call that is set up while others come and go that keep half of a core busy:
+/// from its INVITE to ours, and from the 200 to ours.
 fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outcome<()> {
     let port = gateway.address("udp")?.port();
     let called = free_port()?;
@@ -132,11 +134,13 @@ fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outc
     let phone = UdpSocket::bind(("127.0.0.1", called))?;
     phone.set_read_timeout(Some(PATIENCE))?;
     let trunk = Trunk::open(gateway, prober)?;
+    let (rate, calls) = TRIAL;
+    let cost = load(&gateway.server, port, caller, folder, (calls, rate, 0))? / f64::from(calls);
+    let rate = (BUSY / cost) as u32;
     let mut held = std::thread::scope(|scope| -> Outcome<Vec<f64>> {
         let server = &gateway.server;
         let busy = scope.spawn(move || {
-            let calls = BACKGROUND * 8;
-            load(server, port, caller, folder, (calls, BACKGROUND, 0)).map_err(|e| e.to_string())
+            load(server, port, caller, folder, (rate * 8, rate, 0)).map_err(|e| e.to_string())
         });
         std::thread::sleep(Duration::from_secs(2));
         let mut held = Vec::new();
@@ -149,9 +153,9 @@ fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outc
     })?;
     held.sort_by(f64::total_cmp);
     let at = |share: usize| held.get(held.len() * share / 100).copied().unwrap_or(0.0);
-    let rate = thousands(BACKGROUND.into());
+    let rate = thousands(rate.into());
     for (which, share) in [("median", 50), ("99 in 100 at most", 99)] {
-        let what = format!("ms we hold a call that is set up, at {rate} calls a second, {which}");
+        let what = format!("ms we hold a call at half load, {rate} calls a second, {which}");
         row(&what, &format!("{:.2}", at(share)), "", None);
     }
     Ok(())
