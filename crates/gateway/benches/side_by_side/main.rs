@@ -1,11 +1,11 @@
 //! The gateway beside its peers, in one run and on one core: `calls`, `registrations`,
-//! `sessions`, `streams`, `ladders` or `edge`.
+//! `sessions`, `streams`, `ladders` or `edge`. `train` prints nothing: it is everyday work for a
+//! binary that counts what it does (`CROSSPOINT_BIN`).
 //!
 //! Each prints rows of the table in `docs/benchmarks.md`. Cost is processor time, not time on
 //! the clock: it hardly depends on what else the machine does. `scripts/bench.sh` runs them all.
 
 mod app;
-#[expect(dead_code, reason = "here nobody speaks; the bench of packets has them speak")]
 #[path = "../../../net/benches/relay/browser.rs"]
 mod browser;
 mod calls;
@@ -17,6 +17,7 @@ mod sessions;
 mod signaling;
 mod streams;
 mod table;
+mod train;
 
 use std::process::ExitCode;
 
@@ -27,14 +28,16 @@ type Bench = fn() -> Outcome<()>;
 
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let wants = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    let benches: [(&str, Bench); 6] = [
+    let is_named = |name: &str| names.iter().any(|n| n == name);
+    let wants = |name: &str| is_named(name) || (names.is_empty() && name != "train");
+    let benches: [(&str, Bench); 7] = [
         ("calls", calls::run),
         ("registrations", registrations::run),
         ("sessions", sessions::run),
         ("streams", streams::run),
         ("ladders", calls::ladders),
         ("edge", edge::run),
+        ("train", train::run),
     ];
     let mut code = ExitCode::SUCCESS;
     for (name, run) in benches {

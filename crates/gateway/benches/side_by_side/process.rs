@@ -104,6 +104,11 @@ fn resident(id: u32) -> u64 {
     kibibytes.unwrap_or(0) * 1024
 }
 
+/// The binary that `CROSSPOINT_BIN` names, or the one that was built with this bench.
+fn binary() -> String {
+    std::env::var("CROSSPOINT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_crosspoint").to_owned())
+}
+
 /// The gateway on free ports in a folder of its own.
 pub(crate) struct Gateway {
     pub(crate) server: Server,
@@ -121,7 +126,7 @@ impl Gateway {
         let (log, data) = (folder.path().join("log"), folder.path().join("data"));
         fs::write(folder.path().join("password"), PASSWORD)?;
         for number in 0..users {
-            let added = Command::new(env!("CARGO_BIN_EXE_crosspoint"))
+            let added = Command::new(binary())
                 .args(["user", "add", &format!("user{number}"), "--password-stdin"])
                 .args(["--config", text(&file), "--data", text(&data)])
                 .stdin(fs::File::open(folder.path().join("password"))?)
@@ -132,7 +137,7 @@ impl Gateway {
             }
         }
         let arguments = ["run", "--json", "--config", text(&file), "--data", text(&data)];
-        let mut server = Server::start(env!("CARGO_BIN_EXE_crosspoint"), &arguments, &log)?;
+        let mut server = Server::start(&binary(), &arguments, &log)?;
         let ready = await_line(&mut server, &log, "\"ready\"")?;
         Ok(Self { server, folder, ready: serde_json::from_str(&ready)? })
     }

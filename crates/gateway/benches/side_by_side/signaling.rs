@@ -322,34 +322,50 @@ impl Trunk {
         phone: &Phone,
         take: impl FnOnce() -> Outcome<()>,
     ) -> Outcome<()> {
+        self.invite(number, user, &phone.describe()?)?;
+        take()?;
+        let answer = self.answered(number)?;
+        self.hang_up(number, &answer)
+    }
+
+    /// Calls a user; who takes the call is to do so before [`Trunk::answered`].
+    pub(crate) fn invite(&self, number: u32, user: &str, description: &str) -> Outcome<()> {
         let target = format!("sip:{user}@{}", self.gateway);
         let to = format!("<{target}>");
-        let invite = self.request(number, "INVITE", &target, &to, &phone.describe()?)?;
+        let invite = self.request(number, "INVITE", &target, &to, description)?;
         self.socket.send_to(invite.as_bytes(), self.gateway)?;
-        take()?;
+        Ok(())
+    }
+
+    /// Waits for the answer and acknowledges it.
+    pub(crate) fn answered(&self, number: u32) -> Outcome<Response> {
         let answer = self.answer(number, "INVITE")?;
+        self.send_in_dialog(number, "ACK", &answer)?;
+        Ok(answer)
+    }
+
+    pub(crate) fn hang_up(&self, number: u32, answer: &Response) -> Outcome<()> {
+        self.send_in_dialog(number, "BYE", answer)?;
+        self.answer(number, "BYE")?;
+        Ok(())
+    }
+
+    fn send_in_dialog(&self, number: u32, method: &str, answer: &Response) -> Outcome<()> {
         let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
-        let to = String::from_utf8_lossy(&to).into_owned();
         let contact = answer.headers.contacts().next().ok_or("no Contact")?;
         let target = String::from_utf8_lossy(contact.uri.as_bytes()).into_owned();
-        for method in ["ACK", "BYE"] {
-            let text = self.request(number, method, &target, &to, "")?;
-            // RFC 3261 §12.2.1.1: a BYE follows in the dialog's order.
-            let text = text.replace("CSeq: 1 BYE", "CSeq: 2 BYE");
-            self.socket.send_to(text.as_bytes(), self.gateway)?;
-        }
-        self.answer(number, "BYE")?;
+        let text = self.request(number, method, &target, &String::from_utf8_lossy(&to), "")?;
+        // RFC 3261 §12.2.1.1: a BYE follows in the dialog's order.
+        let text = text.replace("CSeq: 1 BYE", "CSeq: 2 BYE");
+        self.socket.send_to(text.as_bytes(), self.gateway)?;
         Ok(())
     }
 
     /// Calls a phone that is played here, and hangs up; gives how long the INVITE and the 200 were
     /// on their way together.
     pub(crate) fn probe(&self, number: u32, user: &str, phone: &UdpSocket) -> Outcome<Duration> {
-        let target = format!("sip:{user}@{}", self.gateway);
-        let to = format!("<{target}>");
-        let invite = self.request(number, "INVITE", &target, &to, PLAIN)?;
         let start = Instant::now();
-        self.socket.send_to(invite.as_bytes(), self.gateway)?;
+        self.invite(number, user, PLAIN)?;
         let (invited, from) = asked(phone, &Method::INVITE)?;
         let there = start.elapsed();
         let mut response = Response::for_request(&invited, StatusCode::OK);
@@ -363,14 +379,8 @@ impl Trunk {
         phone.send_to(&bytes, from)?;
         let answer = self.answer(number, "INVITE")?;
         let back = start.elapsed();
-        let to = answer.headers.first(&HeaderName::TO).cloned().unwrap_or_default();
-        let to = String::from_utf8_lossy(&to).into_owned();
-        let contact = answer.headers.contacts().next().ok_or("no Contact")?;
-        let target = String::from_utf8_lossy(contact.uri.as_bytes()).into_owned();
         for method in ["ACK", "BYE"] {
-            let text = self.request(number, method, &target, &to, "")?;
-            let text = text.replace("CSeq: 1 BYE", "CSeq: 2 BYE");
-            self.socket.send_to(text.as_bytes(), self.gateway)?;
+            self.send_in_dialog(number, method, &answer)?;
         }
         let (bye, from) = asked(phone, &Method::BYE)?;
         phone.send_to(&Response::for_request(&bye, StatusCode::OK).print(), from)?;
@@ -436,5 +446,6 @@ fn asked(phone: &UdpSocket, method: &Method) -> Outcome<(Request, SocketAddr)> {
     }
 }
 
-const PLAIN: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\n\
+/// What a phone says that is not heard.
+pub(crate) const PLAIN: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\n\
     t=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
