@@ -37,7 +37,7 @@ pub fn push_host(text: &mut String, ip: IpAddr) {
     }
 }
 
-/// Appends host and port.
+/// Appends host and port, without the zone of a link-local address: it means nothing to others.
 pub fn push_endpoint(text: &mut String, at: SocketAddr) {
     push_host(text, at.ip());
     text.push(':');
@@ -46,6 +46,8 @@ pub fn push_endpoint(text: &mut String, at: SocketAddr) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv6Addr, SocketAddrV6};
+
     use super::*;
 
     fn check(at: &str) {
@@ -64,7 +66,10 @@ mod tests {
         check("[::]:1");
         check("[2001:db8::1:0:0:1]:5061");
         check("[::ffff:192.0.2.1]:5061");
-        let mut text = String::new();
+        let (mut text, zoned) = (String::new(), SocketAddrV6::new(Ipv6Addr::LOCALHOST, 5060, 0, 2));
+        push_endpoint(&mut text, zoned.into());
+        assert_eq!(text, "[::1]:5060");
+        text.clear();
         push_number(&mut text, u64::MAX);
         assert_eq!(text, u64::MAX.to_string());
     }

@@ -133,7 +133,7 @@ impl Session {
         }
         let o = sdp_types::Origin {
             username: Some("crosspoint".to_owned()),
-            sess_id: text::number_text(origin.id),
+            sess_id: origin.id.to_string(),
             sess_version: origin.version,
             nettype: sdp_types::NetType::In,
             addrtype: origin.address.into(),

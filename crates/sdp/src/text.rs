@@ -103,12 +103,6 @@ fn number(out: &mut String, number: u64) {
     push_number(out, number);
 }
 
-pub(crate) fn number_text(number: u64) -> String {
-    let mut text = String::new();
-    push_number(&mut text, number);
-    text
-}
-
 pub(crate) fn ip_text(ip: IpAddr) -> String {
     let mut text = String::with_capacity(16);
     push_ip(&mut text, ip);

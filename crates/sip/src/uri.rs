@@ -273,9 +273,6 @@ pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
     if host.is_empty() || !are_all(host, IN_HOST) {
         return None;
     }
-    if rest.is_empty() {
-        return Some((host, None));
-    }
     match trim(rest) {
         [] => Some((host, None)),
         [b':', port @ ..] => {
