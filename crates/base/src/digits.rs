@@ -26,8 +26,15 @@ pub fn push_ip(text: &mut String, ip: IpAddr) {
     }
 }
 
-/// Appends an address as hosts stand in URIs: an IPv6 one in brackets.
-pub fn push_host(text: &mut String, ip: IpAddr) {
+/// An address as hosts stand in URIs: an IPv6 one in brackets.
+#[must_use]
+pub fn host_text(ip: IpAddr) -> String {
+    let mut text = String::new();
+    push_host(&mut text, ip);
+    text
+}
+
+fn push_host(text: &mut String, ip: IpAddr) {
     if ip.is_ipv4() {
         push_ip(text, ip);
     } else {
@@ -55,6 +62,7 @@ mod tests {
         let (mut ip, mut endpoint) = (String::new(), String::new());
         push_ip(&mut ip, at.ip());
         push_endpoint(&mut endpoint, at);
+        assert_eq!(format!("{}:{}", host_text(at.ip()), at.port()), endpoint);
         assert_eq!((ip, endpoint), (at.ip().to_string(), at.to_string()));
     }
 

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crosspoint_base::{
     BindingId, Conduct, ConnectionId, Flow, LegId, RegistrationId, Rng, TimerTable, Transmit,
-    Transport, push_endpoint, push_host,
+    Transport, host_text, push_endpoint,
 };
 use crosspoint_call::{Aspect, Cause, Digit, LegCommand, LegEvent, Mailbox, Text};
 use crosspoint_sip::dialog::Dialog;
@@ -670,12 +670,6 @@ impl SipUa {
 
 fn is_browser(binding: &Binding) -> bool {
     binding.flow.transport.is_websocket()
-}
-
-fn host_text(address: IpAddr) -> String {
-    let mut text = String::new();
-    push_host(&mut text, address);
-    text
 }
 
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY, REGISTER, MESSAGE, SUBSCRIBE, PUBLISH";

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crosspoint_base::Secret;
+use crosspoint_base::{Secret, host_text};
 use crosspoint_media::turn::Credentials;
 use crosspoint_net::Bans;
 use crosspoint_state::Store;
@@ -98,8 +98,7 @@ impl Settings {
         let advertised = addresses.first().copied().unwrap_or(config.media.listen);
         let domain = match (config.general.domains.first(), advertised) {
             (Some(domain), _) => domain.clone(),
-            (None, IpAddr::V4(address)) => address.to_string(),
-            (None, IpAddr::V6(address)) => format!("[{address}]"),
+            (None, address) => host_text(address),
         };
         let mut ours = config.general.domains.clone();
         ours.extend(addresses.iter().map(IpAddr::to_string));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use crosspoint_base::{Rng, Secret};
+use crosspoint_base::{Rng, Secret, host_text};
 use crosspoint_media::turn::{Credentials, Limits, OwnAddress, PeerPolicy, TurnConfig};
 use crosspoint_net::{Admission, MediaPool, TurnServer, TurnServerConfig};
 
@@ -76,10 +76,7 @@ pub(super) fn start(
 pub(super) fn host(prepared: &Prepared) -> String {
     let first = prepared.addresses.first().copied();
     let domain = prepared.home.config.general.domains.first().cloned();
-    domain.unwrap_or_else(|| match first.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)) {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    })
+    domain.unwrap_or_else(|| host_text(first.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))))
 }
 
 fn credentials(turn: &Turn, rng: &mut Rng) -> Credentials {
