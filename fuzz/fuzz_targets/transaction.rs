@@ -57,7 +57,7 @@ impl World {
             3 => self.user_answers(a, b),
             4 => {
                 let request = request(method(a), b, "ours");
-                let key = self.endpoint.send_request(self.now, flow(b), request);
+                let key = self.endpoint.send_request(self.now, flow(b), &request);
                 self.clients.push(key);
             }
             5 => {
@@ -108,7 +108,7 @@ impl World {
             let _ = key.map(|key| self.endpoint.hold(key));
         } else {
             let request = request(method(a), b, "ours");
-            let key = self.endpoint.hold_request(self.now, flow(b), request);
+            let key = self.endpoint.hold_request(self.now, flow(b), &request);
             self.clients.push(key);
         }
     }

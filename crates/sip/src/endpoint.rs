@@ -9,7 +9,7 @@ mod matching;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, Rng, TimerTable, Transmit, push_endpoint, push_number};
@@ -18,7 +18,7 @@ use crate::transaction::{
     Action, Actions, ClientInput, ClientTransaction, ServerInput, ServerTransaction, Timer, Timing,
 };
 use crate::{HeaderName, Message, Method, Request, Response, StatusCode};
-use matching::{Match, server_match};
+use matching::{Match, Matcher};
 
 /// A client transaction, as its user names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,12 +127,23 @@ struct Client {
     flow: Flow,
     branch: String,
     method: Method,
-    /// The request while it may have to be acknowledged or cancelled.
-    request: Option<Box<Request>>,
+    /// An INVITE as it was sent: it may have to be acknowledged or cancelled. Most of them never
+    /// are, so it is read when it is.
+    invite: Option<Bytes>,
     /// The user wants it cancelled as soon as a provisional comes; the value of `Reason`.
     cancel: Option<Option<String>>,
     /// Its CANCEL went out: a final response is due within 64·T1 (RFC 3261 §9.1).
     is_cancelled: bool,
+}
+
+impl Client {
+    fn sent_invite(&self) -> Option<Request> {
+        match Message::parse(self.invite.clone()?) {
+            Ok(Message::Request(request)) => Some(request),
+            // It was printed here.
+            Ok(Message::Response(_)) | Err(_) => None,
+        }
+    }
 }
 
 /// Call-ID, To tag and CSeq of an INVITE that we answered with a 2xx.
@@ -164,20 +175,24 @@ pub struct Endpoint {
     /// The CANCEL of an INVITE, which shares its branch.
     cancels: BTreeMap<ClientKey, ClientKey>,
     servers: BTreeMap<ServerKey, Box<Server>>,
+    matcher: Matcher,
     by_match: BTreeMap<Match, ServerKey>,
     /// INVITE server transactions whose 2xx waits for its ACK.
     awaiting_ack: BTreeMap<AckId, ServerKey>,
     pending_by_source: BTreeMap<IpAddr, usize>,
     timers: TimerTable<(Owner, Timer)>,
+    /// From where the ends of transactions are counted, so that many come together.
+    epoch: Option<Instant>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
 
 impl Endpoint {
     #[must_use]
-    pub fn new(config: EndpointConfig, rng: Rng) -> Self {
+    pub fn new(config: EndpointConfig, mut rng: Rng) -> Self {
         Self {
             config,
+            matcher: Matcher::new(&mut rng),
             rng,
             next: 0,
             clients: BTreeMap::new(),
@@ -188,6 +203,7 @@ impl Endpoint {
             awaiting_ack: BTreeMap::new(),
             pending_by_source: BTreeMap::new(),
             timers: TimerTable::new(),
+            epoch: None,
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -279,7 +295,7 @@ impl Endpoint {
     }
 
     /// Makes a request whose peer is away: it is sent by [`Self::release`].
-    pub fn hold_request(&mut self, now: Instant, flow: Flow, request: Request) -> ClientKey {
+    pub fn hold_request(&mut self, now: Instant, flow: Flow, request: &Request) -> ClientKey {
         // What was queued before it stays; its own sending does not.
         let queued = self.outputs.len();
         let key = self.send_request(now, flow, request);
@@ -377,19 +393,24 @@ impl Endpoint {
     }
 
     /// Sends a request in a client transaction of its own. The topmost `Via` is added here.
-    pub fn send_request(&mut self, now: Instant, flow: Flow, mut request: Request) -> ClientKey {
+    pub fn send_request(&mut self, now: Instant, flow: Flow, request: &Request) -> ClientKey {
         let key = ClientKey(self.fresh());
         let branch = format!("z9hG4bK{:x}.{}", key.0, self.rng.hex(8));
-        self.add_via(&mut request, &flow, &branch);
-        self.start_client(now, key, flow, branch, request);
+        let bytes = request.print_below(&self.via(&flow, &branch));
+        self.start_client(now, key, flow, branch, (request.method.clone(), bytes));
         key
     }
 
+    /// An INVITE of ours as it was sent, for as long as its transaction lives.
+    #[must_use]
+    pub fn invite(&self, key: ClientKey) -> Option<Request> {
+        self.clients.get(&key)?.sent_invite()
+    }
+
     /// Sends the ACK of a 2xx, outside any transaction, and gives its bytes for repeats.
-    pub fn send_ack(&mut self, flow: Flow, mut request: Request) -> Bytes {
+    pub fn send_ack(&mut self, flow: Flow, request: &Request) -> Bytes {
         let branch = format!("z9hG4bKa{}", self.rng.hex(10));
-        self.add_via(&mut request, &flow, &branch);
-        let bytes = request.print();
+        let bytes = request.print_below(&self.via(&flow, &branch));
         self.resend(flow, bytes.clone());
         bytes
     }
@@ -437,7 +458,7 @@ impl Endpoint {
     fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
         self.counters.requests += 1;
         note_source(&mut request, &flow);
-        let Some(matched) = server_match(&request) else { return };
+        let Some(matched) = self.matcher.of(&request) else { return };
         if let Some(key) = self.by_match.get(&matched).copied() {
             let is_accepted = self.servers.get(&key).is_some_and(|s| s.machine.is_accepted());
             if request.method == Method::ACK && is_accepted {
@@ -468,6 +489,9 @@ impl Endpoint {
         if let Some(id) = ack_id(&request.headers)
             && let Some(key) = self.awaiting_ack.remove(&id)
         {
+            if let Some(server) = self.servers.get_mut(&key) {
+                server.ack_id = None;
+            }
             self.drive_server(now, key, ServerInput::Ack);
         }
         self.event(Event::Ack { flow, request });
@@ -475,7 +499,8 @@ impl Endpoint {
 
     /// RFC 3261 §9.2: a CANCEL is answered whether or not it still changes anything.
     fn cancelled(&mut self, now: Instant, flow: Flow, matched: Match, request: &Request) {
-        let target = self.by_match.get(&matched.for_method(&Method::INVITE)).copied();
+        let invite = self.matcher.with_method(request, &Method::INVITE);
+        let target = invite.and_then(|invite| self.by_match.get(&invite)).copied();
         let key = self.start_server(now, flow, matched, request);
         let status = match target {
             Some(_) => StatusCode::OK,
@@ -509,7 +534,7 @@ impl Endpoint {
             ServerTransaction::start(is_invite, flow.transport.is_reliable(), &self.config.timing);
         let trying =
             is_invite.then(|| Box::new(Response::for_request(request, StatusCode::TRYING)));
-        self.by_match.insert(matched.clone(), key);
+        self.by_match.insert(matched, key);
         let server = Server { machine, flow, matched, trying, is_invite, ack_id: None, to: None };
         self.servers.insert(key, Box::new(server));
         *self.pending_by_source.entry(flow.remote.ip()).or_default() += 1;
@@ -559,19 +584,18 @@ impl Endpoint {
         key: ClientKey,
         flow: Flow,
         branch: String,
-        request: Request,
+        (method, bytes): (Method, Bytes),
     ) {
-        let method = request.method.clone();
         let is_invite = method == Method::INVITE;
+        let invite = is_invite.then(|| bytes.clone());
         let (machine, actions) = ClientTransaction::start(
             is_invite,
             flow.transport.is_reliable(),
-            request.print(),
+            bytes,
             &self.config.timing,
         );
-        let request = is_invite.then(|| Box::new(request));
         let client =
-            Client { machine, flow, branch, method, request, cancel: None, is_cancelled: false };
+            Client { machine, flow, branch, method, invite, cancel: None, is_cancelled: false };
         if let Some(connection) = flow.connection {
             self.by_connection.entry(connection).or_default().insert(key);
         }
@@ -608,7 +632,8 @@ impl Endpoint {
                 Action::Set(timer, after) => {
                     let cancelled = self.clients.get(&key).is_some_and(|c| c.is_cancelled);
                     if timer != Timer::C || !cancelled {
-                        self.timers.set((Owner::Client(key), timer), now + after);
+                        let at = self.deadline(now, timer, after);
+                        self.timers.set((Owner::Client(key), timer), at);
                     }
                 }
                 Action::Cancel(timer) => {
@@ -666,7 +691,8 @@ impl Endpoint {
                     }
                 }
                 Action::Set(timer, after) => {
-                    self.timers.set((Owner::Server(key), timer), now + after);
+                    let at = self.deadline(now, timer, after);
+                    self.timers.set((Owner::Server(key), timer), at);
                 }
                 Action::Cancel(timer) => {
                     self.timers.cancel(&(Owner::Server(key), timer));
@@ -706,7 +732,7 @@ impl Endpoint {
     /// RFC 3261 §17.1.1.3.
     fn acknowledge(&mut self, key: ClientKey, response: &Response) {
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let Some(request) = client.request.take() else { return };
+        let Some(request) = client.sent_invite() else { return };
         let mut ack = in_same_transaction(&request, Method::ACK);
         if let Some(to) = response.headers.first(&HeaderName::TO) {
             ack.headers.set(HeaderName::TO, to.clone());
@@ -719,10 +745,10 @@ impl Endpoint {
 
     fn send_cancel(&mut self, now: Instant, key: ClientKey) {
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let (Some(reason), Some(request)) = (client.cancel.take(), &client.request) else {
+        let (Some(reason), Some(request)) = (client.cancel.take(), client.sent_invite()) else {
             return;
         };
-        let mut cancel = in_same_transaction(request, Method::CANCEL);
+        let mut cancel = in_same_transaction(&request, Method::CANCEL);
         if let Some(reason) = reason {
             cancel.headers.push(HeaderName::REASON, reason);
         }
@@ -733,10 +759,10 @@ impl Endpoint {
         // The CANCEL shares the INVITE's branch, so its responses name the INVITE's key; the
         // method tells them apart.
         self.cancels.insert(key, cancel_key);
-        self.start_client(now, cancel_key, flow, branch, cancel);
+        self.start_client(now, cancel_key, flow, branch, (Method::CANCEL, cancel.print()));
     }
 
-    fn add_via(&mut self, request: &mut Request, flow: &Flow, branch: &str) {
+    fn via(&self, flow: &Flow, branch: &str) -> String {
         let mut via = String::with_capacity(96);
         ["SIP/2.0/", flow.transport.as_str(), " "].iter().for_each(|part| via.push_str(part));
         match &self.config.via_host {
@@ -748,7 +774,16 @@ impl Endpoint {
             _ => push_endpoint(&mut via, flow.local),
         }
         [";branch=", branch, ";rport"].iter().for_each(|part| via.push_str(part));
-        request.headers.push_front(HeaderName::VIA, via);
+        via
+    }
+
+    fn deadline(&mut self, now: Instant, timer: Timer, after: Duration) -> Instant {
+        let at = now + after;
+        if !timer.is_last() {
+            return at;
+        }
+        let epoch = *self.epoch.get_or_insert(now);
+        epoch + self.config.timing.put_off(at.saturating_duration_since(epoch))
     }
 
     fn release_source(&mut self, source: IpAddr) {

@@ -87,12 +87,31 @@ impl Request {
     /// Prints with the `Content-Length` the body has.
     #[must_use]
     pub fn print(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.headers.printed_len() + self.body.len() + 128);
+        finish(self.begin(0), &self.headers, &self.body)
+    }
+
+    /// The same with one more `Via` on top.
+    #[must_use]
+    pub fn print_below(&self, via: &str) -> Bytes {
+        let mut out = self.begin(via.len() + b"Via: \r\n".len());
+        out.put_slice(b"Via: ");
+        out.put_slice(via.as_bytes());
+        out.put_slice(b"\r\n");
+        finish(out, &self.headers, &self.body)
+    }
+
+    /// The first line, with room for the rest and so many bytes more.
+    fn begin(&self, more: usize) -> BytesMut {
+        let rest = self.headers.printed_len() + self.body.len() + more;
+        // " SIP/2.0", an empty line, a Content-Length.
+        let mut out = BytesMut::with_capacity(
+            self.method.as_str().len() + self.uri.as_bytes().len() + rest + 48,
+        );
         out.put_slice(self.method.as_str().as_bytes());
         out.put_u8(b' ');
         out.put_slice(self.uri.as_bytes());
         out.put_slice(b" SIP/2.0\r\n");
-        finish(out, &self.headers, &self.body)
+        out
     }
 
     pub fn set_body(&mut self, content_type: &'static str, body: impl Into<Bytes>) {

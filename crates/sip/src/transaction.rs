@@ -60,6 +60,9 @@ pub struct Timing {
     pub t4: Duration,
     /// How long an INVITE may stay unanswered after its last provisional (Timer C).
     pub timer_c: Duration,
+    /// A finished transaction may wait so much longer to be forgotten, so that many are forgotten
+    /// in one turn. None: each at its time.
+    pub slack: Duration,
 }
 
 impl Default for Timing {
@@ -69,11 +72,29 @@ impl Default for Timing {
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
             timer_c: Duration::from_secs(200),
+            slack: Duration::ZERO,
         }
     }
 }
 
+impl Timer {
+    /// All that happens then is that the transaction is forgotten, or that it is told that an ACK
+    /// never came.
+    pub(crate) fn is_last(self) -> bool {
+        matches!(self, Self::D | Self::I | Self::J | Self::K | Self::L | Self::M)
+    }
+}
+
 impl Timing {
+    /// The time that is so far from an epoch, put off to where others end as well.
+    pub(crate) fn put_off(&self, since_epoch: Duration) -> Duration {
+        let rest = match self.slack.as_nanos() {
+            0 => 0,
+            slack => (slack - since_epoch.as_nanos() % slack) % slack,
+        };
+        since_epoch + Duration::from_nanos(u64::try_from(rest).unwrap_or(0))
+    }
+
     /// Timers B, F, H, J, L and M.
     pub(crate) fn long(&self) -> Duration {
         self.t1 * 64

@@ -163,7 +163,7 @@ impl Phone {
     }
 
     fn send_register(&mut self, now: Instant, request: Request, challenged: bool) {
-        let key = self.endpoint.send_request(now, self.flow(), request.clone());
+        let key = self.endpoint.send_request(now, self.flow(), &request);
         self.registering.insert(key, (request, challenged));
     }
 
@@ -200,7 +200,7 @@ impl Phone {
     }
 
     fn send_invite(&mut self, now: Instant, request: Request) {
-        self.call.client = Some(self.endpoint.send_request(now, self.flow(), request.clone()));
+        self.call.client = Some(self.endpoint.send_request(now, self.flow(), &request));
         self.call.invite = Some(request);
     }
 
@@ -249,7 +249,7 @@ impl Phone {
         request.headers.push(HeaderName::REFER_TO, format!("<sip:{target}@gateway.test>"));
         request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
         let hop = dialog.next_hop();
-        self.endpoint.send_request(now, hop, request);
+        self.endpoint.send_request(now, hop, &request);
     }
 
     /// Asks for the far parties of this call and another phone's to be joined (RFC 5589 §7).
@@ -260,7 +260,7 @@ impl Phone {
         request.headers.push(HeaderName::REFER_TO, target);
         request.headers.push(HeaderName::CONTACT, contact(&self.user, self.address));
         let hop = dialog.next_hop();
-        self.endpoint.send_request(now, hop, request);
+        self.endpoint.send_request(now, hop, &request);
     }
 
     /// This phone's call, as the Replaces of a Refer-To names it.
@@ -283,7 +283,7 @@ impl Phone {
             request.set_body(kind, body);
         }
         let hop = dialog.next_hop();
-        self.endpoint.send_request(now, hop, request);
+        self.endpoint.send_request(now, hop, &request);
     }
 
     fn request(&mut self, method: Method, target: &str, cseq: u32) -> Request {
@@ -436,7 +436,7 @@ impl Phone {
             ack.set_body("application/sdp", self.sdp("sendrecv"));
         }
         let hop = dialog.next_hop();
-        self.call.ack = Some((hop, self.endpoint.send_ack(hop, ack)));
+        self.call.ack = Some((hop, self.endpoint.send_ack(hop, &ack)));
         self.call.dialog = Some(dialog);
         if matches!(self.call.state, CallState::Over(_)) {
             self.hang_up(now);
@@ -450,7 +450,7 @@ impl Phone {
         if let Some(dialog) = &mut self.call.dialog {
             let ack = dialog.request(Method::ACK, number);
             let hop = dialog.next_hop();
-            self.endpoint.send_ack(hop, ack);
+            self.endpoint.send_ack(hop, &ack);
         }
     }
 

@@ -64,9 +64,9 @@ impl SipUa {
         account: Option<Account>,
     ) -> ClientKey {
         let Some(account) = account.filter(|a| self.credentials(*a).is_some()) else {
-            return self.endpoint.send_request(now, flow, request);
+            return self.endpoint.send_request(now, flow, &request);
         };
-        let key = self.endpoint.send_request(now, flow, request.clone());
+        let key = self.endpoint.send_request(now, flow, &request);
         let kept = Challengeable { request, flow, account, answers: 0 };
         self.challengeable.insert(key, Box::new(kept));
         key
@@ -83,7 +83,7 @@ impl SipUa {
     ) -> ClientKey {
         let key = match self.legs.get_mut(&id).map(Box::as_mut) {
             Some(Leg { away: Some(held), .. }) => {
-                let key = self.endpoint.hold_request(now, flow, request);
+                let key = self.endpoint.hold_request(now, flow, &request);
                 held.push(key);
                 self.start_window(now, id);
                 key
@@ -117,7 +117,7 @@ impl SipUa {
         let number = self.next_number(key, request);
         let cseq = format!("{number} {}", request.method);
         request.headers.set(HeaderName::CSEQ, cseq);
-        let again = self.endpoint.send_request(now, *flow, request.clone());
+        let again = self.endpoint.send_request(now, *flow, request);
         if let Some(purpose) = self.clients.remove(&key) {
             if let ClientUse::Reoffer(id) = &purpose
                 && let Some(Offer::Ours(ours)) = self.legs.get_mut(id).map(|leg| &mut leg.offer)
@@ -241,7 +241,7 @@ impl SipUa {
         request.headers.set(HeaderName::CSEQ, format!("{number} {}", Method::INVITE));
         let Some(leg) = self.legs.get_mut(&id) else { return false };
         let Phase::Calling(calling) = &mut leg.phase else { return false };
-        let key = self.endpoint.send_request(now, leg.flow, request.clone());
+        let key = self.endpoint.send_request(now, leg.flow, &request);
         (calling.key, calling.request) = (key, request);
         self.clients.insert(key, ClientUse::Invite(id));
         true

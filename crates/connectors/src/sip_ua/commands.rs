@@ -125,7 +125,7 @@ impl SipUa {
         let sdp = offer.description.to_string();
         attach(&mut request, &sdp, offer.location.as_deref(), &mut self.rng);
         self.tell_of_caller(now, &offer, &domain, &mut request);
-        let key = self.endpoint.send_request(now, flow, request.clone());
+        let key = self.endpoint.send_request(now, flow, &request);
         self.clients.insert(key, ClientUse::Invite(id));
         let dialog_key = (Bytes::from(call_id), Bytes::from(local_tag));
         let mut leg = Leg::new(

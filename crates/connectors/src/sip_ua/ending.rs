@@ -20,11 +20,10 @@ use super::{ClientUse, SipUa, Timer};
 /// branch but the one that was kept is ended (RFC 3261 §13.2.2.4).
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) request: Request,
     /// Of the branches that answered.
     pub(super) acks: Vec<SentAck>,
     /// Of the branches that did not, so that their numbers go on.
-    pub(super) early: BTreeMap<Bytes, Early>,
+    pub(super) early: BTreeMap<Bytes, Box<Early>>,
     /// What a branch that is not kept is told.
     pub(super) cause: Cause,
     pub(super) account: Option<Account>,
@@ -67,8 +66,8 @@ impl SipUa {
                     self.end(now, id, cause)
                     && given_up
                 {
-                    let Calling { request, early, .. } = *calling;
-                    let settled = Settled { request, acks: vec![], early, cause, account };
+                    let early = calling.early;
+                    let settled = Settled { acks: vec![], early, cause, account };
                     self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
                 }
             }
@@ -80,9 +79,9 @@ impl SipUa {
     fn give_up_away(&mut self, now: Instant, id: LegId, cause: Cause) {
         let Some(leg) = self.end(now, id, cause) else { return };
         let (Phase::Calling(calling), account) = (leg.phase, leg.account) else { return };
-        let Calling { key, request, early, .. } = *calling;
+        let Calling { key, early, .. } = *calling;
         let branches = early.values().map(|early| early.dialog.clone()).collect();
-        let settled = Settled { request, acks: vec![], early, cause, account };
+        let settled = Settled { acks: vec![], early, cause, account };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         match leg.device {
             Some(device) => {
@@ -102,7 +101,7 @@ impl SipUa {
         if leg.away.is_some() {
             if let Some(device) = leg.device {
                 let request = self.bye_request(&mut dialog, cause);
-                let key = self.endpoint.hold_request(now, dialog.next_hop(), request);
+                let key = self.endpoint.hold_request(now, dialog.next_hop(), &request);
                 self.clients.insert(key, ClientUse::Forgotten);
                 self.bid_farewell(now, id, device, Left::Bye(key));
             }
@@ -235,16 +234,18 @@ impl SipUa {
         if settled.acks.len() >= MAX_BRANCHES {
             return;
         }
-        let number = settled.request.headers.cseq().map_or(1, |c| c.number);
+        let Some(request) = self.endpoint.invite(key) else { return };
+        let number = request.headers.cseq().map_or(1, |c| c.number);
         let (cause, account) = (settled.cause, settled.account);
-        let credentials = credentials_of(&settled.request);
+        let credentials = credentials_of(&request);
         // Numbers go on where the early dialog (PRACK) left off.
         let dialog = match settled.early.remove(&tag) {
-            Some(Early { mut dialog, .. }) => {
+            Some(early) => {
+                let Early { mut dialog, .. } = *early;
                 dialog.take_response(response, &Method::INVITE);
                 Some(dialog)
             }
-            None => Dialog::as_caller(&settled.request, response, flow),
+            None => Dialog::as_caller(&request, response, flow),
         };
         let Some(mut dialog) = dialog else { return };
         let ack = self.acknowledge(&mut dialog, number, credentials);
@@ -260,15 +261,15 @@ impl SipUa {
         if response.status.is_success() {
             let number = response.headers.cseq().map_or(1, |c| c.number);
             let ack = self.acknowledge(&mut dialog, number, vec![]);
-            self.settled(key, dialog.request(Method::INVITE, Some(number)), ack);
+            self.settled(key, ack);
         }
     }
 
     /// Keeps the ACK of a 2xx for repeats.
-    pub(super) fn settled(&mut self, key: ClientKey, request: Request, ack: SentAck) {
+    pub(super) fn settled(&mut self, key: ClientKey, ack: SentAck) {
         let cause = Cause::AnsweredElsewhere;
         let early = BTreeMap::new();
-        let settled = Settled { request, acks: vec![ack], early, cause, account: None };
+        let settled = Settled { acks: vec![ack], early, cause, account: None };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
     }
 
@@ -284,7 +285,8 @@ impl SipUa {
             request.headers.push(name, value);
         }
         let flow = dialog.next_hop();
-        let bytes = self.endpoint.send_ack(flow, request);
-        SentAck { tag: dialog.remote_tag().clone(), flow, bytes }
+        let bytes = self.endpoint.send_ack(flow, &request);
+        // A share would keep the whole answer for as long as repeats of it may come.
+        SentAck { tag: Bytes::copy_from_slice(dialog.remote_tag()), flow, bytes }
     }
 }

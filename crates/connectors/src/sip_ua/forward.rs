@@ -287,7 +287,7 @@ impl SipUa {
             headers.push(name.clone(), value.clone());
         }
         headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        Some(self.endpoint.send_request(now, hop, request))
+        Some(self.endpoint.send_request(now, hop, &request))
     }
 
     /// The PBX has answered.

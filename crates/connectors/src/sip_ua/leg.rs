@@ -100,7 +100,7 @@ pub(super) struct Calling {
     pub(super) key: ClientKey,
     pub(super) request: Request,
     /// By the To tag of a forking proxy's branches.
-    pub(super) early: BTreeMap<Bytes, Early>,
+    pub(super) early: BTreeMap<Bytes, Box<Early>>,
     pub(super) media: Option<EarlyMedia>,
     pub(super) rang: bool,
     /// It was sent again to a browser that came back.

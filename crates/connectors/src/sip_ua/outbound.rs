@@ -1,5 +1,6 @@
 //! Responses to our requests.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crosspoint_base::{Flow, LegId};
@@ -11,7 +12,7 @@ use crosspoint_sip::{HeaderName, Method, Response, StatusCode};
 use super::body::{Described, description};
 use super::challenge::{Account, credentials_of};
 use super::ending::{MAX_BRANCHES, Settled};
-use super::leg::{Early, EarlyMedia, Phase};
+use super::leg::{Calling, Early, EarlyMedia, Phase};
 use super::status::cause_of;
 use super::trunk::HopFailure;
 use super::{ClientUse, Output, SipUa, Timer};
@@ -216,12 +217,12 @@ impl SipUa {
             && calling.early.len() < MAX_BRANCHES
             && let Some(dialog) = Dialog::as_caller(&calling.request, response, flow)
         {
-            calling.early.insert(tag.clone(), Early { dialog, rseq: None });
+            calling.early.insert(tag.clone(), Box::new(Early { dialog, rseq: None }));
         }
         let reliable = response.headers.has_option(&HeaderName::REQUIRE, "100rel");
         // A branch beyond the bound is heard, but cannot be followed.
         if let Some(mut early) = calling.early.remove(&tag) {
-            let Early { dialog, rseq } = &mut early;
+            let Early { dialog, rseq } = &mut *early;
             let counts = self.acknowledge_provisional(now, response, dialog, rseq);
             let Some(leg) = self.legs.get_mut(&id) else { return };
             let Phase::Calling(calling) = &mut leg.phase else { return };
@@ -277,37 +278,39 @@ impl SipUa {
         let flow = self.lasting_flow(account, flow);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Phase::Calling(calling) = &mut leg.phase else { return };
-        let Some(dialog) = Dialog::as_caller(&calling.request, response, flow) else {
+        let tag = response.headers.to().and_then(|to| to.tag()).unwrap_or_default();
+        // Numbers go on where the early dialog (PRACK) left off.
+        let dialog = match calling.early.remove(&tag) {
+            Some(early) => {
+                let Early { mut dialog, .. } = *early;
+                dialog.take_response(response, &Method::INVITE);
+                Some(dialog)
+            }
+            None => Dialog::as_caller(&calling.request, response, flow),
+        };
+        let Some(mut dialog) = dialog else {
             self.clients.remove(&key);
             self.end(now, id, Cause::NetworkFailure);
             return;
         };
-        // What came early counts when it came from the branch that now answers.
-        let media = calling.media.take().filter(|m| m.tag == *dialog.remote_tag());
-        let request = calling.request.clone();
-        self.learn_realms(account, &request);
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Phase::Calling(calling) = &mut leg.phase else { return };
-        // Numbers go on where the early dialog (PRACK) left off.
-        let mut dialog = match calling.early.remove(dialog.remote_tag()) {
-            Some(Early { dialog: mut early, .. }) => {
-                early.take_response(response, &Method::INVITE);
-                early
-            }
-            None => dialog,
+        let Phase::Calling(calling) = std::mem::replace(&mut leg.phase, Phase::Confirmed) else {
+            return;
         };
-        let early = std::mem::take(&mut calling.early);
+        let Calling { request, early, media, .. } = *calling;
+        // What came early counts when it came from the branch that now answers.
+        let media = media.filter(|m| m.tag == tag);
+        self.learn_realms(account, &request);
         let number = request.headers.cseq().map_or(1, |c| c.number);
         let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        leg.phase = Phase::Confirmed;
         leg.settled = Some(key);
         leg.dialog = Some(dialog);
         leg.peer.allows_update = response.headers.allows(&Method::UPDATE);
         leg.peer.trickles = response.headers.has_option(&HeaderName::SUPPORTED, "trickle-ice");
         self.timers.cancel(&(id, Timer::Ring));
-        let settled =
-            Settled { request, acks: vec![ack], early, cause: Cause::AnsweredElsewhere, account };
+        // An empty map keeps the room of its first branch, for as long as this is kept.
+        let early = if early.is_empty() { BTreeMap::new() } else { early };
+        let settled = Settled { acks: vec![ack], early, cause: Cause::AnsweredElsewhere, account };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         self.session_agreed(now, id, response);
         let session = match (description(&response.headers, &response.body), media) {

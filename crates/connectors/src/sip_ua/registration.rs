@@ -490,7 +490,7 @@ impl SipUa {
                 request.headers.push(name, value);
             }
         }
-        let key = self.endpoint.send_request(now, flow, request);
+        let key = self.endpoint.send_request(now, flow, &request);
         self.clients.insert(key, ClientUse::Register(id));
         Some(key)
     }

@@ -149,7 +149,7 @@ impl SipUa {
         *last = Some(rseq);
         let mut request = dialog.request(Method::PRACK, None);
         request.headers.push(HeaderName::RACK, format!("{rseq} {cseq}"));
-        let key = self.endpoint.send_request(now, dialog.next_hop(), request);
+        let key = self.endpoint.send_request(now, dialog.next_hop(), &request);
         self.clients.insert(key, ClientUse::Forgotten);
         true
     }

@@ -150,12 +150,11 @@ impl SipUa {
         dialog.take_response(response, &Method::INVITE);
         let number = response.headers.cseq().map_or(1, |c| c.number);
         let ack = self.acknowledge(&mut dialog, number, ours.credentials);
-        let request = dialog.clone().request(Method::INVITE, Some(number));
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.dialog = Some(dialog);
             leg.settled = Some(key);
         }
-        self.settled(key, request, ack);
+        self.settled(key, ack);
         self.session_agreed(now, id, response);
         if ours.is_refresh {
             return;

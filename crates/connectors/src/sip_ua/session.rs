@@ -164,7 +164,7 @@ impl SipUa {
         request.headers.set(HeaderName::MIN_SE, least.to_string());
         let number = request.headers.cseq().map_or(1, |c| c.number) + 1;
         request.headers.set(HeaderName::CSEQ, format!("{number} INVITE"));
-        let key = self.endpoint.send_request(now, leg.flow, request.clone());
+        let key = self.endpoint.send_request(now, leg.flow, request);
         calling.key = key;
         self.clients.insert(key, ClientUse::Invite(id));
         true

@@ -346,7 +346,7 @@ impl SipUa {
         if let Some(body) = body {
             request.set_body(kind, body);
         }
-        let key = self.endpoint.send_request(now, flow, request);
+        let key = self.endpoint.send_request(now, flow, &request);
         if is_over {
             self.subscriptions.remove(id);
             self.clients.insert(key, ClientUse::Forgotten);

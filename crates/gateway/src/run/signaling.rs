@@ -12,6 +12,7 @@ use crosspoint_connectors::sip_ua::SipUaConfig;
 use crosspoint_media::negotiation::SoundRules;
 use crosspoint_net::{Resolver, SipTransport};
 use crosspoint_node::NodeConfig;
+use crosspoint_sip::Timing;
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_sip::endpoint::EndpointConfig;
 use crosspoint_sip::registrar::RegistrarConfig;
@@ -49,6 +50,7 @@ pub(super) async fn node_config(
         advertised,
         trunks: known,
         endpoint: EndpointConfig {
+            timing: Timing { slack: SLACK, ..Timing::default() },
             max_server_transactions: config.limits.transactions,
             ..EndpointConfig::default()
         },
@@ -123,6 +125,9 @@ pub(super) fn credentials(users: &[User], realm: &str) -> BTreeMap<Arc<str>, Use
     known
 }
 
+/// A call leaves four transactions behind, which end at times of their own: waking up for each
+/// costs more than forgetting it.
+const SLACK: Duration = Duration::from_millis(100);
 /// Sign-ins of accounts at registrars elsewhere.
 const MAX_REGISTRATIONS: usize = 10_000;
 /// The way to a SIP host: the first of its addresses that a socket of ours can reach.

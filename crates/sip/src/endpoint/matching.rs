@@ -3,66 +3,75 @@
 //! Client and server transactions live in separate tables, so that a request of ours that comes
 //! back to us makes a server transaction of its own.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hasher as _};
 
 use bytes::Bytes;
+use crosspoint_base::Rng;
 
 use super::Client;
 use crate::{HeaderName, Method, Request, Response};
 
 /// What makes a server transaction: branch, sent-by and method; an ACK counts as its INVITE.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Match {
-    /// Of the rest. It comes first, so that looking for one among thousands compares numbers in
-    /// place, and not branches, which lie elsewhere each and begin alike.
-    hash: u64,
-    /// The branch and sent-by, or the headers RFC 2543 compared.
-    identity: Vec<u8>,
-    method: Method,
+///
+/// Thousands wait for their 32 s, and branches begin alike. Of each there is a hash only, with a
+/// secret in it: nobody can make two that are the same, and by chance none are in 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Match([u64; 2]);
+
+/// Makes them.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    /// Hashers that have read a secret each.
+    begun: [DefaultHasher; 2],
 }
 
-impl Match {
+impl Matcher {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let begun = [(); 2].map(|()| {
+            let mut secret = [0; 32];
+            rng.fill(&mut secret);
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&secret);
+            hasher
+        });
+        Self { begun }
+    }
+
+    /// The transaction that a request belongs to.
+    pub(super) fn of(&self, request: &Request) -> Option<Match> {
+        let is_ack = request.method == Method::ACK;
+        self.with_method(request, if is_ack { &Method::INVITE } else { &request.method })
+    }
+
     /// The transaction of another method with the same branch, for CANCEL.
-    pub(super) fn for_method(&self, method: &Method) -> Self {
-        Self::new(self.identity.clone(), method.clone())
-    }
-
-    fn new(identity: Vec<u8>, method: Method) -> Self {
-        // The same in each run; whoever makes two alike only makes them compare the rest.
-        let mut hasher = DefaultHasher::new();
-        identity.hash(&mut hasher);
-        Self { hash: hasher.finish(), identity, method }
-    }
-}
-
-pub(super) fn server_match(request: &Request) -> Option<Match> {
-    let via = request.headers.via()?;
-    let method = match &request.method {
-        m if *m == Method::ACK => Method::INVITE,
-        m => m.clone(),
-    };
-    let mut identity = Vec::with_capacity(96);
-    let mut add = |part: &[u8]| {
-        identity.extend_from_slice(part);
-        identity.push(0);
-    };
-    match via.branch() {
-        // The cookie alone names nothing (RFC 4475 §3.2.1).
-        Some(branch) if branch.starts_with(MAGIC) && branch.len() > MAGIC.len() => {
-            add(&branch);
-            add(&via.host.to_ascii_lowercase());
-            add(&via.port.unwrap_or(0).to_be_bytes());
+    pub(super) fn with_method(&self, request: &Request, method: &Method) -> Option<Match> {
+        let via = request.headers.via()?;
+        let mut hashers = self.begun.clone();
+        let mut add = |part: &[u8]| {
+            for hasher in &mut hashers {
+                hasher.write_usize(part.len());
+                hasher.write(part);
+            }
+        };
+        add(method.as_str().as_bytes());
+        match via.branch() {
+            // The cookie alone names nothing (RFC 4475 §3.2.1).
+            Some(branch) if branch.starts_with(MAGIC) && branch.len() > MAGIC.len() => {
+                add(&branch);
+                add(&via.host.to_ascii_lowercase());
+                add(&via.port.unwrap_or(0).to_be_bytes());
+            }
+            // RFC 2543 peers: the To tag is left out, as an ACK carries one that the INVITE lacked.
+            _ => {
+                add(request.uri.as_bytes());
+                add(&request.headers.from()?.tag().unwrap_or_default());
+                add(request.headers.call_id()?);
+                add(&request.headers.cseq()?.number.to_be_bytes());
+                add(&request.headers.values(&HeaderName::VIA).next()?);
+            }
         }
-        // RFC 2543 peers: the To tag is left out, as an ACK carries one that the INVITE lacked.
-        _ => {
-            add(request.uri.as_bytes());
-            add(&request.headers.from()?.tag().unwrap_or_default());
-            add(request.headers.call_id()?);
-            add(&request.headers.cseq()?.number.to_be_bytes());
-            add(&request.headers.values(&HeaderName::VIA).next()?);
-        }
+        Some(Match(hashers.map(|hasher| hasher.finish())))
     }
-    Some(Match::new(identity, method))
 }
 
 /// The number of our transaction, out of the branch we made.

@@ -152,7 +152,7 @@ fn every_transaction_ends_under_loss() {
         for number in 0..6 {
             let method = if number % 2 == 0 { Method::INVITE } else { Method::OPTIONS };
             let now = world.now;
-            world.ends[0].send_request(now, flow(1, 2), request(method, number));
+            world.ends[0].send_request(now, flow(1, 2), &request(method, number));
         }
         world.run(|end, now, _, event| match event {
             Event::Request { key, request, .. } => {
@@ -168,7 +168,7 @@ fn every_transaction_ends_under_loss() {
                 let id = String::from_utf8_lossy(response.headers.call_id().unwrap()).into_owned();
                 let is_invite = response.headers.cseq().unwrap().method == Method::INVITE;
                 if is_invite && response.status.is_success() {
-                    end.send_ack(flow, ack(&response));
+                    end.send_ack(flow, &ack(&response));
                     outcomes.insert(id, 1);
                 } else {
                     *outcomes.entry(id).or_default() += 1;
@@ -193,7 +193,7 @@ fn every_transaction_ends_under_loss() {
 fn an_unanswered_invite_is_repeated_as_the_rfc_says() {
     let mut world = World::new(1, 0);
     let now = world.now;
-    world.ends[0].send_request(now, flow(1, 2), request(Method::INVITE, 1));
+    world.ends[0].send_request(now, flow(1, 2), &request(Method::INVITE, 1));
     let mut timed_out = 0;
     world.wire.clear();
     world.loss = 100;
@@ -209,7 +209,7 @@ fn an_unanswered_invite_is_repeated_as_the_rfc_says() {
 fn a_cancel_waits_for_a_provisional_response() {
     let mut world = World::new(3, 0);
     let now = world.now;
-    let key = world.ends[0].send_request(now, flow(1, 2), request(Method::INVITE, 1));
+    let key = world.ends[0].send_request(now, flow(1, 2), &request(Method::INVITE, 1));
     assert!(world.ends[0].cancel(now, key, Some("SIP;cause=200")));
     let mut pending = None;
     let mut final_status = None;
@@ -241,7 +241,7 @@ fn a_cancel_waits_for_a_provisional_response() {
 fn a_missing_ack_is_reported_after_repeating_the_answer() {
     let mut world = World::new(4, 0);
     let now = world.now;
-    world.ends[0].send_request(now, flow(1, 2), request(Method::INVITE, 1));
+    world.ends[0].send_request(now, flow(1, 2), &request(Method::INVITE, 1));
     let (mut answers, mut missing) = (0, 0);
     world.run(|end, now, _, event| match event {
         Event::Request { key, request, .. } => answer(end, now, key, &request, StatusCode::OK),
@@ -259,7 +259,7 @@ fn a_missing_ack_is_reported_after_repeating_the_answer() {
 fn a_hairpinned_request_makes_a_transaction_of_its_own() {
     let mut end = Endpoint::new(EndpointConfig::default(), Rng::from_u64(5));
     let now = some_instant();
-    end.send_request(now, flow(1, 1), request(Method::INVITE, 1));
+    end.send_request(now, flow(1, 1), &request(Method::INVITE, 1));
     let mut requests = 0;
     let mut finals = 0;
     for _ in 0..20 {
@@ -316,7 +316,7 @@ fn a_closed_connection_fails_what_was_sent_over_it() {
     };
     for number in 0..6 {
         let method = if number % 2 == 0 { Method::INVITE } else { Method::OPTIONS };
-        end.send_request(now, over(u64::from(number / 3)), request(method, number));
+        end.send_request(now, over(u64::from(number / 3)), &request(method, number));
     }
     assert_eq!(end.transactions(), 6);
     end.handle_connection_closed(now, ConnectionId(0));
@@ -367,13 +367,13 @@ fn a_held_request_goes_out_over_another_flow_as_it_was() {
             let mut now = some_instant();
             let request = request(method.clone(), 1);
             let key = if was_sent {
-                let key = end.send_request(now, over(1), request);
+                let key = end.send_request(now, over(1), &request);
                 assert_eq!(said(&mut end).0.len(), 1);
                 assert_eq!(end.requests_over(ConnectionId(1)), [key]);
                 assert!(end.hold(key));
                 key
             } else {
-                end.hold_request(now, over(1), request)
+                end.hold_request(now, over(1), &request)
             };
             assert!(end.requests_over(ConnectionId(1)).is_empty());
             now += Duration::from_secs(600);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crosspoint_base::{ConnectionId, Flow, Rng, Transport};
 use crosspoint_sip::endpoint::{Endpoint, EndpointConfig, Event, Output, ServerKey};
-use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode, Uri};
+use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode, Timing, Uri};
 
 #[expect(clippy::disallowed_methods, reason = "a simulation needs some instant to count from")]
 fn some_instant() -> Instant {
@@ -72,7 +72,7 @@ impl Lone {
     }
 
     fn send(&mut self, method: Method) {
-        self.end.send_request(self.now, self.flow, request(method));
+        self.end.send_request(self.now, self.flow, &request(method));
         self.drain();
     }
 
@@ -333,6 +333,33 @@ fn timer_m_passes_every_answer_of_a_forked_call_up() {
     assert_eq!(heard, 3, "a forked call has several");
     assert_eq!(lone.times("ACK"), [0; 0], "the ACK is the dialog's");
     lone.ends_at(32_100);
+}
+
+#[test]
+fn transactions_that_may_wait_to_be_forgotten_are_forgotten_together() {
+    let mut lone = Lone::udp();
+    let slack = Duration::from_millis(100);
+    let timing = Timing { slack, ..Timing::default() };
+    lone.end =
+        Endpoint::new(EndpointConfig { timing, ..EndpointConfig::default() }, Rng::from_u64(1));
+    for (number, at) in [10, 40, 80, 130].into_iter().enumerate() {
+        lone.until(at);
+        let text = String::from_utf8_lossy(&asked(Method::OPTIONS)).into_owned();
+        lone.hear(text.replace("branch=z9hG4bK", &format!("branch=z9hG4bK{number}")));
+        let Some((_, Event::Request { key, .. })) = lone.events.pop() else {
+            panic!("no request {number}")
+        };
+        lone.respond(key, Method::OPTIONS, 200);
+    }
+    assert_eq!(lone.end.transactions(), 4);
+    let mut waiting = vec![];
+    while let Some(next) = lone.drain() {
+        lone.now = next;
+        lone.end.handle_timeout(next);
+        waiting.push(((next - lone.start).as_millis(), lone.end.transactions()));
+    }
+    // None before its 32 s, and none much later.
+    assert_eq!(waiting, [(32_010, 3), (32_110, 1), (32_210, 0)]);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl SipUa {
         request.headers.set(HeaderName::CONTACT, contact);
         request.headers.remove(&HeaderName::AUTHORIZATION);
         request.headers.remove(&HeaderName::PROXY_AUTHORIZATION);
-        let key = self.endpoint.send_request(now, hop.flow, request.clone());
+        let key = self.endpoint.send_request(now, hop.flow, &request);
         self.clients.insert(key, ClientUse::Invite(id));
         self.trunks.count(index, |counters| counters.failovers += 1);
         let Some(leg) = self.legs.get_mut(&id) else { return false };
@@ -117,14 +117,13 @@ impl SipUa {
         let Some(leg) = self.legs.get(&id) else { return };
         let account = leg.account;
         let Phase::Calling(calling) = &leg.phase else { return };
-        let (old, request) = (calling.key, calling.request.clone());
+        let old = calling.key;
         if !self.try_next_hop(now, id, HopFailure::NoAnswer) {
             return;
         }
         // It may have heard the INVITE all the same.
         if self.endpoint.cancel(now, old, None) {
             let settled = Settled {
-                request,
                 acks: vec![],
                 early: Default::default(),
                 cause: Cause::AnsweredElsewhere,

@@ -85,7 +85,7 @@ impl SipUa {
         headers.push(HeaderName::CONTACT, self.contact(None, &flow));
         headers.push(HeaderName::ACCEPT, crate::sip_ua::body::SDP);
         headers.push(HeaderName::USER_AGENT, self.config.user_agent.clone());
-        let key = self.endpoint.send_request(now, flow, request);
+        let key = self.endpoint.send_request(now, flow, &request);
         self.clients.insert(key, ClientUse::Ask(index, flow.remote));
         let trunk = self.trunks.all.get_mut(index);
         if let Some(reached) = trunk.and_then(|trunk| trunk.hops.get_mut(at)) {
