@@ -60,6 +60,7 @@ if [ "$what" = bench ]; then
   want rtpengine rtpengine-daemon
   want sipp sip-tester
   want taskset util-linux
+  want ip iproute2
 fi
 
 if [ ${#need[@]} -gt 0 ]; then

@@ -1,4 +1,4 @@
-//! The gateway beside its peers, in one run and on one core: `calls`, `registrations`,
+//! The gateway beside its peers, in one run and on one core: `calls`, `held`, `registrations`,
 //! `sessions`, `streams`, `ladders` or `edge`. `train` prints nothing: it is everyday work for a
 //! binary that counts what it does (`CROSSPOINT_BIN`).
 //!
@@ -29,9 +29,12 @@ type Bench = fn() -> Outcome<()>;
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let is_named = |name: &str| names.iter().any(|n| n == name);
-    let wants = |name: &str| is_named(name) || (names.is_empty() && name != "train");
-    let benches: [(&str, Bench); 7] = [
+    let others = ["train", calls::HELD_INSIDE];
+    let wants = |name: &str| is_named(name) || (names.is_empty() && !others.contains(&name));
+    let benches: [(&str, Bench); 9] = [
         ("calls", calls::run),
+        ("held", calls::held),
+        (calls::HELD_INSIDE, calls::held_inside),
         ("registrations", registrations::run),
         ("sessions", sessions::run),
         ("streams", streams::run),

@@ -120,9 +120,14 @@ impl Gateway {
     /// `config` is added to loopback listeners on free ports. There are users from `user0` on,
     /// all with the same password.
     pub(crate) fn start(config: &str, users: u32) -> Outcome<Self> {
+        Self::start_on(RTP_PORTS, config, users)
+    }
+
+    /// The same with other ports for the media of phones.
+    pub(crate) fn start_on(rtp_ports: &str, config: &str, users: u32) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("crosspoint.toml");
-        fs::write(&file, format!("{CONFIG}{config}"))?;
+        fs::write(&file, format!("{}{config}", CONFIG.replace("@RTP@", rtp_ports)))?;
         let (log, data) = (folder.path().join("log"), folder.path().join("data"));
         fs::write(folder.path().join("password"), PASSWORD)?;
         for number in 0..users {
@@ -176,6 +181,7 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
+const RTP_PORTS: &str = "10000-29999";
 const CONFIG: &str = r#"
 [http]
 listen = "127.0.0.1:0"
@@ -185,7 +191,7 @@ level = "warn"
 addresses = ["127.0.0.1"]
 listen = "127.0.0.1"
 browser_listen = "127.0.0.1:0"
-rtp_ports = "10000-29999"
+rtp_ports = "@RTP@"
 [[listener]]
 transport = "udp"
 address = "127.0.0.1:0"
