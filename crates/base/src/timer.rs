@@ -16,24 +16,31 @@ use std::time::Instant;
 /// ten thousand timers of a second each cost little more than a hundred do.
 #[derive(Debug, Clone)]
 pub struct TimerTable<K> {
-    by_key: BTreeMap<K, Instant>,
+    /// The deadline of each key, and which setting it was.
+    by_key: BTreeMap<K, (Instant, u64)>,
     /// What does not agree with `by_key` counts for nothing; the top always agrees. Empty only
     /// when there is no deadline.
-    queue: BinaryHeap<Reverse<(Instant, K)>>,
+    queue: BinaryHeap<Reverse<Setting<K>>>,
     /// What is due in later slices than those of the queue.
-    later: BTreeMap<u64, Vec<(Instant, K)>>,
+    later: BTreeMap<u64, Vec<Setting<K>>>,
     /// How many are there.
     waiting: usize,
     /// The last slice that the queue has.
     slice: u64,
     /// From where slices are counted.
     epoch: Option<Instant>,
+    /// How often anything was set.
+    settings: u64,
 }
+
+/// A deadline, its key, and which setting it was: one that was cancelled and set anew for the same
+/// time counts once.
+type Setting<K> = (Instant, K, u64);
 
 impl<K: Ord + Clone> Default for TimerTable<K> {
     fn default() -> Self {
         let (by_key, queue, later) = (BTreeMap::new(), BinaryHeap::new(), BTreeMap::new());
-        Self { by_key, queue, later, waiting: 0, slice: 0, epoch: None }
+        Self { by_key, queue, later, waiting: 0, slice: 0, epoch: None, settings: 0 }
     }
 }
 
@@ -44,16 +51,22 @@ impl<K: Ord + Clone> TimerTable<K> {
     }
 
     pub fn set(&mut self, key: K, at: Instant) {
+        // Who asks a machine for its next deadline after each input mostly hears the same.
+        if self.by_key.get(&key).is_some_and(|(set, _)| *set == at) {
+            return;
+        }
         let was_first = self.is_first(&key);
-        self.by_key.insert(key.clone(), at);
+        self.settings += 1;
+        let setting = self.settings;
+        self.by_key.insert(key.clone(), (at, setting));
         let slice = self.slice_of(at);
         if slice < self.slice {
             self.put_off(slice);
         }
         if slice <= self.slice {
-            self.queue.push(Reverse((at, key)));
+            self.queue.push(Reverse((at, key, setting)));
         } else {
-            self.later.entry(slice).or_default().push((at, key));
+            self.later.entry(slice).or_default().push((at, key, setting));
             self.waiting += 1;
         }
         self.tidy(was_first);
@@ -83,7 +96,7 @@ impl<K: Ord + Clone> TimerTable<K> {
     /// The earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        self.queue.peek().map(|Reverse((at, _))| *at)
+        self.queue.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Takes one key whose deadline is not after `now`.
@@ -91,7 +104,7 @@ impl<K: Ord + Clone> TimerTable<K> {
         if self.next()? > now {
             return None;
         }
-        let Reverse((_, key)) = self.queue.pop()?;
+        let Reverse((_, key, _)) = self.queue.pop()?;
         self.by_key.remove(&key);
         self.tidy(true);
         Some(key)
@@ -108,7 +121,7 @@ impl<K: Ord + Clone> TimerTable<K> {
     }
 
     fn is_first(&self, key: &K) -> bool {
-        self.queue.peek().is_some_and(|Reverse((_, first))| first == key)
+        self.queue.peek().is_some_and(|Reverse((_, first, _))| first == key)
     }
 
     fn slice_of(&mut self, at: Instant) -> u64 {
@@ -123,9 +136,9 @@ impl<K: Ord + Clone> TimerTable<K> {
         if self.queue.len() > MOST_PUT_OFF || self.slice_of(first) <= slice {
             return;
         }
-        for Reverse((at, key)) in std::mem::take(&mut self.queue) {
-            let slice = self.slice_of(at);
-            self.later.entry(slice).or_default().push((at, key));
+        for Reverse(setting) in std::mem::take(&mut self.queue) {
+            let slice = self.slice_of(setting.0);
+            self.later.entry(slice).or_default().push(setting);
             self.waiting += 1;
         }
         self.slice = slice;
@@ -138,10 +151,10 @@ impl<K: Ord + Clone> TimerTable<K> {
         }
         if self.queue.len() + self.waiting > 2 * self.by_key.len() + SPARE {
             let by_key = &self.by_key;
-            self.queue.retain(|Reverse((at, key))| by_key.get(key) == Some(at));
+            self.queue.retain(|Reverse(setting)| is_set(by_key, setting));
             self.waiting = 0;
             self.later.retain(|_, slice| {
-                slice.retain(|(at, key)| by_key.get(key) == Some(at));
+                slice.retain(|setting| is_set(by_key, setting));
                 self.waiting += slice.len();
                 !slice.is_empty()
             });
@@ -151,8 +164,8 @@ impl<K: Ord + Clone> TimerTable<K> {
     /// Has the earliest deadline on top of the queue, which takes in the next slices for it.
     fn show_next(&mut self) {
         loop {
-            while let Some(Reverse((at, key))) = self.queue.peek()
-                && self.by_key.get(key) != Some(at)
+            while let Some(Reverse(setting)) = self.queue.peek()
+                && !is_set(&self.by_key, setting)
             {
                 self.queue.pop();
             }
@@ -163,10 +176,14 @@ impl<K: Ord + Clone> TimerTable<K> {
             self.slice = slice;
             self.waiting -= deadlines.len();
             let by_key = &self.by_key;
-            let is_set = |(at, key): &(Instant, K)| by_key.get(key) == Some(at);
-            self.queue.extend(deadlines.into_iter().filter(is_set).map(Reverse));
+            let set = deadlines.into_iter().filter(|setting| is_set(by_key, setting));
+            self.queue.extend(set.map(Reverse));
         }
     }
+}
+
+fn is_set<K: Ord>(by_key: &BTreeMap<K, (Instant, u64)>, (at, key, setting): &Setting<K>) -> bool {
+    by_key.get(key) == Some(&(*at, *setting))
 }
 
 /// Milliseconds: as many timers of a second as come due in it are put in order at a time.
@@ -201,6 +218,26 @@ mod tests {
     }
 
     /// Against a plain list of deadlines.
+    #[test]
+    fn the_same_deadline_again_and_again_is_one() {
+        let start = Instant::now();
+        let mut timers = TimerTable::new();
+        for key in 0..100 {
+            timers.set(key, start + Duration::from_secs(3));
+        }
+        for round in 0..10_000 {
+            let key = round % 100;
+            if round % 3 == 0 {
+                timers.cancel(&key);
+            }
+            timers.set(key, start + Duration::from_secs(3));
+            let queued = timers.queue.len() + timers.waiting;
+            assert!(queued <= 2 * timers.len() + SPARE, "{queued} in round {round}");
+        }
+        let due = std::iter::from_fn(|| timers.pop_due(start + Duration::from_secs(3)));
+        assert_eq!(due.collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    }
+
     #[test]
     fn agrees_with_a_list_whatever_is_set_and_cancelled() {
         // Also before the first deadline that was ever set.
