@@ -1,5 +1,5 @@
 //! The gateway beside its peers, in one run and on one core: `calls`, `held`, `registrations`,
-//! `sessions`, `streams`, `ladders` or `edge`. `train` prints nothing: it is everyday work for a
+//! `sessions`, `streams`, `ladders`, `edge` or `talk`. `train` prints nothing: it is everyday work for a
 //! binary that counts what it does (`CROSSPOINT_BIN`).
 //!
 //! Each prints rows of the table in `docs/benchmarks.md`. Cost is processor time, not time on
@@ -17,6 +17,7 @@ mod sessions;
 mod signaling;
 mod streams;
 mod table;
+mod talk;
 mod train;
 
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     let is_named = |name: &str| names.iter().any(|n| n == name);
     let others = ["train", calls::HELD_INSIDE];
     let wants = |name: &str| is_named(name) || (names.is_empty() && !others.contains(&name));
-    let benches: [(&str, Bench); 9] = [
+    let benches: [(&str, Bench); 10] = [
         ("calls", calls::run),
         ("held", calls::held),
         (calls::HELD_INSIDE, calls::held_inside),
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ("streams", streams::run),
         ("ladders", calls::ladders),
         ("edge", edge::run),
+        ("talk", talk::run),
         ("train", train::run),
     ];
     let mut code = ExitCode::SUCCESS;

@@ -3,16 +3,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode};
 
 use crate::Outcome;
 use crate::app::{App, Dialer};
-use crate::browser::{Browser, Identity, Phone, SETTLE};
+use crate::browser::{Browser, Identity, Phone};
 use crate::process::{Gateway, PATIENCE, free_port};
 use crate::signaling::{PLAIN, Page, Trunk, register_many, register_phone};
+use crate::talk::spoken;
 
 const REGISTRATIONS: u32 = 2000;
 /// Between phones.
@@ -24,9 +25,8 @@ const PAGE: &str = "user51";
 const APP: &str = "user52";
 /// From browsers, and to each kind of them.
 const BROWSERS_CALLS: u32 = 100;
-/// What is said in a call, in packets of 20 ms each way, and how many of them come at a time.
+/// What is said in a call, each way.
 const PACKETS: u32 = 320;
-const BURST: u32 = 16;
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 pub(crate) fn run() -> Outcome<()> {
@@ -69,57 +69,18 @@ fn work(gateway: &Gateway, caller: u16) -> Outcome<()> {
         let offer = Browser::new(&identity, number)?.describe(&identity, true);
         page.call(PHONE, number, &offer)?;
         let mut call = CALLS + 2 * number;
-        spoken(&trunk, &identity, (call, PAGE), |browser| {
+        let server = &gateway.server;
+        spoken(server, &trunk, &identity, (call, PAGE, PACKETS), |browser| {
             page.take_call(&identity, number, browser)
         })?;
         page.await_end()?;
         call += 1;
-        spoken(&trunk, &identity, (call, APP), |browser| app.take_call(&identity, browser))?;
+        spoken(server, &trunk, &identity, (call, APP, PACKETS), |browser| {
+            app.take_call(&identity, browser)
+        })?;
         app.await_end()?;
     }
     Ok(())
-}
-
-/// A call from the trunk to a browser, with sound both ways.
-fn spoken(
-    trunk: &Trunk,
-    identity: &Identity,
-    (number, user): (u32, &str),
-    take: impl FnOnce(&mut Browser) -> Outcome<()>,
-) -> Outcome<()> {
-    let (mut browser, mut phone) =
-        (Browser::new(identity, number)?, Phone::new(LOOPBACK, LOOPBACK, number)?);
-    trunk.invite(number, user, &phone.describe()?)?;
-    take(&mut browser)?;
-    let answer = trunk.answered(number)?;
-    phone.accept(&answer.body)?;
-    let start = Instant::now();
-    while !browser.is_up() {
-        if start.elapsed() > SETTLE {
-            return Err("a browser did not come up".into());
-        }
-        browser.work(Instant::now())?;
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    for _ in 0..PACKETS / BURST {
-        let wanted = (browser.received + u64::from(BURST), phone.received + u64::from(BURST));
-        for _ in 0..BURST {
-            browser.speak()?;
-            phone.speak()?;
-        }
-        // What the gateway drops at first, while it learns who speaks, is not waited for long.
-        let start = Instant::now();
-        while (browser.received < wanted.0 || phone.received < wanted.1)
-            && start.elapsed() < Duration::from_millis(20)
-        {
-            browser.work(Instant::now())?;
-            phone.work()?;
-        }
-    }
-    if browser.received == 0 || phone.received == 0 {
-        return Err("a call was silent".into());
-    }
-    trunk.hang_up(number, &answer)
 }
 
 /// Takes every call that comes to a phone, until it is over.
