@@ -5,8 +5,9 @@
 #   make bench  install the peers, then measure beside them
 #   make interop  install the peers, play every scenario with each, and write docs/interop.md
 #   make package  build the Debian package, the tarball and the list of what is in them
+#   make tuned  build a binary that costs a fifth less for a call, in half an hour
 
-.PHONY: run test bench interop package setup setup-tests lint unit e2e docs fuzz-build ui
+.PHONY: run test bench interop package tuned setup setup-tests lint unit e2e docs fuzz-build ui
 
 run: setup
 	cargo run --release --bin crosspoint -- run
@@ -25,6 +26,9 @@ interop:
 
 package: setup
 	scripts/package.sh all
+
+tuned: setup
+	scripts/tuned.sh
 
 setup:
 	scripts/setup.sh build
