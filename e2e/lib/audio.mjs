@@ -88,9 +88,9 @@ export function toneShare(samples, rate, frequency) {
   return { share, level: Math.sqrt(energy / Math.max(1, samples.length)) };
 }
 
-/** The best tone share among half-second windows: a recording starts and ends with silence. */
-export function bestToneShare({ samples, rate }, frequency) {
-  const window = Math.floor(rate / 2);
+/** The best tone share among windows of so many seconds: a recording starts and ends with silence. */
+export function bestToneShare({ samples, rate }, frequency, seconds = 0.5) {
+  const window = Math.floor(rate * seconds);
   let best = { share: 0, level: 0 };
   for (let at = 0; at + window <= samples.length; at += window) {
     const found = toneShare(samples.subarray(at, at + window), rate, frequency);

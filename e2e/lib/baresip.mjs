@@ -146,11 +146,11 @@ snd_path ${folder}
   }
 
   /** Waits until the recording of what it received holds this tone; when `fresh`, what it receives from now on. */
-  async hears(frequency, { fresh = false, ...options } = {}) {
+  async hears(frequency, { fresh = false, window = 0.5, ...options } = {}) {
     const before = new Map(fresh ? (await this.#recordings()).map(([name, { samples }]) => [name, samples.length]) : []);
     return until(`baresip hears ${frequency} Hz`, async () => {
       for (const [name, { rate, samples }] of await this.#recordings()) {
-        const found = bestToneShare({ rate, samples: samples.subarray(before.get(name) ?? 0) }, frequency);
+        const found = bestToneShare({ rate, samples: samples.subarray(before.get(name) ?? 0) }, frequency, window);
         if (found.share > 0.5) return found;
       }
       return null;

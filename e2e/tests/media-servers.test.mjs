@@ -21,7 +21,10 @@ const OPERATED = `
 token_file = "${folder}/admin.token"
 [recording]
 folder = "${folder}/recordings"
+consent_tone = "1s"
 `;
+/** Of what both sides hear while they are recorded, in Hz. */
+const NOTICE_TONE = 1400;
 
 /** A play with a gateway on these media servers, a browser and a phone; whose failure tells what everybody saw. */
 const playing = (starts, play) => async () => {
@@ -98,6 +101,10 @@ for (const [name, start] of SERVERS) {
       await until("the phone hears 5", () => it.bob.events.some((e) => e.type === "CALL_DTMF_START" && e.param === "5"));
       const record = (action) => api("POST", `/calls/${gcid}/recording`, { action });
       assert.deepEqual([(await record("start")).state, (await record("start")).status], ["running", 409]);
+      // The other side says something all the while.
+      await it.alice.hears(NOTICE_TONE);
+      // rtpengine sends it as a source of its own beside the voice: baresip plays one after the other, packet by packet.
+      if (name === "crosspoint media") await it.bob.hears(NOTICE_TONE, { window: 0.1 });
       await until("the server's reports make a grade", async () =>
         (await api("GET", "/calls")).items[0].legs.some(({ quality }) => quality?.mos > 4));
       assert.equal((await record("mask")).status, 409, "no server masks");

@@ -1,7 +1,7 @@
 //! Sound that is laid over what a leg hears: prompts, tones, music, and what services send.
 
 use std::f64::consts::TAU;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -137,6 +137,25 @@ impl Clip {
     #[must_use]
     pub fn at(&self, rate: u32) -> &[i16] {
         if rate == 8000 { &self.narrow } else { &self.wide }
+    }
+
+    /// A WAV file of it, at 8 kHz.
+    #[must_use]
+    pub fn to_wav(&self) -> Vec<u8> {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut out = Cursor::new(Vec::new());
+        let written = hound::WavWriter::new(&mut out, spec).and_then(|mut writer| {
+            self.narrow.iter().try_for_each(|sample| writer.write_sample(*sample))?;
+            writer.finalize()
+        });
+        // Memory takes everything, and no clip is as long as a WAV file may be.
+        debug_assert!(written.is_ok());
+        out.into_inner()
     }
 
     #[must_use]

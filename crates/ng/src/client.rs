@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crosspoint_base::{LegId, Rng};
 use crosspoint_media::control::{
-    Accepted, Command, Event, LegStats, Loss, Profile, Refusal, SdpKind,
+    Accepted, Command, Event, Layer, LegStats, Loss, Profile, Refusal, SdpKind,
 };
 use crosspoint_sdp::{Media, Session};
 
@@ -204,6 +204,10 @@ impl Client {
             Command::SendDtmf { leg, digit, duration } => match self.call_of(leg) {
                 Some(call) => self.play_digit(now, call, leg, digit, duration),
                 None => self.local(Command::SendDtmf { leg, digit, duration }),
+            },
+            Command::Overlay { leg, layer: Layer::Notice, laid } => match self.call_of(leg) {
+                Some(call) => self.play_notice(now, call, leg, laid.as_ref()),
+                None => self.local(Command::Overlay { leg, layer: Layer::Notice, laid }),
             },
             Command::Play { leg, .. } => {
                 self.fetch(now, leg);

@@ -233,7 +233,9 @@ impl LiveCalls {
         let is_due =
             |running: &mut Running| running.reminder.as_mut().is_some_and(|r| r.is_due(now));
         let due = self.calls.iter_mut().filter_map(|(call, tracked)| {
-            tracked.running.as_mut().is_some_and(is_due).then_some(*call)
+            let is_due =
+                tracked.running.as_mut().is_some_and(is_due) || tracked.remote.is_notice_due(now);
+            is_due.then_some(*call)
         });
         for call in due.collect::<Vec<_>>() {
             if let Some(tracked) = self.calls.get(&call) {
@@ -242,10 +244,15 @@ impl LiveCalls {
         }
     }
 
+    /// How often who is recorded hears of it, if at all.
+    fn notice_period(&self) -> Option<Duration> {
+        Some(self.recording.as_ref()?.notice.as_ref()?.1)
+    }
+
     fn give_notice(&self, tracked: &Tracked) {
         let notice = self.recording.as_ref().and_then(|recording| recording.notice.as_ref());
-        let is_running = tracked.running.as_ref().is_some_and(|r| r.mode != Mode::Paused);
-        let Some((clip, _)) = notice.filter(|_| is_running) else { return };
+        let is_paused = tracked.running.as_ref().is_some_and(|r| r.mode == Mode::Paused);
+        let Some((clip, _)) = notice.filter(|_| !is_paused) else { return };
         for leg in legs_of(&tracked.view, Side::Both) {
             let sound = LaidSound::Clip { clip: clip.clone(), repeat: false };
             let laid = Some(Laid { sound, replaces: false });
@@ -383,7 +390,7 @@ impl LiveCalls {
     fn change_elsewhere(&mut self, view: &View, step: RecordStep, answer: Answer) {
         self.changed(view.clone());
         if let Some(tracked) = self.calls.get(&view.call) {
-            tracked.remote.ask(view, step, &self.media, Some(answer));
+            tracked.remote.ask(view, step, (&self.media, self.notice_period()), Some(answer));
         }
     }
 
@@ -407,7 +414,8 @@ impl LiveCalls {
             && self.recording.is_some()
             && self.is_on_server(&tracked.view)
         {
-            tracked.remote.ask(&tracked.view, RecordStep::Start, &self.media, answer);
+            let told = (&self.media, self.notice_period());
+            tracked.remote.ask(&tracked.view, RecordStep::Start, told, answer);
             return Ok(());
         }
         if let Some(refusal) = refusal {

@@ -101,6 +101,11 @@ impl Reminder {
         Self { period, next: now + period }
     }
 
+    /// The first time is now.
+    pub(super) fn at_once(now: Instant, period: Duration) -> Self {
+        Self { period, next: now }
+    }
+
     /// Whether it is time; then the next time is a period later, however late we are.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now >= self.next;

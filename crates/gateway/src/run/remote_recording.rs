@@ -1,6 +1,7 @@
 //! Recording of calls whose media is with a media server: it writes the file, on its own disk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crosspoint_call::View;
 use crosspoint_media::recording::Mode;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::media_plane::MediaPlane;
+use super::recording::Reminder;
 use crate::calls::RecordStep;
 use crate::provisioning::Refusal;
 
@@ -21,6 +23,8 @@ struct State {
     mode: Option<Mode>,
     /// On the server, if it tells names.
     file: Option<String>,
+    /// When both sides are told that they are recorded.
+    reminder: Option<Reminder>,
 }
 
 impl RemoteRecord {
@@ -39,12 +43,20 @@ impl RemoteRecord {
         Some(json!({ "state": word, "name": state.file, "on_media_server": true }))
     }
 
-    /// Asks the media server; `answer` hears what it says.
+    /// Whether both sides are to be told now that they are recorded.
+    pub(super) fn is_notice_due(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let is_due = state.reminder.as_mut().is_some_and(|reminder| reminder.is_due(now));
+        is_due && state.mode == Some(Mode::Running)
+    }
+
+    /// Asks the media server; `answer` hears what it says. While it records, both sides are told so
+    /// once in a `notice`.
     pub(super) fn ask(
         &self,
         view: &View,
         step: RecordStep,
-        media: &MediaPlane,
+        (media, notice): (&MediaPlane, Option<Duration>),
         answer: Option<oneshot::Sender<Result<Value, Refusal>>>,
     ) {
         let refuse = |why: &str| Err(Refusal::State(why.to_owned()));
@@ -78,6 +90,10 @@ impl RemoteRecord {
                 RecordingReply::Done(file) => {
                     let mut state = record.state();
                     state.mode = after;
+                    let reminder = state.reminder;
+                    let first = |period| Reminder::at_once(Instant::now(), period);
+                    state.reminder =
+                        after.and(notice).map(|period| reminder.unwrap_or_else(|| first(period)));
                     state.file = file.or(state.file.take());
                     let name = state.file.clone();
                     drop(state);

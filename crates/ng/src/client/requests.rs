@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::LegId;
-use crosspoint_media::control::{Candidate, Event, LegStats, Profile, SdpKind, SrtpPolicy};
+use crosspoint_media::control::{
+    Candidate, Event, Laid, LaidSound, LegStats, Profile, SdpKind, SrtpPolicy,
+};
 use crosspoint_media::emodel::Mos;
 use crosspoint_sdp::fragment::Fragment;
 
@@ -206,6 +208,23 @@ impl Client {
         let server = remote.server;
         let bytes = self.waiting.begin(now, (server, Some(leg)), Ask::Other, &request);
         self.send(server, Some(leg), bytes);
+    }
+
+    /// Has who this leg leads to hear that the call is recorded.
+    pub(super) fn play_notice(&mut self, now: Instant, call: u64, leg: LegId, laid: Option<&Laid>) {
+        let Some(LaidSound::Clip { clip, .. }) = laid.map(|laid| &laid.sound) else { return };
+        let (Some(remote), Some(state)) = (self.calls.get(&call), self.legs.get(&leg)) else {
+            return;
+        };
+        let request = Dictionary::new()
+            .with("command", "play media")
+            .with("call-id", remote.id.as_str())
+            .with("from-tag", state.tag.as_str())
+            .with("blob", Value::Text(clip.to_wav()));
+        let server = remote.server;
+        // Of no leg: on a ladder there would be the same sound again and again.
+        let bytes = self.waiting.begin(now, (server, None), Ask::Other, &request);
+        self.send(server, None, bytes);
     }
 
     pub(super) fn trickle(&mut self, now: Instant, call: u64, leg: LegId, candidate: &Candidate) {

@@ -1,11 +1,15 @@
 //! A node's media control over a pool: the client against servers with shards of their own.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crosspoint_base::{LegId, Rng};
-use crosspoint_media::control::{Command, Event, Loss, Playback, Profile, SdpKind, SrtpPolicy};
-use crosspoint_ng::{Client, ClientOutput, RecordingReply, RemoteRecording};
+use crosspoint_media::clip::Clip;
+use crosspoint_media::control::{
+    Command, Event, Laid, LaidSound, Layer, Loss, Playback, Profile, SdpKind, SrtpPolicy,
+};
+use crosspoint_ng::{Client, ClientOutput, RecordingReply, RemoteRecording, SoundSource};
 use crosspoint_sdp::Session;
 
 use crate::world::*;
@@ -459,6 +463,34 @@ fn a_server_records_its_calls() {
     pool.client.record(now, A, RemoteRecording::Start, 8);
     pool.pass(Duration::from_secs(5));
     assert_eq!(pool.recorded.pop(), Some(refused("the media server does not answer")));
+}
+
+#[test]
+fn a_server_plays_both_sides_that_they_are_recorded() {
+    let mut pool = Pool::new(&[1]);
+    pool.call();
+    let clip = Arc::new(Clip::tone(1400.0, Duration::from_millis(250), 0.15));
+    let lay = |leg, layer| {
+        let sound = LaidSound::Clip { clip: clip.clone(), repeat: false };
+        Command::Overlay { leg, layer, laid: Some(Laid { sound, replaces: false }) }
+    };
+    let told = pool.told.len();
+    for leg in [A, B] {
+        pool.tell(lay(leg, Layer::Notice));
+    }
+    let played = std::mem::take(&mut pool.servers[0].loads);
+    assert_eq!(played.len(), 2);
+    for sound in played {
+        let SoundSource::Blob(wav) = sound else { panic!("no blob: {sound:?}") };
+        assert_eq!(Clip::read_wav(&wav[..]).unwrap().at(8000), clip.at(8000));
+    }
+    assert_eq!(pool.told.len(), told, "sounds are not for ladders");
+    // A leg that is with us hears it from us.
+    pool.tell(lay(LegId(9), Layer::Notice));
+    assert_eq!(pool.local.last().map(String::as_str), Some("Overlay"));
+    // What else is laid over a call means nothing to a server.
+    pool.tell(lay(A, Layer::Music));
+    assert!(pool.servers[0].loads.is_empty());
 }
 
 /// The source that a phone names is not its media server's, which may send with another.

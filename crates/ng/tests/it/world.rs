@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) streams: Vec<ForwardOrder>,
     /// What may be played, by name.
     pub(crate) prompts: BTreeMap<String, Arc<Clip>>,
+    /// What was to be played.
+    pub(crate) loads: Vec<SoundSource>,
     /// What was told of digits.
     pub(crate) notes: Vec<String>,
     pub(crate) taps: TapReader,
@@ -82,6 +84,7 @@ impl World {
             recorder: vec![],
             is_disk_full: false,
             prompts: BTreeMap::new(),
+            loads: vec![],
             notes: vec![],
             taps,
             sockets: BTreeMap::new(),
@@ -149,6 +152,7 @@ impl World {
                     self.streams.push(order);
                 }
                 Output::Load { ticket, source } => {
+                    self.loads.push(source.clone());
                     let clip = match source {
                         SoundSource::File(name) => self.prompts.get(&name).cloned(),
                         SoundSource::Blob(bytes) => Clip::read_wav(&bytes[..]).ok().map(Arc::new),
