@@ -10,12 +10,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use crosspoint_media::shard::{BATCH, Forward, Frame, SocketId};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::bpf::{self, Attached, Ports};
 use super::epoll::{Epoll, Poller, Ready};
@@ -44,60 +43,60 @@ pub(super) struct SteeredIo {
     /// The socket that each port is to the shard.
     ids: Box<[Option<SocketId>]>,
     places: SocketMap<Phone>,
-    /// Where a single packet gets its headers.
-    scratch: Box<[u8; SCRATCH]>,
-    phone_ports: PhonePorts,
+    kept: KeptPorts,
 }
 
 struct Phone {
     port: u16,
-    /// Sends what has to go through the kernel, from the first of it on. Nothing is read here.
-    socket: Option<UdpSocket>,
+    /// Keeps the port ours, and sends what has to go through the kernel. Nothing is read here.
+    socket: UdpSocket,
 }
 
-/// Which ports are ours. A call takes four, and binding and giving back each of them would be a
-/// good part of what a short call costs; all that comes to them is steered past their sockets.
-struct PhonePorts {
-    bind: Ipv4Addr,
-    /// What was free when it was first wanted.
-    found_free: Box<[bool]>,
-    /// What the kernel gives to whoever asks for any port: nobody may get one that a call has.
-    anybodys: RangeInclusive<u16>,
+/// Ports that stay ours between calls: binding and giving back two for each side is a good part of
+/// what a short call costs. Nothing is read from their sockets, so nothing of one call reaches the
+/// next.
+struct KeptPorts {
+    sockets: Box<[Option<UdpSocket>]>,
+    kept: usize,
+    most: usize,
 }
 
-impl PhonePorts {
-    fn new(bind: Ipv4Addr, anybodys: RangeInclusive<u16>) -> Self {
-        Self { bind, found_free: vec![false; 1 << 16].into_boxed_slice(), anybodys }
+impl KeptPorts {
+    fn new() -> Self {
+        let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        Self::with_room(most / KEPT_SHARE)
     }
 
-    /// Takes a port; fails when somebody else has it.
-    fn open(&mut self, port: u16) -> io::Result<Phone> {
-        let found_free = self.found_free.get_mut(usize::from(port));
-        if found_free.as_deref() == Some(&true) {
-            return Ok(Phone { port, socket: None });
-        }
-        let socket = socket::udp_port(SocketAddr::from((self.bind, port)))?;
-        if self.anybodys.contains(&port) {
-            return Ok(Phone { port, socket: Some(socket) });
-        }
-        if let Some(found_free) = found_free {
-            *found_free = true;
-        }
-        Ok(Phone { port, socket: None })
+    fn with_room(most: usize) -> Self {
+        Self { sockets: (0..=u16::MAX).map(|_| None).collect(), kept: 0, most }
     }
-}
 
-/// The ports that the kernel gives to whoever asks for any; all of them where it does not tell.
-fn anybodys_ports() -> RangeInclusive<u16> {
-    let told = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    told.ok().as_deref().and_then(port_range).unwrap_or(0..=u16::MAX)
-}
+    fn open(&mut self, bind: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
+        if let Some(socket) = self.sockets.get_mut(usize::from(port)).and_then(Option::take) {
+            self.kept -= 1;
+            return Ok(socket);
+        }
+        let address = SocketAddr::from((bind, port));
+        let socket = socket::udp_port(address).or_else(|error| {
+            // A call comes before those that may come.
+            if error.raw_os_error() != Some(libc::EMFILE) || self.kept == 0 {
+                return Err(error);
+            }
+            *self = Self::with_room(self.most);
+            socket::udp_port(address)
+        })?;
+        // Between calls the kernel must not hold what strangers send here.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(0);
+        Ok(socket)
+    }
 
-fn port_range(told: &str) -> Option<RangeInclusive<u16>> {
-    let mut numbers = told.split_ascii_whitespace().map(str::parse);
-    match (numbers.next()?, numbers.next()?) {
-        (Ok(first), Ok(last)) => Some(first..=last),
-        _ => None,
+    fn keep(&mut self, port: u16, socket: UdpSocket) {
+        let has_room = self.kept < self.most;
+        if let Some(place) = self.sockets.get_mut(usize::from(port)).filter(|_| has_room) {
+            *place = Some(socket);
+            self.kept += 1;
+        }
     }
 }
 
@@ -153,8 +152,7 @@ impl SteeredIo {
             buffers: mmsg::buffers(),
             ids: vec![None; 1 << 16].into_boxed_slice(),
             places: SocketMap::default(),
-            phone_ports: PhonePorts::new(bind, anybodys_ports()),
-            scratch: Box::new([0; SCRATCH]),
+            kept: KeptPorts::new(),
         })
     }
 
@@ -202,9 +200,8 @@ impl SteeredIo {
         self.hops.default_interface()
     }
 
-    pub(super) fn send_plain(&mut self, socket: SocketId, destination: SocketAddr, bytes: &[u8]) {
-        let from = (&self.browser, &mut self.places, self.bind);
-        plain(from, socket, destination, bytes);
+    pub(super) fn send_plain(&self, socket: SocketId, destination: SocketAddr, bytes: &[u8]) {
+        plain(&self.browser, &self.places, socket, destination, bytes);
     }
 
     /// Sends frames with all their headers.
@@ -262,8 +259,7 @@ impl SteeredIo {
                 }
                 _ => {
                     let Some(bytes) = buffer.get(HEADROOM..HEADROOM + len) else { continue };
-                    let from = (&self.browser, &mut self.places, self.bind);
-                    plain(from, *socket, *destination, bytes);
+                    plain(&self.browser, &self.places, *socket, *destination, bytes);
                 }
             }
         }
@@ -279,10 +275,10 @@ impl SteeredIo {
     }
 }
 
-/// Sends a datagram through the kernel, from the socket of its port, which is opened when it is
-/// first needed.
+/// Sends a datagram through the kernel.
 fn plain(
-    (browser, places, bind): (&UdpSocket, &mut SocketMap<Phone>, Ipv4Addr),
+    browser: &UdpSocket,
+    places: &SocketMap<Phone>,
     socket: SocketId,
     destination: SocketAddr,
     bytes: &[u8],
@@ -290,13 +286,8 @@ fn plain(
     let socket = if socket == SocketId::BROWSER {
         browser
     } else {
-        let Some(Phone { port, socket }) = places.get_mut(&socket) else { return };
-        if socket.is_none() {
-            *socket = socket::udp_port(SocketAddr::from((bind, *port))).ok();
-        }
-        // Where no descriptor is left, packets are lost until there is.
-        let Some(socket) = socket else { return };
-        socket
+        let Some(phone) = places.get(&socket) else { return };
+        &phone.socket
     };
     // A full buffer loses packets, as the network would.
     let _ = socket.send_to(bytes, destination);
@@ -315,34 +306,24 @@ impl PacketIo for SteeredIo {
         self.forward_from(now, 0, forwards);
     }
 
-    fn transmit(&mut self, now: Instant, socket: SocketId, destination: SocketAddr, bytes: &[u8]) {
-        // A phone's port needs no socket of its own where reports leave past the IP stack as well.
-        let is_phones = socket != SocketId::BROWSER;
-        let way = is_phones.then(|| self.way(now, socket, destination, bytes.len())).flatten();
-        let frame = self.scratch.get_mut(..HEADERS + bytes.len());
-        match (way, frame) {
-            (Some(Way { link, source, destination }), Some(frame)) => {
-                if let Some(payload) = frame.get_mut(HEADERS..) {
-                    payload.copy_from_slice(bytes);
-                }
-                header::write(frame, &link, source, destination);
-                let destination = Name::interface(link.interface);
-                self.mmsg.send(self.raw.as_fd(), &[Outgoing { bytes: frame, destination }]);
-            }
-            _ => self.send_plain(socket, destination, bytes),
-        }
+    fn transmit(&mut self, _now: Instant, socket: SocketId, destination: SocketAddr, bytes: &[u8]) {
+        plain(&self.browser, &self.places, socket, destination, bytes);
     }
 
     fn open_pair(&mut self, socket: SocketId, address: SocketAddr) -> bool {
         let Some(rtcp_port) = address.port().checked_add(1) else { return false };
-        let Ok(rtp) = self.phone_ports.open(address.port()) else { return false };
-        let Ok(rtcp) = self.phone_ports.open(rtcp_port) else { return false };
-        for (id, phone) in [(socket, rtp), (socket.rtcp(), rtcp)] {
-            if let Some(place) = self.ids.get_mut(usize::from(phone.port)) {
+        let Ok(rtp) = self.kept.open(self.bind, address.port()) else { return false };
+        let Ok(rtcp) = self.kept.open(self.bind, rtcp_port) else {
+            self.kept.keep(address.port(), rtp);
+            return false;
+        };
+        let pair = [(socket, address.port(), rtp), (socket.rtcp(), rtcp_port, rtcp)];
+        for (id, port, socket) in pair {
+            if let Some(place) = self.ids.get_mut(usize::from(port)) {
                 *place = Some(id);
             }
-            self.ports.set(phone.port, true);
-            self.places.insert(id, phone);
+            self.places.insert(id, Phone { port, socket });
+            self.ports.set(port, true);
         }
         true
     }
@@ -350,9 +331,8 @@ impl PacketIo for SteeredIo {
     fn close_pair(&mut self, socket: SocketId) {
         for id in [socket, socket.rtcp()] {
             let Some(Phone { port, socket }) = self.places.remove(&id) else { continue };
-            // Nothing is steered past a port that is anybody's again.
             self.ports.set(port, false);
-            drop(socket);
+            self.kept.keep(port, socket);
             if let Some(place) = self.ids.get_mut(usize::from(port)) {
                 *place = None;
             }
@@ -372,48 +352,30 @@ const CHANGES: u64 = BROWSER - 2;
 /// With those of `AF_XDP` sockets, one for each queue.
 const TOKENS: usize = 64;
 const ETHERNET: usize = 14;
-/// The longest packet that is not fragmented on a usual link, and then some.
-const SCRATCH: usize = 2048;
+/// Of the descriptors that we may have, one in so many keeps a port at most.
+const KEPT_SHARE: usize = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A port that is free at an address that no other test has.
-    fn free_port(here: Ipv4Addr) -> u16 {
-        UdpSocket::bind((here, 0)).unwrap().local_addr().unwrap().port()
-    }
-
     #[test]
-    fn a_port_takes_no_socket() {
+    fn a_port_stays_ours_between_calls_as_far_as_there_is_room() {
+        // Where no other test gets a port that is free again.
         let here = Ipv4Addr::new(127, 0, 0, 14);
-        let mut ports = PhonePorts::new(here, 0..=0);
-        let port = free_port(here);
-        for _ in 0..2 {
-            assert!(ports.open(port).unwrap().socket.is_none());
-        }
-        let others = UdpSocket::bind((here, 0)).unwrap();
-        assert!(ports.open(others.local_addr().unwrap().port()).is_err());
-    }
-
-    #[test]
-    fn a_port_that_the_kernel_gives_away_is_held() {
-        let here = Ipv4Addr::new(127, 0, 0, 15);
-        let port = free_port(here);
-        let mut ports = PhonePorts::new(here, port..=port);
-        for _ in 0..2 {
-            let phone = ports.open(port).unwrap();
-            assert!(phone.socket.is_some());
-            assert!(UdpSocket::bind((here, port)).is_err(), "it is ours");
-        }
-        assert!(UdpSocket::bind((here, port)).is_ok());
-    }
-
-    #[test]
-    fn which_ports_the_kernel_gives_away_is_read() {
-        assert_eq!(port_range("32768\t60999\n"), Some(32768..=60999));
-        assert_eq!(port_range("32768"), None);
-        assert_eq!(port_range("32768 70000"), None);
-        assert!(anybodys_ports().contains(&free_port(Ipv4Addr::new(127, 0, 0, 16))));
+        let mut ports = KeptPorts::with_room(1);
+        let mut open = || {
+            let socket = ports.open(here, 0).unwrap();
+            (socket.local_addr().unwrap().port(), socket)
+        };
+        let [(first, a), (second, b)] = [open(), open()];
+        ports.keep(first, a);
+        ports.keep(second, b);
+        let is_free = |port| UdpSocket::bind((here, port)).is_ok();
+        assert!(!is_free(first), "it is kept");
+        assert!(is_free(second), "there is no room for it");
+        let again = ports.open(here, first).unwrap();
+        assert_eq!(again.local_addr().unwrap().port(), first);
+        assert_eq!(ports.kept, 0);
     }
 }
