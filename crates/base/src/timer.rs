@@ -217,7 +217,6 @@ mod tests {
         assert!(timers.is_empty());
     }
 
-    /// Against a plain list of deadlines.
     #[test]
     fn the_same_deadline_again_and_again_is_one() {
         let start = Instant::now();
@@ -238,6 +237,7 @@ mod tests {
         assert_eq!(due.collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
     }
 
+    /// Against a plain list of deadlines.
     #[test]
     fn agrees_with_a_list_whatever_is_set_and_cancelled() {
         // Also before the first deadline that was ever set.

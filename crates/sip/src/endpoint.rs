@@ -127,9 +127,6 @@ struct Client {
     flow: Flow,
     branch: String,
     method: Method,
-    /// An INVITE as it was sent: it may have to be acknowledged or cancelled. Most of them never
-    /// are, so it is read when it is.
-    invite: Option<Bytes>,
     /// The user wants it cancelled as soon as a provisional comes; the value of `Reason`.
     cancel: Option<Option<String>>,
     /// Its CANCEL went out: a final response is due within 64·T1 (RFC 3261 §9.1).
@@ -137,8 +134,9 @@ struct Client {
 }
 
 impl Client {
+    /// The INVITE, read again: most of them are never cancelled or refused.
     fn sent_invite(&self) -> Option<Request> {
-        match Message::parse(self.invite.clone()?) {
+        match Message::parse(self.machine.invite()?.clone()) {
             Ok(Message::Request(request)) => Some(request),
             // It was printed here.
             Ok(Message::Response(_)) | Err(_) => None,
@@ -587,15 +585,13 @@ impl Endpoint {
         (method, bytes): (Method, Bytes),
     ) {
         let is_invite = method == Method::INVITE;
-        let invite = is_invite.then(|| bytes.clone());
         let (machine, actions) = ClientTransaction::start(
             is_invite,
             flow.transport.is_reliable(),
             bytes,
             &self.config.timing,
         );
-        let client =
-            Client { machine, flow, branch, method, invite, cancel: None, is_cancelled: false };
+        let client = Client { machine, flow, branch, method, cancel: None, is_cancelled: false };
         if let Some(connection) = flow.connection {
             self.by_connection.entry(connection).or_default().insert(key);
         }

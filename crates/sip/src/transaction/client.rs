@@ -33,7 +33,8 @@ pub(crate) struct ClientTransaction {
     state: State,
     is_invite: bool,
     reliable: bool,
-    /// The request, for retransmission; dropped with the final response.
+    /// The request, for retransmission; dropped with the final response. An INVITE stays, as it may
+    /// have to be cancelled, acknowledged, or answered for when a branch accepts late.
     request: Bytes,
     ack: Option<Bytes>,
     interval: Duration,
@@ -93,6 +94,12 @@ impl ClientTransaction {
     /// Keeps the ACK of a failure, for when the failure is repeated.
     pub(crate) fn set_ack(&mut self, ack: Bytes) {
         self.ack = Some(ack);
+        self.request = Bytes::new();
+    }
+
+    /// The INVITE as it was sent, if it is one.
+    pub(crate) fn invite(&self) -> Option<&Bytes> {
+        Some(&self.request).filter(|request| self.is_invite && !request.is_empty())
     }
 
     pub(crate) fn handle(&mut self, input: ClientInput, timing: &Timing) -> Actions {
@@ -189,7 +196,9 @@ impl ClientTransaction {
 
     fn enter_final(&mut self, state: State) {
         self.state = state;
-        self.request = Bytes::new();
+        if !self.is_invite {
+            self.request = Bytes::new();
+        }
     }
 }
 
