@@ -146,6 +146,11 @@ export class Gateway {
     await until("no media leg is left", async () => (await this.metric("crosspoint_media_legs")) === 0);
   }
 
+  /** A page that is closed before its sign-off is out is waited for, and until then its user rings there as well. */
+  async noApps() {
+    await until("no app is signed in", async () => (await this.metric("crosspoint_app_clients")) === 0, { seconds: 40 });
+  }
+
   /** The record of the call that was over last: records are written a little after a call's end. */
   async lastRecord() {
     await this.idle();

@@ -11,6 +11,7 @@ const ALL = [...KINDS, TERMINAL];
 afterEach(async () => {
   await it.close();
   await it.gateway.idle();
+  await it.gateway.noApps();
 });
 
 async function pair(from, to) {

@@ -13,8 +13,7 @@ afterEach(async () => {
   assert.deepEqual(errors.splice(0), []);
   await it.close();
   await it.gateway.idle();
-  // A page that is gone without a word rings on for half a minute.
-  await until("no page is signed in", async () => (await it.gateway.metric("crosspoint_app_clients")) === 0, { seconds: 40 });
+  await it.gateway.noApps();
 });
 
 class WebPhone {
