@@ -1,6 +1,7 @@
 //! Deadlines ordered by time, one per key.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -52,13 +53,16 @@ impl<K: Ord + Clone> TimerTable<K> {
 
     pub fn set(&mut self, key: K, at: Instant) {
         // Who asks a machine for its next deadline after each input mostly hears the same.
-        if self.by_key.get(&key).is_some_and(|(set, _)| *set == at) {
-            return;
+        let setting = self.settings + 1;
+        match self.by_key.entry(key.clone()) {
+            Entry::Occupied(set) if set.get().0 == at => return,
+            Entry::Occupied(mut set) => *set.get_mut() = (at, setting),
+            Entry::Vacant(unset) => {
+                unset.insert((at, setting));
+            }
         }
+        self.settings = setting;
         let was_first = self.is_first(&key);
-        self.settings += 1;
-        let setting = self.settings;
-        self.by_key.insert(key.clone(), (at, setting));
         let slice = self.slice_of(at);
         if slice < self.slice {
             self.put_off(slice);
