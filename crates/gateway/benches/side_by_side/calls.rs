@@ -9,22 +9,26 @@ use std::time::Duration;
 
 use crate::Outcome;
 use crate::kamailio::Kamailio;
-use crate::process::{Gateway, Server, free_port};
+use crate::process::{Gateway, RELAYED, Server, free_port};
 use crate::signaling::register_phone;
 use crate::table::{median, row, thousands};
 
 const ROUNDS: usize = 3;
 const CALLS: u32 = 6000;
-/// Calls a second; at the higher one several messages wait for each turn.
-const RATES: [u32; 2] = [400, 1000];
+/// Calls a second; the more, the more messages wait for each turn.
+const RATES: [u32; 3] = [400, 1000, 2500];
 /// Calls that are up at a time while others come and go, and how many come for each.
-/// Each takes four descriptors, of which many a host gives 20 000.
-const HELD: [(u32, u32); 4] = [(10, 4000), (100, 4000), (1000, 6000), (4000, 12_000)];
+const HELD: [(u32, u32); 5] =
+    [(10, 4000), (100, 4000), (1000, 6000), (4000, 12_000), (10_000, 30_000)];
+/// With media each takes four descriptors, of which many a host gives 20 000.
+const MOST_WITH_MEDIA: u32 = 4000;
 const HELD_RATE: u32 = 500;
 /// Four for each of them. No system leaves so many, so they are up in a network of their own, where
 /// sockets that ask for any port get one of the others.
-const MANY_PORTS: &str = "10000-53999";
+const MANY_PORTS: &str = "rtp_ports = \"10000-53999\"";
 const OTHER_PORTS: &str = "54000 65000";
+/// Media of phones goes past us, as it does with a proxy.
+pub(crate) const PAST_US: &str = "rtp_ports = \"10000-29999\"\nphones = \"direct\"";
 /// The difference is small: many short rounds in turns.
 const LADDER_ROUNDS: usize = 11;
 const LADDER_CALLS: u32 = 2000;
@@ -33,32 +37,49 @@ pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("uas.xml"), UAS)?;
     let (callee, caller) = (free_port()?, free_port()?);
-    let trunk = format!("[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n");
-    let gateway = Gateway::start(&trunk, 1)?;
-    register_phone(&gateway, "user0", callee)?;
+    let gateways = [RELAYED, PAST_US].map(|media| between(media, caller, callee));
+    let [relaying, past] = gateways;
+    let (relaying, past) = (relaying?, past?);
     let _phone = Phone::answering(callee, folder.path())?;
     let kamailio = Kamailio::proxy(callee)?;
     let servers = [
-        (&gateway.server, gateway.address("udp")?.port()),
+        (&past.server, past.address("udp")?.port()),
+        (&relaying.server, relaying.address("udp")?.port()),
         (&kamailio.server, kamailio.udp.port()),
     ];
     for rate in RATES {
-        let mut spent = [Vec::new(), Vec::new()];
+        let mut spent = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             for ((server, port), spent) in servers.iter().zip(&mut spent) {
                 spent.push(load(server, *port, caller, folder.path(), (CALLS, rate, 0))?);
             }
         }
-        let [ours, peer] = spent.map(|spent| median(spent) * 1e6 / f64::from(CALLS));
-        let what = format!("µs of processor time for a SIP call at {rate} a second");
-        row(
-            &format!("{what}, beside Kamailio 5 (less is better)"),
-            &thousands(ours),
-            &thousands(peer),
-            Some(ours / peer),
-        );
+        let [past, relayed, peer] = spent.map(|spent| median(spent) * 1e6 / f64::from(CALLS));
+        for (ours, media) in
+            [(past, "past us, as past Kamailio 5"), (relayed, "through us, past Kamailio 5")]
+        {
+            row(
+                &format!(
+                    "µs of processor time for a SIP call at {rate} a second, media {media} (less is better)"
+                ),
+                &thousands(ours),
+                &thousands(peer),
+                Some(ours / peer),
+            );
+        }
     }
     Ok(())
+}
+
+/// A gateway between a caller, from whom calls come as from a trunk, and a phone that is signed in.
+fn between(media: &str, caller: u16, callee: u16) -> Outcome<Gateway> {
+    let way = if media == PAST_US { "direct" } else { "relay" };
+    let trunk = format!(
+        "[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\nmedia = \"{way}\"\n"
+    );
+    let gateway = Gateway::start_with(media, &trunk, 1)?;
+    register_phone(&gateway, "user0", callee)?;
+    Ok(gateway)
 }
 
 /// What a call costs while others are up. Begins this program again in a network of its own.
@@ -86,20 +107,23 @@ pub(crate) fn held_inside() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("uas.xml"), UAS)?;
     let (callee, caller) = (free_port()?, free_port()?);
-    let trunk = format!("[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n");
-    let gateway = Gateway::start_on(MANY_PORTS, &trunk, 1)?;
-    register_phone(&gateway, "user0", callee)?;
     let _phone = Phone::answering(callee, folder.path())?;
-    let port = gateway.address("udp")?.port();
-    for (held, calls) in HELD {
-        let pause = 1000 * held / HELD_RATE;
-        let wish = (calls, HELD_RATE, pause);
-        let spent = load(&gateway.server, port, caller, folder.path(), wish)?;
-        let what = format!(
-            "µs of processor time for a SIP call at {HELD_RATE} a second while {} others are up",
-            thousands(held.into())
-        );
-        row(&what, &thousands(spent * 1e6 / f64::from(calls)), "", None);
+    for (media, words) in [(PAST_US, "past"), (MANY_PORTS, "through")] {
+        let gateway = between(media, caller, callee)?;
+        let port = gateway.address("udp")?.port();
+        for (held, calls) in HELD {
+            if media == MANY_PORTS && held > MOST_WITH_MEDIA {
+                continue;
+            }
+            let pause = 1000 * held / HELD_RATE;
+            let wish = (calls, HELD_RATE, pause);
+            let spent = load(&gateway.server, port, caller, folder.path(), wish)?;
+            let what = format!(
+                "µs of processor time for a SIP call at {HELD_RATE} a second while {} others are up, media {words} us",
+                thousands(held.into())
+            );
+            row(&what, &thousands(spent * 1e6 / f64::from(calls)), "", None);
+        }
     }
     Ok(())
 }
@@ -138,6 +162,18 @@ pub(crate) fn load(
     port: u16,
     caller: u16,
     folder: &Path,
+    wish: (u32, u32, u32),
+) -> Outcome<f64> {
+    load_every(10, server, port, caller, folder, wish)
+}
+
+/// The same with calls that are due sent every so many milliseconds.
+pub(crate) fn load_every(
+    millis: u32,
+    server: &Server,
+    port: u16,
+    caller: u16,
+    folder: &Path,
     (calls, rate, pause): (u32, u32, u32),
 ) -> Outcome<f64> {
     let talk =
@@ -147,7 +183,7 @@ pub(crate) fn load(
     let output = Command::new("taskset")
         .args(["-c", "1", "sipp", "-sf", "uac.xml", "-s", "user0", "-i", "127.0.0.1", "-nostdin"])
         .args(["-p", &caller.to_string(), "-r", &rate.to_string(), "-m", &calls.to_string()])
-        .args(["-l", "15000"])
+        .args(["-l", "15000", "-timer_resol", &millis.to_string()])
         .args(["-timeout", "120", "-timeout_error", "-trace_err", "-error_file", "errors"])
         .arg(format!("127.0.0.1:{port}"))
         .current_dir(folder)

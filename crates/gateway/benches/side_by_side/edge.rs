@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::app::Dialer;
 use crate::browser::{Browser, Identity};
-use crate::calls::{Phone, UAS, load};
+use crate::calls::{Phone, UAS, load, load_every};
 use crate::kamailio::Kamailio;
 use crate::process::{Gateway, PATIENCE, Server, free_port};
 use crate::signaling::{Page, Trunk, register_many, register_phone};
@@ -140,7 +140,9 @@ fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outc
     let mut held = std::thread::scope(|scope| -> Outcome<Vec<f64>> {
         let server = &gateway.server;
         let busy = scope.spawn(move || {
-            load(server, port, caller, folder, (rate * 8, rate, 0)).map_err(|e| e.to_string())
+            // In bursts of 10 ms the last would wait for all the others.
+            load_every(1, server, port, caller, folder, (rate * 8, rate, 0))
+                .map_err(|e| e.to_string())
         });
         std::thread::sleep(Duration::from_secs(2));
         let mut held = Vec::new();

@@ -120,14 +120,14 @@ impl Gateway {
     /// `config` is added to loopback listeners on free ports. There are users from `user0` on,
     /// all with the same password.
     pub(crate) fn start(config: &str, users: u32) -> Outcome<Self> {
-        Self::start_on(RTP_PORTS, config, users)
+        Self::start_with(RELAYED, config, users)
     }
 
-    /// The same with other ports for the media of phones.
-    pub(crate) fn start_on(rtp_ports: &str, config: &str, users: u32) -> Outcome<Self> {
+    /// The same with other words on the media of phones.
+    pub(crate) fn start_with(media: &str, config: &str, users: u32) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("crosspoint.toml");
-        fs::write(&file, format!("{}{config}", CONFIG.replace("@RTP@", rtp_ports)))?;
+        fs::write(&file, format!("{}{config}", CONFIG.replace("@MEDIA@", media)))?;
         let (log, data) = (folder.path().join("log"), folder.path().join("data"));
         fs::write(folder.path().join("password"), PASSWORD)?;
         for number in 0..users {
@@ -181,7 +181,8 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 
-const RTP_PORTS: &str = "10000-29999";
+/// Media of phones comes through us.
+pub(crate) const RELAYED: &str = "rtp_ports = \"10000-29999\"";
 const CONFIG: &str = r#"
 [http]
 listen = "127.0.0.1:0"
@@ -191,7 +192,7 @@ level = "warn"
 addresses = ["127.0.0.1"]
 listen = "127.0.0.1"
 browser_listen = "127.0.0.1:0"
-rtp_ports = "@RTP@"
+@MEDIA@
 [[listener]]
 transport = "udp"
 address = "127.0.0.1:0"

@@ -11,12 +11,13 @@ use crosspoint_sip::{HeaderName, Message, Method, Request, Response, StatusCode}
 use crate::Outcome;
 use crate::app::{App, Dialer};
 use crate::browser::{Browser, Identity, Phone};
+use crate::calls::PAST_US;
 use crate::process::{Gateway, PATIENCE, free_port};
 use crate::signaling::{PLAIN, Page, Trunk, register_many, register_phone};
 use crate::talk::spoken;
 
 const REGISTRATIONS: u32 = 2000;
-/// Between phones.
+/// Between phones, with their media through us, and past us.
 const CALLS: u32 = 2000;
 const PAGES: u32 = 50;
 /// Users of the gateway beside those of the pages.
@@ -30,29 +31,36 @@ const PACKETS: u32 = 320;
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 pub(crate) fn run() -> Outcome<()> {
-    let [called, caller] = [free_port()?, free_port()?];
-    let trunk = format!("[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n");
-    let gateway = Gateway::start(&trunk, PAGES + 3)?;
+    let [called, caller, past] = [free_port()?, free_port()?, free_port()?];
+    let trunks = format!(
+        "[[trunk]]\nname = \"in\"\nhost = \"127.0.0.1\"\nport = {caller}\n\
+         [[trunk]]\nname = \"past\"\nhost = \"127.0.0.1\"\nport = {past}\nmedia = \"direct\"\n"
+    );
+    let gateway = Gateway::start_with(PAST_US, &trunks, PAGES + 3)?;
     register_phone(&gateway, PHONE, called)?;
     let phone = UdpSocket::bind((LOOPBACK, called))?;
     phone.set_read_timeout(Some(Duration::from_millis(100)))?;
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let answers = scope.spawn(|| pick_up(&phone, &is_over).map_err(|e| e.to_string()));
-        let work = work(&gateway, caller);
+        let work = work(&gateway, caller, past);
         is_over.store(true, Ordering::Relaxed);
         answers.join().map_err(|_| "the phone panicked")??;
         work
     })
 }
 
-fn work(gateway: &Gateway, caller: u16) -> Outcome<()> {
+fn work(gateway: &Gateway, caller: u16, past: u16) -> Outcome<()> {
     let trunk = Trunk::open(gateway, caller)?;
     register_many(gateway.address("udp")?, 0, REGISTRATIONS, PAGES, 16)?;
     // Who is signed in there as well would be rung.
     let phone = Phone::new(LOOPBACK, LOOPBACK, 0)?;
     for number in 0..CALLS {
         trunk.call(number, PHONE, &phone, || Ok(()))?;
+    }
+    let past = Trunk::open(gateway, past)?;
+    for number in 0..CALLS {
+        past.call(CALLS + number, PHONE, &phone, || Ok(()))?;
     }
     let identity = Identity::new(LOOPBACK, LOOPBACK)?;
     let dialer = Dialer::new(gateway)?;
@@ -68,7 +76,7 @@ fn work(gateway: &Gateway, caller: u16) -> Outcome<()> {
     for number in 0..BROWSERS_CALLS {
         let offer = Browser::new(&identity, number)?.describe(&identity, true);
         page.call(PHONE, number, &offer)?;
-        let mut call = CALLS + 2 * number;
+        let mut call = 2 * (CALLS + number);
         let server = &gateway.server;
         spoken(server, &trunk, &identity, (call, PAGE, PACKETS), |browser| {
             page.take_call(&identity, number, browser)
