@@ -7,6 +7,7 @@
 //! Not here: wire formats (connectors), offer/answer and packets (media), where to call (router).
 
 mod attempts;
+mod bypass;
 mod diversion;
 mod ending;
 mod joining;
@@ -30,6 +31,7 @@ use crate::{
     Cause, Diverted, Ended, Grade, Identity, IncomingOffer, LegCommand, LegEvent, Location,
     MediaNotice, MediaPath, MediaRequest, Playback, Profile, Quality, Reach, Role, Scope,
 };
+pub use bypass::CODECS as ANCHORED_CODECS;
 use diversion::Diversion;
 pub use joining::Handover;
 use parking::Parked;
@@ -58,6 +60,8 @@ pub enum Input {
     Parked(Result<ParkingPlace, Cause>),
     /// The answer to `Output::Join`.
     Joined(Result<Box<Handover>, Cause>),
+    /// Somebody outside needs its media here, as far as it can come.
+    Anchor,
     /// End everything, for a reason of the gateway's.
     End(Cause),
     Timeout,
@@ -69,6 +73,10 @@ pub enum Output {
     Command(LegId, LegCommand),
     Media(MediaRequest),
     Route(RouteRequest),
+    /// Media that went past us comes here from now on: of these legs, whose sessions are opened next.
+    Anchoring(Vec<LegId>),
+    /// Media control knows what was said. These legs have been answered already.
+    Anchored(Vec<LegId>),
     /// Have the call of this leg hand over whoever the leg is joined with.
     Join(LegId),
     /// Somebody waits in the slot of this key, or does so no longer.
@@ -168,6 +176,8 @@ pub struct Call {
     called_trunk: Option<Arc<str>>,
     /// Who speaks for the caller and for the called side.
     speakers: [Option<LegId>; 2],
+    /// Some leg was told to send where nobody waits for it any more.
+    anybody_misled: bool,
     done: bool,
 }
 
@@ -243,7 +253,12 @@ struct Leg {
     place: Private<String>,
     diverted: Vec<Diverted>,
     profile: Profile,
+    /// It may have video.
+    video: bool,
     phase: Phase,
+    /// What was said while media goes past us.
+    past: Option<Box<bypass::Past>>,
+    is_misled: bool,
     /// What the next media answers of this leg are for.
     steps: VecDeque<Step>,
     /// Media control took the peer's description.
@@ -270,7 +285,10 @@ impl Leg {
             place: Private::default(),
             diverted: Vec::new(),
             profile,
+            video: true,
             phase,
+            past: None,
+            is_misled: false,
             steps: VecDeque::new(),
             accepted: false,
             connected: false,
@@ -286,6 +304,10 @@ impl Leg {
 
     fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Open | Phase::Answered)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.phase == Phase::Answered
     }
 
     /// A back leg that may still answer.
@@ -310,15 +332,25 @@ enum Phase {
 enum Step {
     AcceptFrontOffer,
     DescribeBackOffer,
-    AcceptBackAnswer { early: bool },
-    DescribeFront { early: bool },
+    AcceptBackAnswer {
+        early: bool,
+    },
+    DescribeFront {
+        early: bool,
+    },
     AcceptLateAnswer,
     AcceptReoffer,
-    DescribeFarReoffer { origin: Option<LegId> },
-    AcceptFarReanswer { origin: Option<LegId> },
+    DescribeFarReoffer {
+        origin: Option<LegId>,
+    },
+    AcceptFarReanswer {
+        origin: Option<LegId>,
+    },
     DescribeReanswer,
     AcceptTakeover,
     DescribeTakeover,
+    /// It was said before, past us; the answer tells nothing new.
+    Again,
 }
 
 /// A re-offer that a far leg has to answer. `origin` waits for the outcome; without one it is ours.
@@ -408,6 +440,7 @@ impl Call {
             called_user: None,
             called_trunk: None,
             speakers: [None; 2],
+            anybody_misled: false,
             done: false,
         };
         call.begin(offer);
@@ -477,9 +510,12 @@ impl Call {
             Input::Replace { old, new, offer } => self.replace(old, new, *offer),
             Input::Parked(place) => self.park(now, place),
             Input::Joined(handover) => self.joined(now, handover),
+            Input::Anchor if self.may_anchor() => self.anchor(),
+            Input::Anchor => {}
             Input::End(cause) => self.end_all(now, crate::Party::Gateway, cause),
             Input::Timeout => self.handle_timeout(now),
         }
+        self.correct_misled();
         self.settle_speakers();
         self.finish_if_over(now);
     }
@@ -530,6 +566,7 @@ impl Call {
         match notice {
             MediaNotice::Described { leg, description } => {
                 if let Some(step) = self.next_step(leg) {
+                    self.note_outcome(leg, true);
                     self.described(now, leg, step, description);
                 }
             }
@@ -625,8 +662,20 @@ impl Call {
         self.outputs.push_back(Output::Media(request));
     }
 
+    /// Has a leg's media session made.
+    fn open(&mut self, leg: LegId, profile: Profile, video: bool) {
+        if let Some(state) = self.legs.get_mut(&leg) {
+            state.video = video;
+        }
+        self.media(MediaRequest::Open { leg, profile });
+        if !video {
+            self.media(MediaRequest::RefuseVideo { leg });
+        }
+    }
+
     /// Asks media control something whose answer is for `step`.
     fn ask(&mut self, leg: LegId, step: Step, request: MediaRequest) {
+        self.note_past(leg, &request);
         if let Some(state) = self.legs.get_mut(&leg) {
             state.steps.push_back(step);
             self.media(request);

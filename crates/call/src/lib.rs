@@ -11,7 +11,8 @@ pub mod router;
 mod signal;
 
 pub use call::{
-    Call, CallRecord, CallState, Handover, Input, LegView, Output, ParkingPlace, Side, View,
+    ANCHORED_CODECS, Call, CallRecord, CallState, Handover, Input, LegView, Output, ParkingPlace,
+    Side, View,
 };
 pub use cause::{Cause, Ended, Party};
 pub use diverted::{DiversionReason, Diverted};

@@ -86,6 +86,8 @@ pub struct TrunkRoute {
     pub video: bool,
     /// Users may write to numbers over it.
     pub texts: bool,
+    /// Media may go past us between it and others of which this is true.
+    pub bypass: bool,
 }
 
 /// Everything a decision depends on, besides the present.
@@ -95,6 +97,8 @@ pub struct Plan {
     pub users: BTreeMap<String, Arc<str>>,
     /// The number that a user has outside: the first alias that is a whole number.
     pub outside_numbers: BTreeMap<Arc<str>, String>,
+    /// Media of phones that are signed in with us may go past us.
+    pub bypass_phones: bool,
     /// Tried in order after the routes.
     pub trunks: Vec<TrunkRoute>,
     pub routes: RouteTable,

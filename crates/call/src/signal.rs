@@ -118,6 +118,8 @@ pub enum MediaPath {
     Anchored,
     /// From one party to the other: descriptions and candidates are passed on as they are.
     Direct,
+    /// The same between phones, until somebody needs the media here: then it comes through us.
+    Bypass,
 }
 
 /// Whose place a new leg takes in a running call.

@@ -242,6 +242,8 @@ pub struct Media {
     pub codec_threads: usize,
     /// How much encoding Opus may cost, from 0 to 10.
     pub opus_complexity: u8,
+    /// Media of phones that are signed in here may go past us.
+    pub direct_phones: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,6 +22,7 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
         profile: Profile::Rtp(t.srtp),
         video: t.video,
         texts: t.texts,
+        bypass: t.direct_media,
     };
     let (mut builtins, mut pull) = (BTreeMap::new(), BTreeSet::new());
     for (number, service) in &config.numbers {
@@ -37,6 +38,7 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
     let plan = Plan {
         users: BTreeMap::new(),
         outside_numbers: BTreeMap::new(),
+        bypass_phones: config.media.direct_phones,
         trunks: config.trunks.iter().map(trunk).collect(),
         routes: routing.routes.clone(),
         groups: routing.groups.clone(),

@@ -206,6 +206,10 @@ pub enum Note {
     JoinedFrom(Gcid),
     Parked,
     Unparked,
+    /// Media goes from one side to the other without us.
+    MediaPastUs,
+    /// From now on it comes through us.
+    MediaCame,
     /// We end the leg.
     Ending(Cause),
     /// It is over, for this reason.

@@ -72,6 +72,7 @@ pub fn explain(ladder: &CallLadder) -> Explanation {
         }
         details.extend(silences);
         details.extend(story.poor_quality());
+        details.extend(story.past_us());
     }
     details.extend(story.media_failures());
     details.extend(story.tried());
@@ -351,6 +352,19 @@ impl<'a> Story<'a> {
             _ => {}
         }
         said
+    }
+
+    /// Where nothing is known of sound, and why.
+    fn past_us(&self) -> Option<String> {
+        let said = self.notes().filter_map(|(_, note)| match note {
+            Note::MediaPastUs => Some(true),
+            Note::MediaCame => Some(false),
+            _ => None,
+        });
+        said.last().filter(|is_past| *is_past)?;
+        let said = "Media went from one side to the other, past us: when sound was missing, look at the \
+                    way between their addresses.";
+        Some(said.to_owned())
     }
 
     /// What stood in the way of media.

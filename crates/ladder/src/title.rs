@@ -140,6 +140,8 @@ pub fn of_note(note: &Note) -> (&'static str, String) {
         Note::JoinedFrom(gcid) => ("joined", format!("comes from call {gcid}")),
         Note::Parked => ("parked", "parked".to_owned()),
         Note::Unparked => ("unparked", "waits no more".to_owned()),
+        Note::MediaPastUs => ("media_past_us", "media goes past us".to_owned()),
+        Note::MediaCame => ("media_came", "media comes through us".to_owned()),
         Note::Ending(cause) => ("ending", format!("we end it: {cause}")),
         Note::LegEnded(cause) => ("ended", format!("ended: {cause}")),
         Note::TimerRang(name) => ("timer", format!("timer {name} ran out")),

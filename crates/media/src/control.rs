@@ -177,6 +177,13 @@ pub enum Command {
         listener: LegId,
         is_on: bool,
     },
+    /// The peer knows a session of ours: the leg's descriptions are its next versions (RFC 3264 §8). To
+    /// be said before the first.
+    ContinueSession {
+        leg: LegId,
+        id: u64,
+        version: u64,
+    },
     /// Which sound this leg may have: to be said before its first description.
     RuleSound {
         leg: LegId,
@@ -201,6 +208,7 @@ impl Command {
             | Self::OpenRaw { leg, .. }
             | Self::Settle { leg, .. }
             | Self::RuleSound { leg, .. }
+            | Self::ContinueSession { leg, .. }
             | Self::Describe { leg, .. }
             | Self::Accept { leg, .. }
             | Self::Rollback { leg, .. }

@@ -228,6 +228,11 @@ impl Negotiator {
         self.video_ssrcs
     }
 
+    /// Its descriptions are those of a session that the peer knows already, the next versions of it.
+    pub fn continue_session(&mut self, id: u64, version: u64) {
+        (self.origin_id, self.version) = (id, version);
+    }
+
     /// From now on video is refused and not offered here.
     pub fn refuse_video(&mut self) {
         self.refuses_video = true;

@@ -36,7 +36,7 @@ use crosspoint_base::{LegId, Rng, TimerTable};
 use is::stun::TransId;
 
 use crate::control::{Command, Event, Refusal};
-use crate::negotiation;
+use crate::negotiation::{self, Negotiator};
 pub use browser::shard_of;
 use fast::{Passing, Tagless};
 pub use handshake::{Handshake, HandshakeDone};
@@ -429,9 +429,7 @@ impl Shard {
                 }
             }
             Command::RestartIce { leg } => {
-                if let Some(state) = self.legs.get_mut(&leg) {
-                    state.negotiator.restart_ice();
-                }
+                self.change_negotiator(leg, Negotiator::restart_ice);
             }
             Command::Candidate { leg, candidate } => self.add_candidate(now, leg, &candidate),
             Command::EndOfCandidates { .. } => {}
@@ -457,17 +455,22 @@ impl Shard {
                 }
             }
             Command::RefuseVideo { leg } => {
-                if let Some(state) = self.legs.get_mut(&leg) {
-                    state.negotiator.refuse_video();
-                }
+                self.change_negotiator(leg, Negotiator::refuse_video);
+            }
+            Command::ContinueSession { leg, id, version } => {
+                self.change_negotiator(leg, |n| n.continue_session(id, version));
             }
             Command::RuleSound { leg, rules } => {
-                if let Some(state) = self.legs.get_mut(&leg) {
-                    state.negotiator.set_sound_rules(rules);
-                }
+                self.change_negotiator(leg, |n| n.set_sound_rules(rules));
             }
             Command::RequestKeyFrame { leg } => self.key_frame_wanted(now, leg),
             Command::Close { leg } => self.close(now, leg),
+        }
+    }
+
+    fn change_negotiator(&mut self, leg: LegId, change: impl FnOnce(&mut Negotiator)) {
+        if let Some(state) = self.legs.get_mut(&leg) {
+            change(&mut state.negotiator);
         }
     }
 

@@ -214,12 +214,12 @@ impl Client {
                 self.stay(leg);
                 self.local(command);
             }
-            Command::RefuseVideo { leg } | Command::RuleSound { leg, .. } => {
-                match self.legs.get_mut(&leg) {
-                    Some(state) if state.rules.len() < MAX_RULES => state.rules.push(command),
-                    _ => {}
-                }
-            }
+            Command::RefuseVideo { leg }
+            | Command::RuleSound { leg, .. }
+            | Command::ContinueSession { leg, .. } => match self.legs.get_mut(&leg) {
+                Some(state) if state.rules.len() < MAX_RULES => state.rules.push(command),
+                _ => {}
+            },
             Command::Close { leg } => self.close(now, leg),
             Command::Answered { leg } if self.call_of(leg).is_some() => self.watch(now, leg),
             Command::RestartIce { leg } if self.call_of(leg).is_some() => {

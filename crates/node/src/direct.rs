@@ -1,13 +1,17 @@
 //! Media control for calls whose media goes from one party to the other.
 //!
 //! It answers a call's requests like the media plane does, only that each leg is described with
-//! what its peer said: descriptions and candidates are passed on as they are.
+//! what its peer said. Browsers get descriptions and candidates as they are; a phone gets one session
+//! from us, whose versions count up whoever speaks in it (RFC 3264 §8).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crosspoint_base::LegId;
-use crosspoint_call::{Candidate, Described, MediaNotice, MediaRefusal, MediaRequest, SdpKind};
-use crosspoint_sdp::Session;
+use crosspoint_call::{
+    Candidate, Described, MediaNotice, MediaRefusal, MediaRequest, Profile, SdpKind,
+};
+use crosspoint_sdp::{Origin, Session};
 
 /// All legs with direct media.
 #[derive(Debug, Default)]
@@ -26,18 +30,32 @@ pub(crate) enum Output {
     Closed(LegId),
 }
 
+/// Which session of ours a phone was told of, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OurSession {
+    pub(crate) id: u64,
+    pub(crate) version: u64,
+}
+
 #[derive(Debug, Default)]
 struct Party {
     said: Option<Said>,
+    /// What counts if the offer that it made since is refused.
+    before: Option<Said>,
+    /// Of a phone, with whose words of when it was told last.
+    session: Option<OurSession>,
+    told_of: Option<(LegId, u64)>,
     /// Its candidates since its last description.
     candidates: Vec<Candidate>,
     is_complete: bool,
-    /// Who was given its description, and so gets its candidates.
-    told: BTreeSet<LegId>,
+    /// Who was given its description, and so gets its candidates: one, or a few that ring.
+    told: Vec<LegId>,
+    /// Whose description it was given.
+    heard: Vec<LegId>,
     is_connected: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Said {
     description: Session,
     at: u64,
@@ -48,10 +66,29 @@ impl DirectMedia {
         self.outputs.pop_front()
     }
 
-    pub(crate) fn handle_request(&mut self, request: MediaRequest) {
+    /// Forgets a leg without a word, because its media goes elsewhere; gives the session that its phone
+    /// knows.
+    pub(crate) fn release(&mut self, leg: LegId) -> Option<OurSession> {
+        self.forget(leg)?.session.filter(|session| session.version > 0)
+    }
+
+    fn forget(&mut self, leg: LegId) -> Option<Party> {
+        let party = self.legs.remove(&leg)?;
+        for other in &party.heard {
+            if let Some(other) = self.legs.get_mut(other) {
+                other.told.retain(|told| *told != leg);
+            }
+        }
+        Some(party)
+    }
+
+    /// `id` numbers the leg's session of ours, if it is a phone's.
+    pub(crate) fn handle_request(&mut self, request: MediaRequest, id: impl FnOnce() -> u64) {
         match request {
-            MediaRequest::Open { leg, .. } => {
-                self.legs.insert(leg, Party::default());
+            MediaRequest::Open { leg, profile } => {
+                let is_phone = profile != Profile::WebRtc;
+                let session = is_phone.then(|| OurSession { id: id(), version: 0 });
+                self.legs.insert(leg, Party { session, ..Party::default() });
             }
             MediaRequest::Accept { leg, kind, description } => self.accept(leg, kind, description),
             MediaRequest::Describe { leg, kind, peer } => self.describe(leg, kind, peer),
@@ -64,16 +101,19 @@ impl DirectMedia {
                 }
             }
             MediaRequest::Close { leg } => {
-                self.legs.remove(&leg);
-                for party in self.legs.values_mut() {
-                    party.told.remove(&leg);
-                }
+                self.forget(leg);
                 self.outputs.push_back(Output::Closed(leg));
+            }
+            MediaRequest::Rollback { leg } => {
+                if let Some(party) = self.legs.get_mut(&leg)
+                    && let Some(before) = party.before.take()
+                {
+                    party.said = Some(before);
+                }
             }
             // Who hears whom is between the parties. What we would have to say in the media
             // cannot be said: digits go by signalling, because no leg takes them otherwise.
-            MediaRequest::Rollback { .. }
-            | MediaRequest::RestartIce { .. }
+            MediaRequest::RestartIce { .. }
             | MediaRequest::Bridge { .. }
             | MediaRequest::Play { .. }
             | MediaRequest::SendDtmf { .. }
@@ -83,17 +123,24 @@ impl DirectMedia {
         }
     }
 
-    fn accept(&mut self, leg: LegId, _kind: SdpKind, description: Session) {
+    fn accept(&mut self, leg: LegId, kind: SdpKind, description: Session) {
         self.clock += 1;
         let at = self.clock;
         let Some(party) = self.legs.get_mut(&leg) else { return };
-        party.said = Some(Said { description, at });
+        // A phone that refreshes its session says the same again: what it was answered still stands.
+        let is_phone = party.session.is_some();
+        let is_same = |said: &Said| is_phone && said.description == description;
+        let is_news = !party.said.as_ref().is_some_and(is_same);
+        if is_news {
+            let before = party.said.replace(Said { description, at });
+            party.before = before.filter(|_| kind == SdpKind::Offer);
+        }
         party.candidates.clear();
         party.is_complete = false;
         party.told.clear();
         let was_connected = std::mem::replace(&mut party.is_connected, true);
         let accepted = Described {
-            far_side_concerned: true,
+            far_side_concerned: is_news,
             passed_news: false,
             only_fax: false,
             on_hold: false,
@@ -115,13 +162,23 @@ impl DirectMedia {
             if kind == SdpKind::Answer && *at < asked {
                 return None;
             }
-            party.told.insert(leg);
-            Some((description.clone(), party.candidates.clone(), party.is_complete))
+            if !party.told.contains(&leg) {
+                party.told.push(leg);
+            }
+            let said = (description.clone(), *at);
+            Some((said, party.candidates.clone(), party.is_complete))
         });
-        let Some((description, candidates, is_complete)) = said else {
-            let refusal = MediaRefusal::WrongState;
+        let (Some((said, candidates, is_complete)), Some(peer)) = (said, peer) else {
+            let was_asked = kind == SdpKind::Answer && asked > 0;
+            // Who was asked has said nothing new: it did not take the offer.
+            let refusal = match was_asked {
+                true => MediaRefusal::NoCommonCodec,
+                false => MediaRefusal::WrongState,
+            };
             return self.notice(leg, MediaNotice::Refused { leg, refusal });
         };
+        self.note_heard(leg, peer);
+        let description = self.as_ours(leg, peer, said);
         self.notice(leg, MediaNotice::Described { leg, description });
         for candidate in candidates {
             self.notice(leg, MediaNotice::Candidate { leg, candidate });
@@ -129,6 +186,27 @@ impl DirectMedia {
         if is_complete {
             self.notice(leg, MediaNotice::EndOfCandidates { leg });
         }
+    }
+
+    fn note_heard(&mut self, leg: LegId, of: LegId) {
+        if let Some(party) = self.legs.get_mut(&leg)
+            && !party.heard.contains(&of)
+        {
+            party.heard.push(of);
+        }
+    }
+
+    /// What `peer` said in the session that this leg's phone has with us; a browser's own words.
+    fn as_ours(&mut self, leg: LegId, peer: LegId, (said, at): (Session, u64)) -> Session {
+        let Some(party) = self.legs.get_mut(&leg) else { return said };
+        party.before = None;
+        let Some(session) = &mut party.session else { return said };
+        if party.told_of != Some((peer, at)) {
+            party.told_of = Some((peer, at));
+            session.version += 1;
+        }
+        let address = said.address().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        said.passed_on(&Origin { id: session.id, version: session.version, address })
     }
 
     fn candidate(&mut self, leg: LegId, candidate: Candidate) {
@@ -155,6 +233,16 @@ const MAX_CANDIDATES: usize = 64;
 mod tests {
     use super::*;
 
+    /// The call may not know the media plane, and has to know what it can do.
+    #[test]
+    fn calls_know_the_codecs_of_the_media_plane() {
+        use crosspoint_media::codec::Codec;
+        // L16 is for phones that ask for it, and nobody is offered it.
+        let all = Codec::ALL.iter().chain(&[Codec::L16]);
+        let known: std::collections::BTreeSet<&str> = all.map(|codec| codec.name()).collect();
+        assert_eq!(std::collections::BTreeSet::from(crosspoint_call::ANCHORED_CODECS), known);
+    }
+
     const A: LegId = LegId(1);
     const B: LegId = LegId(2);
 
@@ -177,13 +265,13 @@ mod tests {
             let mut media = DirectMedia::default();
             for leg in [A, B] {
                 let profile = crosspoint_call::Profile::WebRtc;
-                media.handle_request(MediaRequest::Open { leg, profile });
+                media.handle_request(MediaRequest::Open { leg, profile }, || 0);
             }
             Self(media)
         }
 
         fn ask(&mut self, request: MediaRequest) -> Vec<String> {
-            self.0.handle_request(request);
+            self.0.handle_request(request, || 0);
             let mut said = Vec::new();
             while let Some(output) = self.0.poll_output() {
                 said.push(match output {

@@ -38,12 +38,13 @@ use crosspoint_connectors::webterminal::{self, Closing, WebTerminalConfig, WebTe
 use crosspoint_ladder::{LadderConfig, Ladders, Message as Said, Note, Protocol};
 use crosspoint_media::control::{self, LegStats};
 use crosspoint_media::negotiation::SoundRules;
+use crosspoint_sdp::Session;
 use crosspoint_sip::digest::UserHa1;
 use crosspoint_sip::registrar::{Change, Registrar};
 use crosspoint_sip::{Message, Response, Uri};
 use crosspoint_stir::{Claim, Proof};
 
-use crate::direct::DirectMedia;
+use crate::direct::{DirectMedia, OurSession};
 use crate::ledger::Ledger;
 use crate::media_control;
 use crate::postbox::{KeptText, Postbox};
@@ -147,6 +148,8 @@ pub enum Input {
     RestoreText(Box<KeptText>),
     /// An operator ends a call.
     EndCall(CallId),
+    /// Media of the call that goes past us is needed here.
+    BringMedia(CallId),
     /// End every call and take no new ones.
     Shutdown,
     Timeout,
@@ -272,6 +275,8 @@ pub struct Node {
     /// New and old voice messages elsewhere, as a PBX told us.
     mailboxes: BTreeMap<Arc<str>, (u32, u32)>,
     direct: DirectMedia,
+    /// What phones were told while their media went past us, until it is here.
+    known_sessions: BTreeMap<LegId, OurSession>,
     /// Calls whose media is not ours.
     direct_calls: BTreeSet<CallId>,
     epoch: (Instant, i64),
@@ -323,6 +328,7 @@ impl Node {
             texts_out: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
             direct: DirectMedia::default(),
+            known_sessions: BTreeMap::new(),
             direct_calls: BTreeSet::new(),
             switchboard: Switchboard::default(),
             parked: BTreeMap::new(),
@@ -491,13 +497,8 @@ impl Node {
                 self.postbox.keep(*kept);
             }
             Input::EndCall(call) => self.switchboard.end(now, call),
-            Input::Shutdown => {
-                self.intake = Intake::Closed;
-                self.sip.drain();
-                self.apps.drain();
-                self.terminals.drain();
-                self.switchboard.end_all(now, Cause::Shutdown);
-            }
+            Input::BringMedia(call) => self.switchboard.handle(now, call, CallInput::Anchor),
+            Input::Shutdown => self.shut_down(now),
             Input::Timeout => {
                 self.sip.handle_timeout(now);
                 self.apps.handle_timeout(now);
@@ -517,6 +518,14 @@ impl Node {
     #[must_use]
     pub fn gcid_of(&self, leg: LegId) -> Option<&Gcid> {
         self.switchboard.gcid_of(leg)
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        self.intake = Intake::Closed;
+        self.sip.drain();
+        self.apps.drain();
+        self.terminals.drain();
+        self.switchboard.end_all(now, Cause::Shutdown);
     }
 
     fn handle_media(&mut self, now: Instant, event: control::Event) {
@@ -580,11 +589,13 @@ impl Node {
             }
             for leg in self.switchboard.take_orphans() {
                 is_quiet = false;
+                self.direct.release(leg);
                 self.command(now, leg, LegCommand::End(Cause::Internal));
                 let close = control::Command::Close { leg };
                 self.outputs.push_back(Output::Media(Box::new(close)));
             }
             for call in self.switchboard.take_broken() {
+                self.direct_calls.remove(&call);
                 self.ledger.over(now, call, []);
             }
             if is_quiet {
@@ -648,12 +659,26 @@ impl Node {
         let known = || self.ladders.gcid_of_dialog(call_id.as_ref()?).cloned();
         let gcid = offer.gcid.clone().or_else(known);
         let gcid = gcid.unwrap_or_else(|| Gcid::generate(&mut self.rng));
+        if self.may_go_past_us(&offer) {
+            offer.path = MediaPath::Bypass;
+        }
         let (path, caller) = (offer.path, Caller::of(leg, &offer));
         let call = self.switchboard.begin(now, gcid.clone(), leg, offer);
         self.ladder_begins(now, call, &gcid, caller.with(call_id.as_deref()));
-        if path == MediaPath::Direct {
+        if path != MediaPath::Anchored {
             self.direct_calls.insert(call);
         }
+    }
+
+    /// Whether the media of a phone's call may go past us, as far as the caller is concerned.
+    fn may_go_past_us(&self, offer: &IncomingOffer) -> bool {
+        let allows = match &offer.trunk {
+            Some(name) => self.plan.trunks.iter().any(|t| t.name == *name && t.bypass),
+            None => self.plan.bypass_phones,
+        };
+        let has_address = |offered: &Session| offered.address().is_some();
+        let is_known = offer.description.as_ref().is_some_and(has_address);
+        allows && is_known && offer.profile != Profile::WebRtc && offer.path == MediaPath::Anchored
     }
 
     /// Why no new call is taken, where none is.
@@ -746,19 +771,18 @@ impl Node {
                 self.command_noted(now, Some(call), leg, &command);
                 self.command(now, leg, command);
             }
-            CallOutput::Media(request) if self.direct_calls.contains(&call) => {
-                self.direct.handle_request(request);
+            CallOutput::Media(request) => self.media_wanted(call, request),
+            CallOutput::Anchoring(legs) => {
+                self.direct_calls.remove(&call);
+                let known = legs.into_iter().map(|leg| (leg, self.direct.release(leg)));
+                self.known_sessions = known.filter_map(|(leg, s)| Some((leg, s?))).collect();
             }
-            CallOutput::Media(request) => {
-                let opened = match &request {
-                    MediaRequest::Open { leg, .. } => Some(*leg),
-                    _ => None,
-                };
-                let command = media_control::command(request);
-                self.outputs.push_back(Output::Media(Box::new(command)));
-                let ruled = opened.and_then(|leg| Some((leg, self.ruled.remove(&leg)?)));
-                let rule = ruled.map(|(leg, rules)| control::Command::RuleSound { leg, rules });
-                self.outputs.extend(rule.map(|command| Output::Media(Box::new(command))));
+            CallOutput::Anchored(answered) => {
+                if !answered.is_empty() {
+                    self.ladders.note_call(now, call, Note::MediaCame);
+                }
+                let told = answered.into_iter().map(|leg| control::Command::Answered { leg });
+                self.outputs.extend(told.map(|command| Output::Media(Box::new(command))));
             }
             CallOutput::Route(request) => match self.parking_for(call, &request) {
                 Some(place) => self.switchboard.handle(now, call, CallInput::Parked(place)),
@@ -781,6 +805,9 @@ impl Node {
             }
             CallOutput::Answered => {
                 self.ladders.note_call(now, call, Note::Answered);
+                if self.direct_calls.contains(&call) {
+                    self.ladders.note_call(now, call, Note::MediaPastUs);
+                }
                 self.call_answered(call);
             }
             CallOutput::Changed => {
@@ -802,6 +829,33 @@ impl Node {
             // The switchboard keeps the time.
             CallOutput::Timeout(_) => {}
         }
+    }
+
+    fn media_wanted(&mut self, call: CallId, request: MediaRequest) {
+        if self.direct_calls.contains(&call) {
+            if let MediaRequest::Close { leg } = &request {
+                self.ruled.remove(leg);
+            }
+            // As far as a signed number of 64 bits goes.
+            return self.direct.handle_request(request, || self.rng.next_u64() >> 2);
+        }
+        let opened = match &request {
+            MediaRequest::Open { leg, .. } => Some(*leg),
+            _ => None,
+        };
+        let command = media_control::command(request);
+        self.outputs.push_back(Output::Media(Box::new(command)));
+        let Some(leg) = opened else { return };
+        let rules = self.ruled.remove(&leg);
+        let rule = rules.map(|rules| control::Command::RuleSound { leg, rules });
+        let known = self.known_sessions.remove(&leg);
+        let go_on = known.map(|OurSession { id, version }| control::Command::ContinueSession {
+            leg,
+            id,
+            version,
+        });
+        let commands = rule.into_iter().chain(go_on);
+        self.outputs.extend(commands.map(|command| Output::Media(Box::new(command))));
     }
 
     fn show(&mut self, call: CallId) {

@@ -11,7 +11,9 @@ use crate::{Media, text};
 pub struct Session(Arc<Parsed>);
 
 struct Parsed {
-    inner: sdp_types::Session,
+    inner: Arc<sdp_types::Session>,
+    /// Where it is passed on as one of ours.
+    version: u64,
     /// What it was read from, line by line, where that can be passed on as it is, or what was
     /// printed once.
     text: OnceLock<Arc<str>>,
@@ -21,7 +23,7 @@ struct Parsed {
 
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
-        self.0.inner == other.0.inner
+        self.0.version == other.0.version && self.0.inner == other.0.inner
     }
 }
 
@@ -148,7 +150,42 @@ impl Session {
 
     fn with_text(inner: sdp_types::Session, text: Option<Arc<str>>) -> Self {
         let text = text.map_or_else(OnceLock::new, OnceLock::from);
-        Self(Arc::new(Parsed { inner, text, sections: OnceLock::new() }))
+        let version = inner.origin.sess_version;
+        let sections = OnceLock::new();
+        Self(Arc::new(Parsed { inner: Arc::new(inner), version, text, sections }))
+    }
+
+    /// The same media in a session of ours: what else its head says of who made it (`o=`, `s=`, `i=`,
+    /// `u=`, `e=`, `p=`) is left out.
+    #[must_use]
+    pub fn passed_on(&self, origin: &Origin) -> Self {
+        let text = text::pass_on(self.text(), origin);
+        Self(Arc::new(Parsed {
+            inner: self.0.inner.clone(),
+            version: origin.version,
+            text: OnceLock::from(Arc::from(text)),
+            sections: OnceLock::new(),
+        }))
+    }
+
+    /// Where its first section wants media; `None` when that is a name.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        let section = self.0.inner.medias.first()?;
+        let connection = section.connections.first().or(self.0.inner.connection.as_ref())?;
+        connection.connection_address.split('/').next()?.parse().ok()
+    }
+
+    /// Whether a section of it is video and not refused.
+    #[must_use]
+    pub fn has_video(&self) -> bool {
+        self.0.inner.medias.iter().any(|m| m.media == "video" && m.port != 0)
+    }
+
+    /// Whether it is for SRTP with keys of its own or of DTLS.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.0.inner.medias.first().is_some_and(|m| m.proto.contains("SAVP"))
     }
 
     fn text(&self) -> &Arc<str> {
@@ -190,7 +227,7 @@ impl Session {
     /// The version of the `o=` line: unchanged means the same description again.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.inner.origin.sess_version
+        self.0.version
     }
 }
 

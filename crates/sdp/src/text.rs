@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use crosspoint_base::{push_ip, push_number};
 use sdp_types::{Attribute, Bandwidth, Connection, Media, Session};
 
+use crate::Origin;
+
 /// The same text that the library writes.
 pub(crate) fn print(session: &Session) -> String {
     if is_rare(session) {
@@ -34,6 +36,30 @@ pub(crate) fn print(session: &Session) -> String {
     }
     session.attributes.iter().for_each(|attribute| attribute_line(&mut out, attribute));
     session.medias.iter().for_each(|media| section(&mut out, media));
+    out
+}
+
+/// The text of somebody's description as one of ours.
+pub(crate) fn pass_on(theirs: &str, origin: &Origin) -> String {
+    let mut out = String::with_capacity(theirs.len() + 32);
+    let head = theirs.find("\r\nm=").map_or(theirs.len(), |end| end + END.len());
+    for each in theirs[..head].split_inclusive(END) {
+        match each.get(..2) {
+            Some("o=") => {
+                out.push_str("o=crosspoint ");
+                number(&mut out, origin.id);
+                out.push(' ');
+                number(&mut out, origin.version);
+                out.push_str(if origin.address.is_ipv4() { " IN IP4 " } else { " IN IP6 " });
+                push_ip(&mut out, origin.address);
+                out.push_str(END);
+            }
+            Some("s=") => out.push_str("s=-\r\n"),
+            Some("i=" | "u=" | "e=" | "p=") => {}
+            _ => out.push_str(each),
+        }
+    }
+    out.push_str(&theirs[head..]);
     out
 }
 
@@ -114,6 +140,18 @@ const END: &str = "\r\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_passed_on_says_nothing_of_who_made_it() {
+        let theirs = "v=0\r\no=root 7 9 IN IP4 10.0.0.9\r\ns=Asterisk\r\ni=x\r\nu=http://x\r\n\
+e=a@x\r\np=+49\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\ni=sound\r\n";
+        let origin = Origin { id: 3, version: 4, address: IpAddr::from([192, 0, 2, 1]) };
+        let ours = "v=0\r\no=crosspoint 3 4 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\n\
+t=0 0\r\nm=audio 4000 RTP/AVP 0\r\ni=sound\r\n";
+        assert_eq!(pass_on(theirs, &origin), ours);
+        assert_eq!(pass_on(ours, &origin), ours);
+        assert_eq!(pass_on("v=0\r\ns=a\r\n", &origin), "v=0\r\ns=-\r\n", "without media");
+    }
 
     fn check(text: &str) {
         let session = Session::parse(text.as_bytes()).unwrap();

@@ -357,7 +357,7 @@ impl App {
                 self.say_to_account("call.ringing", body);
                 self.transfer(target);
             }
-            Manner::Ring => self.say_to_account("call.ringing", body),
+            Manner::Ring | Manner::EarlyThenRing => self.say_to_account("call.ringing", body),
             Manner::Busy | Manner::Fail | Manner::Decline => {
                 let is_busy = self.manner == Manner::Busy;
                 let reason = if is_busy { "busy" } else { "declined" };

@@ -29,6 +29,8 @@ pub enum Manner {
     AnswerWithTimer,
     /// Sends early media, then answers at once.
     EarlyThenAnswer,
+    /// Sends early media, and waits for `Sim::pick_up`.
+    EarlyThenRing,
 }
 
 /// Where a phone's call is.
@@ -565,6 +567,9 @@ impl Phone {
                 self.respond_invite(now, StatusCode::MOVED_TEMPORARILY, false);
             }
             Manner::Ignore => {}
+            Manner::EarlyThenRing => {
+                self.respond_invite(now, StatusCode::SESSION_PROGRESS, true);
+            }
             Manner::EarlyThenAnswer => {
                 self.respond_invite(now, StatusCode::SESSION_PROGRESS, true);
                 self.respond_invite(now, StatusCode::OK, true);

@@ -725,6 +725,7 @@ fn trunk_route(name: &str) -> TrunkRoute {
         profile: crosspoint_call::Profile::Rtp(SrtpPolicy::Off),
         video: false,
         texts: false,
+        bypass: false,
     }
 }
 

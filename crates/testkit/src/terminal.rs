@@ -137,7 +137,7 @@ impl Terminal {
     fn called(&mut self, id: &str) {
         match self.manner {
             Manner::Ignore => {}
-            Manner::Ring => self.say(id, Body::Ringing),
+            Manner::Ring | Manner::EarlyThenRing => self.say(id, Body::Ringing),
             // The protocol has one word for no.
             Manner::Busy | Manner::Fail | Manner::Decline | Manner::SendOn(_) => {
                 self.calls.insert(id.to_owned(), TerminalCall::Over);

@@ -147,6 +147,9 @@ impl Call {
             Outcome::Builtin(_) => {}
             Outcome::Fork(targets) => {
                 self.facts.record |= decision.record;
+                if decision.record {
+                    self.anchor();
+                }
                 self.called_user = decision.called_user;
                 self.try_targets(now, targets, &decision.terms, legs);
             }

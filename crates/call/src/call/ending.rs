@@ -5,7 +5,7 @@ use std::time::Instant;
 use crosspoint_base::LegId;
 
 use super::{Call, CallRecord, ENDING_GUARD, Output, Phase, Stage, Timer};
-use crate::{Cause, Ended, LegCommand, MediaRequest, Party, Role};
+use crate::{Cause, Ended, LegCommand, MediaRequest, Party, ReofferFailure, Role};
 
 impl Call {
     pub(super) fn leg_ended(&mut self, now: Instant, leg: LegId, cause: Cause) {
@@ -14,6 +14,8 @@ impl Call {
         self.close(leg);
         self.outputs.push_back(Output::Changed);
         if !was_live || self.takeover_leg_ended(leg) || self.transfer_leg_ended(now, leg, cause) {
+            // It answers no offer any more; others may be owed one.
+            self.reoffer_failed(leg, ReofferFailure::Refused);
             return;
         }
         match self.stage {

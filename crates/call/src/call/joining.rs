@@ -58,7 +58,7 @@ impl Call {
     /// # Errors
     /// When there is nobody to give away, or not now.
     pub fn hand_over_peer(&mut self, now: Instant, leg: LegId) -> Result<Handover, Cause> {
-        if self.facts.path != MediaPath::Anchored || !self.is_live(leg) {
+        if !self.is_live(leg) || self.facts.path == MediaPath::Direct || !self.may_anchor() {
             return Err(Cause::Forbidden);
         }
         if self.takeover.is_some() || self.transfer.is_some() || self.reoffer.is_some() {
@@ -82,6 +82,7 @@ impl Call {
                 return Err(Cause::NotFound);
             }
         };
+        self.anchor();
         let by = match self.legs.get(&leg).map(|l| l.role) {
             Some(Role::Front) => Party::Front,
             Some(Role::Back) | None => Party::Back,
@@ -119,6 +120,7 @@ impl Call {
         for (id, mut leg) in handover.legs {
             leg.role = Role::Back;
             self.facts.back_profile = Some(leg.profile);
+            self.anybody_misled |= leg.is_misled;
             self.legs.insert(id, leg);
         }
         self.dialing.extend(handover.dialing);

@@ -13,6 +13,13 @@ use crate::{
 
 impl Call {
     pub(super) fn reoffered(&mut self, leg: LegId, description: Option<Session>) {
+        let is_up = matches!(self.stage, super::Stage::Active { .. });
+        let has_video = description.as_ref().is_some_and(Session::has_video);
+        let may_see = || self.legs.values().all(|leg| leg.video);
+        // Who is not answered yet, and who wants what it may not have, is answered by us.
+        if (!is_up || has_video && !may_see()) && self.may_anchor() {
+            self.anchor();
+        }
         match description {
             Some(description) => {
                 let request = MediaRequest::Accept { leg, kind: SdpKind::Offer, description };
@@ -48,8 +55,14 @@ impl Call {
     }
 
     fn postpone(&mut self, leg: LegId) {
-        self.media(MediaRequest::Rollback { leg });
+        self.roll_back(leg);
         self.command(leg, LegCommand::PostponeReoffer);
+    }
+
+    /// What its party offered last does not count.
+    pub(super) fn roll_back(&mut self, leg: LegId) {
+        self.note_outcome(leg, false);
+        self.media(MediaRequest::Rollback { leg });
     }
 
     /// A late answer or a transfer changed what the far side should send: re-offer it ourselves.
@@ -79,8 +92,8 @@ impl Call {
         }
     }
 
-    pub(super) fn send_reoffer(&mut self, far: LegId, origin: Option<LegId>, description: Session) {
-        if self.reoffer.is_some_and(|r| r.far == far && r.origin == origin) {
+    pub(super) fn send_reoffer(&mut self, far: LegId, description: Session) {
+        if self.reoffer.is_some_and(|r| r.far == far) {
             self.command(far, LegCommand::Reoffer(description));
         }
     }

@@ -9,17 +9,14 @@ use super::{Call, Dial, Leg, MEDIA_SETUP, News, Phase, Stage, Step, Timer};
 use crate::call::Output;
 use crate::router::{Decision, Outcome, RouteRequest, Target, Terms};
 use crate::{
-    Cause, IncomingOffer, LegCommand, MediaRefusal, MediaRequest, OutgoingOffer, Party, Playback,
-    Profile, Reach, ReofferFailure, Role, SdpKind,
+    Cause, IncomingOffer, LegCommand, MediaPath, MediaRefusal, MediaRequest, OutgoingOffer, Party,
+    Playback, Profile, Reach, ReofferFailure, Role, SdpKind,
 };
 
 impl Call {
     pub(super) fn begin(&mut self, offer: IncomingOffer) {
         let front = self.front;
-        self.media(MediaRequest::Open { leg: front, profile: offer.profile });
-        if !offer.video {
-            self.media(MediaRequest::RefuseVideo { leg: front });
-        }
+        self.open(front, offer.profile, offer.video);
         match offer.description {
             Some(description) => {
                 let request =
@@ -72,6 +69,10 @@ impl Call {
         else {
             return;
         };
+        if self.facts.path == MediaPath::Bypass && !self.may_stay_past(&decided.0) {
+            self.stage = Stage::Routing { decision: Some(decided), media_ready: false };
+            return self.anchor();
+        }
         let (mut decision, legs) = *decided;
         let legs = self.keep_later(&mut decision, legs);
         match decision.outcome {
@@ -86,6 +87,7 @@ impl Call {
     }
 
     pub(super) fn answer_ourselves(&mut self, playback: Playback) {
+        self.anchor();
         let front = self.front;
         self.facts.builtin = Some(playback);
         self.stage = Stage::Answering { back: None };
@@ -102,6 +104,9 @@ impl Call {
         legs: Vec<LegId>,
         peer: Option<LegId>,
     ) {
+        if !targets.iter().all(|target| self.may_go_past_to(target)) {
+            self.anchor();
+        }
         self.facts.attempts += 1;
         self.go_on = terms.go_on;
         self.diversion.onward.clone_from(&terms.onward);
@@ -116,7 +121,7 @@ impl Call {
             }
         }
         for (target, id) in targets.into_iter().zip(legs) {
-            let Target { reach, profile, video, user, caller } = target;
+            let Target { reach, profile, video, user, caller, .. } = target;
             self.facts.back_profile = Some(profile);
             let mut leg = Leg::new(Role::Back, profile, Phase::Opening);
             leg.place = match (&user, &reach) {
@@ -133,10 +138,7 @@ impl Call {
             }
             self.legs.insert(id, leg);
             self.dialing.insert(id, Dial { reach, ring: terms.ring, caller });
-            self.media(MediaRequest::Open { leg: id, profile });
-            if !video {
-                self.media(MediaRequest::RefuseVideo { leg: id });
-            }
+            self.open(id, profile, video);
             let request = MediaRequest::Describe { leg: id, kind: SdpKind::Offer, peer };
             self.ask(id, Step::DescribeBackOffer, request);
         }
@@ -151,16 +153,15 @@ impl Call {
                 }
             }
             Step::DescribeFront { early: false } => self.answer_front(now, description),
-            Step::DescribeFarReoffer { origin } => {
-                self.send_reoffer(leg, origin, description);
-            }
+            Step::DescribeFarReoffer { .. } => self.send_reoffer(leg, description),
             Step::DescribeReanswer => {
                 self.command(leg, LegCommand::Reanswer(description));
                 self.pay_owed();
             }
             Step::DescribeTakeover => self.takeover_described(leg, description),
             // These wait for `Accepted`; media control never describes for them.
-            Step::AcceptFrontOffer
+            Step::Again
+            | Step::AcceptFrontOffer
             | Step::AcceptTakeover
             | Step::AcceptBackAnswer { .. }
             | Step::AcceptLateAnswer
@@ -221,7 +222,8 @@ impl Call {
             Step::AcceptFarReanswer { origin } => self.far_reanswer_accepted(origin),
             Step::AcceptTakeover => self.takeover_accepted(now, leg),
             // These wait for `Described`; media control never accepts for them.
-            Step::DescribeBackOffer
+            Step::Again
+            | Step::DescribeBackOffer
             | Step::DescribeTakeover
             | Step::DescribeFront { .. }
             | Step::DescribeFarReoffer { .. }
@@ -237,7 +239,10 @@ impl Call {
             MediaRefusal::WrongState => Cause::Internal,
         };
         match step {
-            Step::AcceptFrontOffer | Step::AcceptLateAnswer | Step::DescribeFront { .. } => {
+            Step::AcceptFrontOffer
+            | Step::AcceptLateAnswer
+            | Step::DescribeFront { .. }
+            | Step::Again => {
                 self.end_all(now, Party::Gateway, cause);
             }
             Step::DescribeBackOffer => self.branch_failed(now, leg, cause),
@@ -251,7 +256,7 @@ impl Call {
             }
             Step::AcceptReoffer => self.command(leg, LegCommand::RejectReoffer(cause)),
             Step::DescribeReanswer => {
-                self.media(MediaRequest::Rollback { leg });
+                self.roll_back(leg);
                 self.command(leg, LegCommand::RejectReoffer(cause));
                 self.pay_owed();
             }
@@ -284,6 +289,7 @@ impl Call {
         if self.facts.late_offer || leg == self.front {
             return;
         }
+        self.check_reach(&description);
         let request = MediaRequest::Accept { leg, kind: SdpKind::Answer, description };
         self.ask(leg, Step::AcceptBackAnswer { early: true }, request);
     }
@@ -316,6 +322,7 @@ impl Call {
         }
         match description {
             Some(description) => {
+                self.check_reach(&description);
                 let request = MediaRequest::Accept { leg, kind: SdpKind::Answer, description };
                 self.ask(leg, Step::AcceptBackAnswer { early: false }, request);
             }

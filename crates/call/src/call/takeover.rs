@@ -30,15 +30,17 @@ impl Call {
         let mut leg = Leg::new(role, offer.profile, Phase::Open);
         leg.user.clone_from(&offer.from.user);
         leg.trunk.clone_from(&offer.trunk);
-        self.legs.insert(new, leg);
-        self.media(MediaRequest::Open { leg: new, profile: offer.profile });
-        if !offer.video {
-            self.media(MediaRequest::RefuseVideo { leg: new });
+        let may = self.facts.path == MediaPath::Direct || self.may_anchor();
+        let may = may
+            && match self.is_parked_by(old) {
+                true => self.may_take_up(offer.path) && self.stop_return(),
+                false => self.may_take_over(old, offer.path),
+            };
+        if may {
+            self.anchor();
         }
-        let may = match self.is_parked_by(old) {
-            true => self.may_take_up(offer.path) && self.stop_return(),
-            false => self.may_take_over(old, offer.path),
-        };
+        self.legs.insert(new, leg);
+        self.open(new, offer.profile, offer.video);
         match offer.description {
             Some(description) if may => {
                 self.takeover = Some(Takeover { old, new, is_in_place: false });
@@ -52,7 +54,7 @@ impl Call {
     /// True while somebody waits who can be taken up.
     fn may_take_up(&self, path: MediaPath) -> bool {
         let waits = matches!(self.stage, Stage::Active { a, b: None } if self.is_live(a));
-        waits && self.takeover.is_none() && path == MediaPath::Anchored
+        waits && self.takeover.is_none() && path != MediaPath::Direct
     }
 
     /// True while `leg` has a place that can be taken.
@@ -63,7 +65,7 @@ impl Call {
         match self.stage {
             Stage::Active { a, b } => leg == a || Some(leg) == b,
             // Who rings has the caller's description already, so media that is direct is too far.
-            Stage::Dialing { .. } => path == MediaPath::Anchored,
+            Stage::Dialing { .. } => path != MediaPath::Direct,
             Stage::Routing { .. } | Stage::Answering { .. } | Stage::Ending => false,
         }
     }

@@ -95,6 +95,7 @@ impl Story {
             reach: Reach::Binding(BindingId(id.0)),
             profile: Profile::Rtp(SrtpPolicy::Off),
             video: true,
+            bypass: false,
             user: Some("bob".into()),
             caller: None,
         };
@@ -134,7 +135,7 @@ impl Story {
                 Output::Command(leg, command) => self.commanded(leg, command),
                 Output::Media(request) => self.requested(request),
                 Output::Route(request) => self.routes.push(request),
-                Output::Join(_) => {}
+                Output::Join(_) | Output::Anchoring(_) | Output::Anchored(_) => {}
                 Output::Parked(_) | Output::Unparked(_) => {}
                 Output::Answered | Output::Changed | Output::Graded => {}
                 Output::Done(record) => self.record = Some(*record),
@@ -427,6 +428,7 @@ fn the_record_names_the_trunk_that_a_call_left_over() {
         reach,
         profile: Profile::Rtp(SrtpPolicy::Off),
         video: true,
+        bypass: false,
         user: None,
         caller: None,
     };
@@ -529,6 +531,7 @@ fn a_trunk_party_that_came_by_a_transfer_transfers_as_itself() {
         reach,
         profile: Profile::Rtp(SrtpPolicy::Off),
         video: true,
+        bypass: false,
         user: None,
         caller: None,
     };
@@ -779,6 +782,7 @@ fn a_leg_that_may_have_no_video_is_kept_from_it() {
         reach,
         profile: Profile::Rtp(SrtpPolicy::Off),
         video: false,
+        bypass: false,
         user: None,
         caller: None,
     };
@@ -790,7 +794,7 @@ fn a_leg_that_may_have_no_video_is_kept_from_it() {
 fn trunk(name: &str) -> Target {
     let reach = Reach::Trunk { name: name.into(), number: Private("+4930".to_owned()) };
     let profile = Profile::Rtp(SrtpPolicy::Off);
-    Target { reach, profile, video: false, user: None, caller: None }
+    Target { reach, profile, video: false, bypass: false, user: None, caller: None }
 }
 
 fn device(user: &str, binding: u64) -> Target {
@@ -798,6 +802,7 @@ fn device(user: &str, binding: u64) -> Target {
         reach: Reach::Binding(BindingId(binding)),
         profile: Profile::WebRtc,
         video: true,
+        bypass: false,
         user: Some(user.into()),
         caller: None,
     }

@@ -85,6 +85,9 @@ impl Call {
             _ => None,
         };
         // Who stays would have to make a new offer for the newcomer; with media through us we do.
+        if remaining.is_some() && self.may_anchor() {
+            self.anchor();
+        }
         let remaining = remaining.filter(|_| self.facts.path == MediaPath::Anchored);
         let Some(remaining) = remaining else {
             self.progress(by, TransferProgress::Failed(Cause::Forbidden));
@@ -216,7 +219,8 @@ impl Call {
         let is_fax = |leg: LegId| self.legs.get(&leg).is_some_and(|l| l.only_fax);
         let fits = new.is_none_or(|new| is_fax(new) == is_fax(remaining));
         let in_fax = [Some(remaining), new].into_iter().flatten().find(|leg| is_fax(*leg));
-        self.reoffer = None;
+        // Who stays answers yet what it was offered.
+        self.reoffer = self.reoffer.filter(|r| r.far != by);
         self.stage = Stage::Active { a: remaining, b: new };
         self.unpark("back");
         self.outputs.push_back(Output::Changed);
@@ -232,6 +236,7 @@ impl Call {
         if let Some(leg) = in_fax.filter(|_| !fits) {
             self.owe_offer(leg);
         }
+        self.pay_owed();
     }
 
     pub(super) fn transfer_failed(&mut self, now: Instant, cause: Cause) {

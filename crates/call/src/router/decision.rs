@@ -16,6 +16,8 @@ pub struct Target {
     pub profile: Profile,
     /// It may be given video.
     pub video: bool,
+    /// Media may go past us there.
+    pub bypass: bool,
     /// Whose device it is.
     pub user: Option<Arc<str>>,
     /// Shown to it instead of the caller's own number.
@@ -330,6 +332,17 @@ impl Decision {
             Outcome::Builtin(_) | Outcome::Refused(_) => &[],
         };
         first.iter().chain(self.later.iter().flat_map(|attempt| attempt.way.targets()))
+    }
+
+    /// Whether media may go past us wherever the call goes.
+    #[must_use]
+    pub fn may_bypass(&self) -> bool {
+        let rings = |attempt: &Attempt| matches!(attempt.way, Way::Ring(_));
+        matches!(self.outcome, Outcome::Fork(_))
+            && self.later.iter().all(rings)
+            && self.targets().all(|target| target.bypass)
+            && !self.record
+            && !self.is_emergency
     }
 
     /// The reasons, a rule a line, and what came of them: what `route-test` prints and what stands

@@ -89,6 +89,7 @@ mod tests {
             reach,
             profile: Profile::Rtp(SrtpPolicy::Off),
             video: false,
+            bypass: false,
             user: None,
             caller: None,
         }]);

@@ -168,6 +168,7 @@ impl<'a> Search<'a> {
                 reach: Reach::Trunk { name: trunk.name.clone(), number },
                 profile: trunk.profile,
                 video: false,
+                bypass: false,
                 user: None,
                 caller: self.outside_caller(None),
             };
@@ -380,6 +381,7 @@ impl<'a> Search<'a> {
             reach: Reach::Binding(d.binding),
             profile: d.profile,
             video: true,
+            bypass: self.plan.bypass_phones && d.profile != Profile::WebRtc,
             user: user.cloned(),
             caller: caller.clone(),
         };
@@ -701,6 +703,7 @@ impl<'a> Search<'a> {
             reach: Reach::Trunk { name: trunk.name.clone(), number: Private(sent) },
             profile: trunk.profile,
             video: trunk.video,
+            bypass: trunk.bypass,
             user: None,
             caller: self.outside_caller(caller_id),
         };
@@ -878,7 +881,7 @@ impl<'a> Search<'a> {
     }
 
     fn target(&self, reach: Reach, profile: Profile, video: bool) -> Target {
-        Target { reach, profile, video, user: None, caller: None }
+        Target { reach, profile, video, bypass: false, user: None, caller: None }
     }
 
     fn ring(&self, what: &str, targets: Vec<Target>) -> Attempt {

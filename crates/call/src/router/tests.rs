@@ -67,6 +67,7 @@ fn trunk(name: &str, prefixes: &[&str], rewrite: Rewrite) -> TrunkRoute {
         profile: Profile::Rtp(SrtpPolicy::Off),
         video: false,
         texts: false,
+        bypass: false,
     }
 }
 

@@ -289,8 +289,12 @@ fn media(section: Option<&Section<'_>>, has_https: bool) -> Media {
         }),
         codec_threads: value(section, cores(), |s| s.integer("codec_threads", 0..257)) as usize,
         opus_complexity: value(section, 5, |s| s.integer("opus_complexity", 0..11)) as u8,
+        direct_phones: value(section, false, |s| s.choice("phones", &MEDIA_WAYS)),
     }
 }
+
+/// Whether media between phones may go past us.
+pub(super) const MEDIA_WAYS: [(&str, bool); 2] = [("relay", false), ("direct", true)];
 
 /// Packets get half of the cores: signalling, handshakes and codecs need the others.
 fn packet_threads() -> u64 {

@@ -49,6 +49,8 @@ pub struct Trunk {
     pub failover_after: Duration,
     pub limits: TrunkLimits,
     pub sound: SoundRules,
+    /// Media between it and other phones may go past us.
+    pub direct_media: bool,
     pub early_media: bool,
     pub caller: CallerForm,
     pub from_account: bool,
@@ -156,6 +158,7 @@ fn trunk(section: &Section<'_>, folder: &Path, others: &[Trunk]) -> Option<Trunk
             .map_or(Duration::from_secs(4), |d| d.value),
         limits: peer::limits(section, &preset),
         sound: peer::sound(section, &preset),
+        direct_media: peer::direct_media(section),
         early_media: section
             .choice("early_media", &[("pass", true), ("ring", false)])
             .map_or(preset.early_media, |e| e.value),

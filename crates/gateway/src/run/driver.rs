@@ -33,7 +33,7 @@ use super::media_plane::MediaPlane;
 use super::reload::Change;
 use super::trunks::TrunkPlaces;
 use super::{bindings, records, signaling, texts};
-use crate::calls::{Asked, CallWish};
+use crate::calls::{Asked, CallStep, CallWish};
 use crate::http::TerminalStreams;
 use crate::ladder::{Dated, RecentCalls};
 use crate::metrics::{EndedCalls, Signaling};
@@ -290,6 +290,11 @@ impl Driver {
                 {
                     self.node.note_on_ladder(Instant::now(), gcid, words);
                 }
+                if let CallWish::Of(gcid, step) = &asked.wish
+                    && !matches!(step, CallStep::Show)
+                {
+                    self.bring_media(gcid);
+                }
                 self.calls.handle(self.node.views(), asked);
             }
             Wish::Revoke(sessions) => {
@@ -306,7 +311,7 @@ impl Driver {
     }
 
     /// Does what the node says until it only wants to wait; gives until when.
-    fn settle(&mut self) -> Option<Instant> {
+    pub(super) fn settle(&mut self) -> Option<Instant> {
         loop {
             match self.node.poll_output() {
                 Output::Transmit(transmit) => self.leaving.push(transmit),

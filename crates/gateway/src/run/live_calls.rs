@@ -325,7 +325,7 @@ impl LiveCalls {
             _ if view.state != CallState::Active => {
                 Err(Refusal::State("the call is not answered, or is ending".to_owned()))
             }
-            _ if view.path == MediaPath::Direct => Err(Refusal::State(ELSEWHERE.to_owned())),
+            _ if view.path != MediaPath::Anchored => Err(Refusal::State(ELSEWHERE.to_owned())),
             // A media server sends digits as we do.
             CallStep::Dtmf { side, digits, duration } => {
                 for leg in legs_of(view, side) {
@@ -379,12 +379,12 @@ impl LiveCalls {
     /// Whether nothing of a call's media comes through us.
     fn is_elsewhere(&self, view: &View) -> bool {
         let mut legs = view.legs.iter();
-        view.path == MediaPath::Direct || legs.any(|leg| self.media.is_elsewhere(leg.leg))
+        view.path != MediaPath::Anchored || legs.any(|leg| self.media.is_elsewhere(leg.leg))
     }
 
     /// Whether a media server carries the call.
     fn is_on_server(&self, view: &View) -> bool {
-        view.path != MediaPath::Direct && self.is_elsewhere(view)
+        view.path == MediaPath::Anchored && self.is_elsewhere(view)
     }
 
     fn change_elsewhere(&mut self, view: &View, step: RecordStep, answer: Answer) {
@@ -684,7 +684,7 @@ impl LiveCalls {
             "answered_at": view.answered.map(|at| self.clock.millis(at)),
             "media": match view.path {
                 MediaPath::Anchored => "anchored",
-                MediaPath::Direct => "direct",
+                MediaPath::Direct | MediaPath::Bypass => "direct",
             },
             "parked": view.slot.map(|slot| slot.to_string()),
             "legs": legs.collect::<Vec<_>>(),

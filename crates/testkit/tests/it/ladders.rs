@@ -146,6 +146,28 @@ fn trunks_that_were_tried_are_named_with_what_they_answered() {
     assert!(told.details.iter().any(|line| line == tried), "{told:?}");
 }
 
+/// Nobody looks for sound here that was never to come here.
+#[test]
+fn a_call_past_us_says_so_until_its_media_comes_here() {
+    let mut sim = Sim::new(7106);
+    sim.rule(|plan| plan.bypass_phones = true);
+    let [alice, bob] = ["alice", "bob"].map(|user| sim.add_registered_phone(user));
+    let says_so = |sim: &Sim, gcid: &crosspoint_base::Gcid| {
+        let ladder = sim.node().ladder(gcid.as_str()).expect("the call is kept");
+        let told = explain(&ladder);
+        told.details.iter().any(|line| line.contains("past us"))
+    };
+    sim.invite(alice, "bob");
+    sim.run_until(|sim| sim.state(alice) == CallState::Up);
+    let gcid = only_ladder(&sim).gcid;
+    assert!(says_so(&sim, &gcid));
+    sim.refer(bob, "600");
+    sim.run_for(Duration::from_secs(1));
+    assert!(!says_so(&sim, &gcid), "{}", sim.story());
+    sim.hang_up(alice);
+    sim.run_to_idle();
+}
+
 #[test]
 fn an_apps_messages_are_there_without_its_token() {
     let mut sim = Sim::new(7105);

@@ -2,6 +2,7 @@
 
 mod apps;
 mod bans;
+mod bypass;
 mod calls;
 mod draining;
 mod forwarding;

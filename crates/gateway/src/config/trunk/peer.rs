@@ -13,7 +13,7 @@ use super::preset::Preset;
 use super::{Destination, Trunk, TrunkSources, TrunkTls};
 use crate::config::login::Login;
 use crate::config::reader::{Located, Section};
-use crate::config::sections::{file_beside, is_host};
+use crate::config::sections::{MEDIA_WAYS, file_beside, is_host};
 
 pub(super) fn destinations(section: &Section<'_>) -> Vec<Destination> {
     let texts = section.strings("destinations").unwrap_or_default();
@@ -204,6 +204,20 @@ pub(super) fn sound(section: &Section<'_>, preset: &Preset) -> SoundRules {
         }
     };
     SoundRules { codecs: codecs.unwrap_or_else(|| preset.codecs.to_vec()), no_events }
+}
+
+/// Whether media goes past us; false as well where digits would have to be taken out of it.
+pub(super) fn direct_media(section: &Section<'_>) -> bool {
+    let Some(media) = section.choice("media", &MEDIA_WAYS) else {
+        return false;
+    };
+    let is_info = section.string("dtmf").is_some_and(|dtmf| dtmf.value == "info");
+    if media.value && is_info {
+        let message = "digits in sound that goes past us cannot be sent as INFO".to_owned();
+        let remedy = "leave out dtmf, or write media = \"relay\"";
+        section.document().complain_about(&media, message, remedy);
+    }
+    media.value
 }
 
 /// The domains whose users sign in at the trunk through us.
