@@ -193,23 +193,27 @@ fn beside(source: SocketAddr) -> SocketAddr {
     SocketAddr::new(source.ip(), source.port() + 1)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a machine's time has to begin somewhere")]
-#[test]
-fn a_batch_does_what_its_packets_do_one_after_the_other() {
-    let mut now = Instant::now();
-    let config = ShardConfig {
+fn config(max_legs: usize) -> ShardConfig {
+    ShardConfig {
         browser_addresses: vec![ours()],
         browser_tcp_addresses: vec![],
         rtp_address: ours().ip(),
         rtp_bind: ours().ip(),
-        rtp_ports: (10_000, 10_100),
+        rtp_ports: (10_000, 10_999),
         ice_lite: true,
         rtp_timeout: Duration::from_secs(30),
         consent_timeout: Duration::from_secs(15),
-        max_legs: 50,
+        max_legs,
         dtls: Arc::new(dimpl::Config::default()),
         certificate: dimpl::certificate::generate_self_signed_certificate().expect("a certificate"),
-    };
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a machine's time has to begin somewhere")]
+#[test]
+fn a_batch_does_what_its_packets_do_one_after_the_other() {
+    let mut now = Instant::now();
+    let config = config(50);
     let mut speakers: Vec<Speaker> = (0..PROFILES.len()).map(Speaker::new).collect();
     let mut alone = Bench::new(&config, now, &mut speakers);
     let mut together = Bench::new(&config, now, &mut speakers);
@@ -255,4 +259,39 @@ fn a_batch_does_what_its_packets_do_one_after_the_other() {
         counters.dropped_payload_type,
     ];
     assert!(reasons.iter().all(|count| *count > 20), "{counters:?}");
+}
+
+/// Each leg is looked at once a second. Those whose second is over at the same time are not all looked at
+/// before the next packets are taken.
+#[expect(clippy::disallowed_methods, reason = "a machine's time has to begin somewhere")]
+#[test]
+fn what_is_due_at_once_is_done_in_turns() {
+    let start = Instant::now();
+    let config = config(200);
+    let mut bench = Bench::new(&config, start, &mut []);
+    let offer = Speaker::new(1).phone.offer();
+    let description = Session::parse(offer.as_bytes()).expect("a description");
+    for leg in (1..=100).map(LegId) {
+        for command in [
+            Command::Open { leg, profile: Profile::Rtp(SrtpPolicy::Off) },
+            Command::Accept { leg, kind: SdpKind::Offer, description: description.clone() },
+            Command::Describe { leg, kind: SdpKind::Answer, peer: None },
+        ] {
+            bench.shard.handle_command(start, command);
+        }
+        bench.drain(start);
+    }
+    let now = start + Duration::from_secs(1);
+    let mut turns = 0;
+    loop {
+        bench.shard.handle_timeout(now);
+        bench.drain(now);
+        turns += 1;
+        let Output::Timeout(next) = bench.shard.poll_output() else { panic!("it was drained") };
+        if next.is_none_or(|next| next > now) {
+            break;
+        }
+        assert!(turns < 100, "it comes to an end");
+    }
+    assert!(turns > 5, "in {turns} turns");
 }
