@@ -10,5 +10,6 @@ use crosspoint_net::Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
+    Allocator::take_small_pages();
     crosspoint_gateway::cli::main()
 }

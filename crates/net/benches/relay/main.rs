@@ -41,8 +41,15 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["serve", kind, pairing] => server::serve(kind, pairing),
-        ["bare", kind, pairing, calls] => bare::serve(kind, pairing, calls),
+        // As the binary does; whoever starts other programs does not, for they would inherit it.
+        ["serve", kind, pairing] => {
+            Allocator::take_small_pages();
+            server::serve(kind, pairing)
+        }
+        ["bare", kind, pairing, calls] => {
+            Allocator::take_small_pages();
+            bare::serve(kind, pairing, calls)
+        }
         words => run(words),
     };
     match outcome {
