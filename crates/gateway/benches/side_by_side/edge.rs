@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -22,7 +22,7 @@ const AT_ONCE: u32 = 16;
 const USERS: u32 = 100;
 const SOCKETS: u32 = 300;
 const CALLS: u32 = 300;
-const PROBES: u32 = 300;
+const PROBES: u32 = 1000;
 /// How much of its core the server is to be busy with other calls while some are probed, and how
 /// many calls a second, and altogether, show what rate that is.
 const BUSY: f64 = 0.5;
@@ -31,40 +31,46 @@ const TRIAL: (u32, u32) = (800, 3200);
 pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("uas.xml"), UAS)?;
-    let [callee, caller, prober] = [free_port()?, free_port()?, free_port()?];
-    let trunk =
-        |name, port| format!("[[trunk]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\n");
-    let trunks = trunk("load", caller) + &trunk("probe", prober);
-    let gateway = Gateway::start(&trunks, USERS)?;
+    let callee = free_port()?;
+    let gateway = Gateway::start("", USERS)?;
     register_phone(&gateway, "user0", callee)?;
     let _phone = Phone::answering(callee, folder.path())?;
     let kamailio = Kamailio::edge(callee)?;
+    let bridge = Kamailio::bridge(callee)?;
     let sides = [
         Side {
-            server: &gateway.server,
+            servers: vec![&gateway.server],
             udp: gateway.address("udp")?,
             ws: gateway.address("ws")?,
             wss: gateway.address("wss")?,
             dialer: Dialer::new(&gateway)?,
         },
         Side {
-            server: &kamailio.server,
+            servers: vec![&kamailio.server],
             udp: kamailio.udp,
             ws: kamailio.ws,
             wss: kamailio.wss,
             dialer: Dialer::trusting(&kamailio.folder.path().join("certificate.pem"))?,
         },
-    ];
-    let micros = "µs of processor time";
-    compare(
-        &format!("{micros} for a REGISTER, 401, REGISTER, 200 over UDP"),
-        &sides,
-        |side, n| {
-            register_many(side.udp, n * REGISTRATIONS, REGISTRATIONS, USERS, AT_ONCE)?;
-            Ok(REGISTRATIONS)
+        Side {
+            servers: [Some(&bridge.server), bridge.rtpengine.as_ref()]
+                .into_iter()
+                .flatten()
+                .collect(),
+            udp: bridge.udp,
+            ws: bridge.ws,
+            wss: bridge.wss,
+            dialer: Dialer::trusting(&bridge.folder.path().join("certificate.pem"))?,
         },
-    )?;
-    compare(&format!("{micros} for a WebSocket with a digest REGISTER"), &sides, |side, round| {
+    ];
+    let [gateway_side, kamailio_side, bridge_side] = &sides;
+    let plain = [gateway_side, kamailio_side];
+    let micros = "µs of processor time";
+    compare(&format!("{micros} for a REGISTER, 401, REGISTER, 200 over UDP"), plain, |side, n| {
+        register_many(side.udp, n * REGISTRATIONS, REGISTRATIONS, USERS, AT_ONCE)?;
+        Ok(REGISTRATIONS)
+    })?;
+    compare(&format!("{micros} for a WebSocket with a digest REGISTER"), plain, |side, round| {
         let mut pages = Vec::new();
         for number in 0..SOCKETS {
             let stream = TcpStream::connect(side.ws)?;
@@ -81,21 +87,29 @@ pub(crate) fn run() -> Outcome<()> {
         let stream = side.dialer.dial_at(side.wss)?;
         pages.push(Page::open(Box::new(stream), "user99", 1_000_000)?);
     }
-    let mut turn = 0;
-    compare(&format!("{micros} for a call from WSS to UDP, challenged"), &sides, |_, round| {
-        let page = pages.get_mut(turn % 2).ok_or("no page")?;
-        turn += 1;
-        for number in 0..CALLS {
-            let offer = Browser::new(&identity, number)?.describe(&identity, true);
-            page.call("user0", round * CALLS + number, &offer)?;
-        }
-        Ok(CALLS)
-    })?;
-    delay(&gateway, (caller, prober), folder.path())
+    for (at, peer, name) in
+        [(1, kamailio_side, "Kamailio"), (2, bridge_side, "Kamailio and rtpengine")]
+    {
+        let what = format!("{micros} for a call from WSS to UDP, challenged, beside {name}");
+        let mut numbers = at * 1_000_000..;
+        let mut is_peers_turn = false;
+        compare(&what, [gateway_side, peer], |_, _| {
+            let page =
+                pages.get_mut(if is_peers_turn { at as usize } else { 0 }).ok_or("no page")?;
+            is_peers_turn = !is_peers_turn;
+            for number in numbers.by_ref().take(CALLS as usize) {
+                let offer = Browser::new(&identity, number)?.describe(&identity, true);
+                page.call("user0", number, &offer)?;
+            }
+            Ok(CALLS)
+        })?;
+    }
+    Ok(())
 }
 
 struct Side<'s> {
-    server: &'s Server,
+    /// With all that it needs.
+    servers: Vec<&'s Server>,
     udp: SocketAddr,
     ws: SocketAddr,
     wss: SocketAddr,
@@ -105,15 +119,16 @@ struct Side<'s> {
 /// Has both do the same in turns; `work` gives how often it was done.
 fn compare(
     what: &str,
-    sides: &[Side<'_>; 2],
+    sides: [&Side<'_>; 2],
     mut work: impl FnMut(&Side<'_>, u32) -> Outcome<u32>,
 ) -> Outcome<()> {
     let mut costs = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS as u32 {
         for (side, costs) in sides.iter().zip(&mut costs) {
-            let before = side.server.spent();
+            let spent = || side.servers.iter().map(|server| server.spent()).sum::<Duration>();
+            let before = spent();
             let times = work(side, round)?;
-            let spent = side.server.spent() - before;
+            let spent = spent() - before;
             // The first round pays for what all share.
             if round > 0 {
                 costs.push(spent.as_secs_f64() * 1e6 / f64::from(times));
@@ -125,9 +140,37 @@ fn compare(
     Ok(())
 }
 
+/// Has this thread run on the load's core as soon as it can: else it is told late what came in time, while
+/// sipp is at work there. What it starts does not inherit that.
+fn go_first() -> Outcome<()> {
+    let link = fs::read_link("/proc/thread-self")?;
+    let thread = link.file_name().and_then(|name| name.to_str()).ok_or("no thread")?.to_owned();
+    let wishes: [(&str, &[&str]); 2] = [
+        ("taskset", &["--cpu-list", "--pid", "1", &thread]),
+        ("chrt", &["--reset-on-fork", "--fifo", "--pid", "1", &thread]),
+    ];
+    for (program, arguments) in wishes {
+        let done = Command::new(program).args(arguments).stdout(Stdio::null()).status()?;
+        if !done.success() {
+            return Err(format!("{program} does not put the probes first: that takes root").into());
+        }
+    }
+    Ok(())
+}
+
 /// How long we hold a call that is set up while others come and go that keep half of a core busy:
 /// from its INVITE to ours, and from the 200 to ours.
-fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outcome<()> {
+pub(crate) fn delay() -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("uas.xml"), UAS)?;
+    let folder = folder.path();
+    let [callee, caller, prober] = [free_port()?, free_port()?, free_port()?];
+    let trunk =
+        |name, port| format!("[[trunk]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\n");
+    let trunks = trunk("load", caller) + &trunk("probe", prober);
+    let gateway = &Gateway::start(&trunks, USERS)?;
+    register_phone(gateway, "user0", callee)?;
+    let _phone = Phone::answering(callee, folder)?;
     let port = gateway.address("udp")?.port();
     let called = free_port()?;
     register_phone(gateway, "user98", called)?;
@@ -141,10 +184,11 @@ fn delay(gateway: &Gateway, (caller, prober): (u16, u16), folder: &Path) -> Outc
         let server = &gateway.server;
         let busy = scope.spawn(move || {
             // In bursts of 10 ms the last would wait for all the others.
-            load_every(1, server, port, caller, folder, (rate * 8, rate, 0))
+            load_every(1, server, port, caller, folder, (rate * 12, rate, 0))
                 .map_err(|e| e.to_string())
         });
         std::thread::sleep(Duration::from_secs(2));
+        go_first()?;
         let mut held = Vec::new();
         for number in 0..PROBES {
             held.push(trunk.probe(1_000_000 + number, "user98", &phone)?.as_secs_f64() * 1e3);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -15,21 +16,38 @@ pub(crate) struct Kamailio {
     /// For WebSocket in clear and over TLS; only of an [`edge`](Self::edge).
     pub(crate) ws: SocketAddr,
     pub(crate) wss: SocketAddr,
+    /// Of a [`bridge`](Self::bridge).
+    pub(crate) rtpengine: Option<Server>,
     pub(crate) folder: TempDir,
 }
 
 impl Kamailio {
     /// Passes calls on to a phone, over UDP.
     pub(crate) fn proxy(callee: u16) -> Outcome<Self> {
-        Self::start(PROXY, callee)
+        Self::start(PROXY, callee, None)
     }
 
     /// Registers whoever knows the password and passes calls on to a phone, over UDP, WS and WSS.
     pub(crate) fn edge(callee: u16) -> Outcome<Self> {
-        Self::start(EDGE, callee)
+        Self::start(EDGE, callee, None)
     }
 
-    fn start(config: &str, callee: u16) -> Outcome<Self> {
+    /// The same with rtpengine, which makes RTP of browsers' media.
+    pub(crate) fn bridge(callee: u16) -> Outcome<Self> {
+        let ng = free_port()?;
+        let with_media = [
+            ("loadmodule \"websocket.so\"", LOADS_RTPENGINE),
+            ("if (is_method(\"INVITE\")) record_route();", OFFERS),
+            ("    if (loose_route()) t_relay();", FORGETS),
+            ("event_route[tm:local-request]", ANSWERS),
+        ];
+        let config = with_media.iter().fold(EDGE.to_owned(), |config, (at, more)| {
+            config.replace(at, &format!("{more}\n{at}"))
+        });
+        Self::start(&config.replace("@NG", &ng.to_string()), callee, Some(ng))
+    }
+
+    fn start(config: &str, callee: u16, ng: Option<u16>) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
         let path = |name: &str| folder.path().join(name);
@@ -47,15 +65,45 @@ impl Kamailio {
         ]
         .iter()
         .fold(config.to_owned(), |config, (name, value)| config.replace(name, value));
+        let rtpengine = ng.map(|ng| rtpengine(ng, folder.path())).transpose()?;
         let (file, log) = (path("kamailio.cfg"), path("log"));
         fs::write(&file, config)?;
         let arguments = ["-DD", "-E", "-f", text(&file), "-m", "512", "-M", "16"];
         let arguments = [&arguments[..], &["-Y", text(folder.path())]].concat();
         let mut server = Server::start("kamailio", &arguments, &log)?;
         await_line(&mut server, &log, "bench is ready")?;
-        Ok(Self { server, udp, ws, wss, folder })
+        Ok(Self { server, udp, ws, wss, rtpengine, folder })
     }
 }
+
+/// In user space, as it relays where nothing is put into the kernel.
+fn rtpengine(ng: u16, folder: &Path) -> Outcome<Server> {
+    let log = folder.join("rtpengine.log");
+    let arguments = [
+        "--foreground",
+        "--log-stderr",
+        "--log-level=5",
+        "--table=-1",
+        "--interface=127.0.0.1",
+        "--port-min=30000",
+        "--port-max=49999",
+        "--num-threads=1",
+        &format!("--listen-ng=127.0.0.1:{ng}"),
+        &format!("--pidfile={}", text(&folder.join("rtpengine.pid"))),
+    ];
+    Server::start("rtpengine", &arguments, &log)
+}
+
+const LOADS_RTPENGINE: &str = r#"loadmodule "rtpengine.so"
+modparam("rtpengine", "rtpengine_sock", "udp:127.0.0.1:@NG")"#;
+const OFFERS: &str = r#"if (is_method("INVITE")) {
+    rtpengine_offer("RTP/AVP ICE=remove rtcp-mux-demux");
+    t_on_reply("ANSWER");
+  }"#;
+const FORGETS: &str = r#"    if (is_method("BYE")) rtpengine_delete();"#;
+const ANSWERS: &str = r#"onreply_route[ANSWER] {
+  if (has_body("application/sdp")) rtpengine_answer("UDP/TLS/RTP/SAVPF ICE=force");
+}"#;
 
 const PROXY: &str = r#"#!KAMAILIO
 debug=0

@@ -1,5 +1,5 @@
 //! The gateway beside its peers, in one run and on one core: `calls`, `held`, `registrations`,
-//! `sessions`, `streams`, `ladders`, `edge` or `talk`. `train` prints nothing: it is everyday work for a
+//! `sessions`, `streams`, `ladders`, `edge`, `delay` or `talk`. `train` prints nothing: it is everyday work for a
 //! binary that counts what it does (`CROSSPOINT_BIN`).
 //!
 //! Each prints rows of the table in `docs/benchmarks.md`. Cost is processor time, not time on
@@ -11,6 +11,7 @@ mod browser;
 mod calls;
 mod edge;
 mod kamailio;
+mod mirror;
 mod process;
 mod registrations;
 mod sessions;
@@ -30,9 +31,9 @@ type Bench = fn() -> Outcome<()>;
 fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let is_named = |name: &str| names.iter().any(|n| n == name);
-    let others = ["train", calls::HELD_INSIDE];
+    let others = ["train", mirror::MIRROR, calls::HELD_INSIDE];
     let wants = |name: &str| is_named(name) || (names.is_empty() && !others.contains(&name));
-    let benches: [(&str, Bench); 10] = [
+    let benches: [(&str, Bench); 12] = [
         ("calls", calls::run),
         ("held", calls::held),
         (calls::HELD_INSIDE, calls::held_inside),
@@ -41,8 +42,10 @@ fn main() -> ExitCode {
         ("streams", streams::run),
         ("ladders", calls::ladders),
         ("edge", edge::run),
+        ("delay", edge::delay),
         ("talk", talk::run),
         ("train", train::run),
+        (mirror::MIRROR, mirror::run),
     ];
     let mut code = ExitCode::SUCCESS;
     for (name, run) in benches {
