@@ -45,23 +45,8 @@ pub(crate) fn run() -> Outcome<()> {
             wss: gateway.address("wss")?,
             dialer: Dialer::new(&gateway)?,
         },
-        Side {
-            servers: vec![&kamailio.server],
-            udp: kamailio.udp,
-            ws: kamailio.ws,
-            wss: kamailio.wss,
-            dialer: Dialer::trusting(&kamailio.folder.path().join("certificate.pem"))?,
-        },
-        Side {
-            servers: [Some(&bridge.server), bridge.rtpengine.as_ref()]
-                .into_iter()
-                .flatten()
-                .collect(),
-            udp: bridge.udp,
-            ws: bridge.ws,
-            wss: bridge.wss,
-            dialer: Dialer::trusting(&bridge.folder.path().join("certificate.pem"))?,
-        },
+        Side::of_kamailio(&kamailio)?,
+        Side::of_kamailio(&bridge)?,
     ];
     let [gateway_side, kamailio_side, bridge_side] = &sides;
     let plain = [gateway_side, kamailio_side];
@@ -114,6 +99,19 @@ struct Side<'s> {
     ws: SocketAddr,
     wss: SocketAddr,
     dialer: Dialer,
+}
+
+impl<'s> Side<'s> {
+    fn of_kamailio(kamailio: &'s Kamailio) -> Outcome<Self> {
+        let servers = [Some(&kamailio.server), kamailio.rtpengine.as_ref()];
+        Ok(Self {
+            servers: servers.into_iter().flatten().collect(),
+            udp: kamailio.udp,
+            ws: kamailio.ws,
+            wss: kamailio.wss,
+            dialer: Dialer::trusting(&kamailio.folder.path().join("certificate.pem"))?,
+        })
+    }
 }
 
 /// Has both do the same in turns; `work` gives how often it was done.
