@@ -1,13 +1,14 @@
 //! Kamailio as the peer: a stateful proxy with one worker, as its own documentation sets it up.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::Outcome;
-use crate::process::{PASSWORD, Server, await_line, free_port, text};
+use crate::process::{PASSWORD, PATIENCE, Server, await_line, free_port, text};
 
 /// One that runs, with where it listens.
 pub(crate) struct Kamailio {
@@ -80,9 +81,10 @@ impl Kamailio {
 fn rtpengine(ng: u16, folder: &Path) -> Outcome<Server> {
     let log = folder.join("rtpengine.log");
     let arguments = [
+        "--config-file=none",
         "--foreground",
         "--log-stderr",
-        "--log-level=5",
+        "--log-level=4",
         "--table=-1",
         "--interface=127.0.0.1",
         "--port-min=30000",
@@ -91,7 +93,21 @@ fn rtpengine(ng: u16, folder: &Path) -> Outcome<Server> {
         &format!("--listen-ng=127.0.0.1:{ng}"),
         &format!("--pidfile={}", text(&folder.join("rtpengine.pid"))),
     ];
-    Server::start("rtpengine", &arguments, &log)
+    let server = Server::start("rtpengine", &arguments, &log)?;
+    // Kamailio does without it for a minute where it does not answer at once.
+    let asker = UdpSocket::bind("127.0.0.1:0")?;
+    asker.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let start = Instant::now();
+    loop {
+        let sent = asker.send_to(b"1 d7:command4:pinge", ("127.0.0.1", ng));
+        if sent.and_then(|_| asker.recv(&mut [0; 64])).is_ok() {
+            return Ok(server);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("rtpengine is silent: {}", fs::read_to_string(&log)?).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 const LOADS_RTPENGINE: &str = r#"loadmodule "rtpengine.so"
