@@ -72,6 +72,8 @@ pub struct Config {
     pub acme: Option<Acme>,
     pub http: Http,
     pub media: Media,
+    /// Media of phones that are signed in here may go past us.
+    pub direct_phones: bool,
     /// Absent: no relay.
     pub turn: Option<Turn>,
     /// How `crosspoint media` is reached.
@@ -242,8 +244,6 @@ pub struct Media {
     pub codec_threads: usize,
     /// How much encoding Opus may cost, from 0 to 10.
     pub opus_complexity: u8,
-    /// Media of phones that are signed in here may go past us.
-    pub direct_phones: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

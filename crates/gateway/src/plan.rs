@@ -38,7 +38,7 @@ pub(crate) fn plan(config: &Config, users: &[User]) -> Plan {
     let plan = Plan {
         users: BTreeMap::new(),
         outside_numbers: BTreeMap::new(),
-        bypass_phones: config.media.direct_phones,
+        bypass_phones: config.direct_phones,
         trunks: config.trunks.iter().map(trunk).collect(),
         routes: routing.routes.clone(),
         groups: routing.groups.clone(),

@@ -28,6 +28,8 @@ pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
     if let Some(section) = general_section {
         section.finish();
     }
+    let (media, direct_phones) =
+        optional(&root, "media", |s| (media(s, http.tls), direct_phones(s)));
     let config = Config {
         general,
         ladder: optional(&root, "ladder", |s| ladder::read(s, root.has("hep"))),
@@ -36,7 +38,8 @@ pub(super) fn read(root: Section<'_>, folder: &Path) -> Config {
         log: optional(&root, "log", log),
         listeners: listeners(&root),
         tls: present(&root, "tls", |s| tls(s, folder)).flatten(),
-        media: optional(&root, "media", |s| media(s, http.tls)),
+        media,
+        direct_phones,
         turn: present(&root, "turn", |s| turn::read(s, folder, http.tls)),
         ng: optional(&root, "ng", |s| ng::read(s, stream.as_ref())),
         media_servers: ng::media_servers(&root),
@@ -289,8 +292,11 @@ fn media(section: Option<&Section<'_>>, has_https: bool) -> Media {
         }),
         codec_threads: value(section, cores(), |s| s.integer("codec_threads", 0..257)) as usize,
         opus_complexity: value(section, 5, |s| s.integer("opus_complexity", 0..11)) as u8,
-        direct_phones: value(section, false, |s| s.choice("phones", &MEDIA_WAYS)),
     }
+}
+
+fn direct_phones(section: Option<&Section<'_>>) -> bool {
+    value(section, false, |s| s.choice("phones", &MEDIA_WAYS))
 }
 
 /// Whether media between phones may go past us.

@@ -84,7 +84,8 @@ fn a_changed_file_applies_and_a_wrong_one_changes_nothing() {
     // That it went well is noted when all of it is done.
     wait(|| metric(&gateway, "crosspoint_reload_last_ok") == "1");
     rewrite(&gateway, |text| {
-        text.split("\n[[trunk]]").next().unwrap().to_owned() + "[limits]\ncalls = 5\n"
+        let text = text.split("\n[[trunk]]").next().unwrap();
+        text.replace("[media]", "[media]\nphones = \"direct\"") + "[limits]\ncalls = 5\n"
     });
     rewrite(&gateway, |text| {
         text.replace("[numbers]", "[general]\ndomains = [\"new.example\"]\n[numbers]")
@@ -93,7 +94,7 @@ fn a_changed_file_applies_and_a_wrong_one_changes_nothing() {
     assert_eq!(answer["trunks"]["removed"], json!(["pbx"]));
     assert_eq!(
         (&answer["changed"], &answer["needs_restart"]),
-        (&json!(["limits"]), &json!(["general.domains"]))
+        (&json!(["media.phones", "limits"]), &json!(["general.domains"]))
     );
     assert!(trunks(&gateway).is_empty());
     // Until then it is said each time.

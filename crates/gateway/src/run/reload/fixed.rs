@@ -102,6 +102,7 @@ fn free(config: &Config) -> Vec<Mark> {
     let mut marks = Vec::new();
     let mut mark = |key, text: fmt::Arguments<'_>| marks.push((key, digest(text)));
     let routing = &config.routing;
+    mark("media.phones", format_args!("{}", config.direct_phones));
     mark("route", format_args!("{:?} {:?}", routing.routes, routing.country));
     mark("group", format_args!("{:?} {:?}", routing.groups, routing.group_numbers));
     mark("permission", format_args!("{:?}", routing.permissions));
