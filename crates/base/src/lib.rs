@@ -18,7 +18,7 @@ pub use digits::{host_text, push_endpoint, push_ip, push_number};
 pub use flow::{Flow, Transmit, Transport};
 pub use guard::{Ban, Conduct, Guard, GuardConfig, GuardCounters, Offence};
 pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId};
-pub use network::{Network, NotANetwork, source_of};
+pub use network::{Network, NotANetwork, is_private, source_of};
 pub use plain::{is_plain, plain_address, plain_name};
 pub use redact::{Private, Secret, is_same_secret};
 pub use rng::{Rng, hex};

@@ -79,9 +79,49 @@ pub fn source_of(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether an address is of a network of somebody's own, which others cannot reach by it (RFC 1918, 3927,
+/// 4193, 4291, 6598).
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_of_ones_own_are_private() {
+        let is_one = |text: &str| is_private(text.parse().expect("an address"));
+        for text in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.0.1",
+            "169.254.0.1",
+            "100.64.0.1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(is_one(text), "{text}");
+        }
+        for text in [
+            "127.0.0.1",
+            "172.32.0.1",
+            "100.63.0.1",
+            "100.128.0.1",
+            "203.0.113.1",
+            "::1",
+            "2001:db8::1",
+        ] {
+            assert!(!is_one(text), "{text}");
+        }
+    }
 
     #[test]
     fn networks_are_read_and_know_who_is_in_them() {

@@ -65,6 +65,17 @@ pub(crate) enum CallStep {
 }
 
 impl CallStep {
+    /// Whether it begins something that is done with media.
+    pub(crate) fn needs_media(&self) -> bool {
+        match self {
+            Self::Record(step) => *step == RecordStep::Start,
+            Self::Dtmf { .. } | Self::Play { .. } | Self::Stream(_) | Self::Capture(Some(_)) => {
+                true
+            }
+            Self::Show | Self::Quiet { .. } | Self::StopStream | Self::Capture(None) => false,
+        }
+    }
+
     /// What a ladder says of it; nothing of what changes nothing.
     pub(crate) fn in_words(&self) -> Option<String> {
         Some(match self {

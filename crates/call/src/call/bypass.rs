@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, is_private};
 use crosspoint_sdp::Session;
 
 use super::{Call, Leg, Output, Phase, Stage, Step};
@@ -177,18 +177,10 @@ impl Call {
     }
 }
 
-/// Whether an address is of a network of somebody's own (RFC 1918, 3927, 4193, 4291, 6598).
+/// Whether those outside cannot reach it.
 fn is_inside(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || (a == 100 && b & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
+    let address = address.to_canonical();
+    address.is_loopback() || is_private(address)
 }
 
 /// Whether one of its codecs is known here, as far as there is sound in it.

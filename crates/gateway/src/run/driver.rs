@@ -33,7 +33,7 @@ use super::media_plane::MediaPlane;
 use super::reload::Change;
 use super::trunks::TrunkPlaces;
 use super::{bindings, records, signaling, texts};
-use crate::calls::{Asked, CallStep, CallWish};
+use crate::calls::{Asked, CallWish};
 use crate::http::TerminalStreams;
 use crate::ladder::{Dated, RecentCalls};
 use crate::metrics::{EndedCalls, Signaling};
@@ -291,7 +291,7 @@ impl Driver {
                     self.node.note_on_ladder(Instant::now(), gcid, words);
                 }
                 if let CallWish::Of(gcid, step) = &asked.wish
-                    && !matches!(step, CallStep::Show)
+                    && step.needs_media()
                 {
                     self.bring_media(gcid);
                 }

@@ -376,6 +376,9 @@ impl super::driver::Driver {
                 && view.path == MediaPath::Bypass
         };
         let past: Vec<CallId> = self.node.views().filter(is_past).map(|view| view.call).collect();
+        if past.is_empty() {
+            return;
+        }
         for call in past {
             self.node.handle_input(Instant::now(), Input::BringMedia(call));
         }

@@ -9,10 +9,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, is_private};
 
 use super::handshake::DtlsEnd;
-use super::phone::is_private;
 use super::{Shard, SocketId, Timer};
 
 /// The DTLS side of a leg without ICE.

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, is_private};
 
 use super::leg::Crypto;
 use super::{Counters, Forward, Output, Shard};
@@ -320,16 +320,6 @@ fn admits(now: Instant, door: Door<'_>, arrival: Arrival, is_rtcp: bool, packet:
 /// still whole for the path behind.
 fn is_authentic(crypto: &Crypto, packet: &[u8]) -> bool {
     crypto.inbound.check_rtp(&mut packet.to_vec())
-}
-
-pub(super) fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
 }
 
 /// How long a source that signalling did not name may prove itself after a description.
