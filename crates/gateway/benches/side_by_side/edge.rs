@@ -20,6 +20,9 @@ const ROUNDS: usize = 3;
 const REGISTRATIONS: u32 = 4000;
 const AT_ONCE: u32 = 16;
 const USERS: u32 = 100;
+/// Who is called: none of them, for each has contacts by then that a call would be forked to, and
+/// Kamailio calls one phone.
+const CALLED: &str = "user100";
 const SOCKETS: u32 = 300;
 const CALLS: u32 = 300;
 const PROBES: u32 = 1000;
@@ -32,8 +35,8 @@ pub(crate) fn run() -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("uas.xml"), UAS)?;
     let callee = free_port()?;
-    let gateway = Gateway::start("", USERS)?;
-    register_phone(&gateway, "user0", callee)?;
+    let gateway = Gateway::start("", USERS + 1)?;
+    register_phone(&gateway, CALLED, callee)?;
     let _phone = Phone::answering(callee, folder.path())?;
     let kamailio = Kamailio::edge(callee)?;
     let bridge = Kamailio::bridge(callee)?;
@@ -84,7 +87,7 @@ pub(crate) fn run() -> Outcome<()> {
             is_peers_turn = !is_peers_turn;
             for number in numbers.by_ref().take(CALLS as usize) {
                 let offer = Browser::new(&identity, number)?.describe(&identity, true);
-                page.call("user0", number, &offer)?;
+                page.call(CALLED, number, &offer)?;
             }
             Ok(CALLS)
         })?;
