@@ -406,9 +406,14 @@ impl<'a> Story<'a> {
                         && memchr::memmem::find(&m.bytes, mark).is_some()
                 });
             let has_pair = notes().any(|(_, n)| matches!(n, Note::IcePair { .. }));
+            let has_begun = notes().any(|(_, n)| matches!(n, Note::Dtls(_)));
             let has_keys = notes().any(|(_, n)| matches!(n, Note::Dtls(DtlsStep::Keys(_))));
             let who = self.who(Some(at));
             match (is_browser, has_pair, has_keys) {
+                (true, true, false) if !has_begun => Some(format!(
+                    "DTLS failed: {who} found a way to us by ICE and never began it, so that there \
+                     were no keys."
+                )),
                 (true, false, false) => Some(format!(
                     "ICE failed: no check of {who} arrived on our media port; a firewall between, \
                      or an address of ours that it cannot reach, is the usual reason."

@@ -7,6 +7,7 @@ pub mod capture;
 pub mod clip;
 pub mod codec;
 pub mod control;
+pub mod dtls;
 pub mod dtmf;
 pub mod emodel;
 pub mod jitter;

@@ -447,7 +447,7 @@ impl Identity {
         let dtls = |error: &dyn std::fmt::Display| MediaError::Dtls(error.to_string());
         Ok(Self {
             // Building it is expensive, so there is one for all connections.
-            dtls: Arc::new(dimpl::Config::builder().build().map_err(|e| dtls(&e))?),
+            dtls: Arc::new(crosspoint_media::dtls::config().map_err(|e| dtls(&e))?),
             certificate: dimpl::certificate::generate_self_signed_certificate()
                 .map_err(|e| dtls(&e))?,
         })

@@ -745,7 +745,7 @@ fn shard_config() -> ShardConfig {
         rtp_timeout: Duration::from_secs(86_400),
         consent_timeout: Duration::from_secs(10),
         max_legs: 1000,
-        dtls: Arc::new(dimpl::Config::builder().build().expect("the defaults are good")),
+        dtls: Arc::new(crosspoint_media::dtls::config().expect("the defaults are good")),
         certificate: dimpl::certificate::generate_self_signed_certificate()
             .expect("a certificate can be made"),
     }

@@ -97,7 +97,7 @@ impl World {
             rtp_timeout: Duration::from_secs(3600),
             consent_timeout: Duration::from_secs(3600),
             max_legs: 40_000,
-            dtls: Arc::new(dimpl::Config::builder().build().expect("a configuration")),
+            dtls: Arc::new(crosspoint_media::dtls::config().expect("a configuration")),
             certificate,
         };
         Self {

@@ -3,8 +3,9 @@
 //! A handshake is hundreds of microseconds of arithmetic, in which dozens of packets would wait.
 //! So a connection that has something to do leaves the shard as a [`Handshake`], which the host
 //! runs where it likes, and comes back with what it has done. What arrives meanwhile waits; there
-//! is never more than one such job of a leg. Once there are keys, little is left to do, and that
-//! is done here.
+//! is never more than one such job of a leg. The first step is little, and so is what is left
+//! once there are keys: that is done here. Where the peer is to begin, there is no connection
+//! before it has.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -40,6 +41,7 @@ struct Connection {
     /// Among those of its leg: work on an earlier one comes too late.
     number: u64,
     state: State,
+    has_begun: bool,
     /// What is yet to be done.
     inputs: Vec<Input>,
     plain_records: PlainRecords,
@@ -50,6 +52,8 @@ struct Connection {
 enum State {
     #[default]
     None,
+    /// The peer is to begin: until it does there is nothing to compute or to remember.
+    Listening,
     Here(Box<Dtls>),
     /// With the host.
     Away,
@@ -178,8 +182,8 @@ impl std::fmt::Debug for HandshakeDone {
 }
 
 impl Shard {
-    /// DTLS begins when there is a way to the peer and its fingerprint is known; as client we
-    /// have then the peer's answer, so it has heard of us.
+    /// DTLS may begin when the peer's fingerprint is known; as client we begin it once there is a way to
+    /// the peer, and have then the peer's answer, so it has heard of us.
     pub(super) fn start_dtls(&mut self, now: Instant, id: LegId) {
         let has_way = self.way_of(id).is_some();
         let Some(end) = self.end_mut(id) else { return };
@@ -189,16 +193,24 @@ impl Shard {
         if end.active && !has_way {
             return;
         }
-        let active = end.active;
-        let mut dtls = Dtls::new_12(self.config.dtls.clone(), self.config.certificate.clone(), now);
-        dtls.set_active(active);
-        if let Some(end) = self.end_mut(id) {
-            end.begun += 1;
-            let (number, state) = (end.begun, State::Here(Box::new(dtls)));
-            end.connection = Connection { number, state, ..Default::default() };
+        end.begun += 1;
+        end.connection =
+            Connection { number: end.begun, state: State::Listening, ..Default::default() };
+        if end.active {
+            self.open_dtls(now, id);
+            self.dtls_timeout(now, id);
         }
-        self.event(Event::Step { leg: id, step: control::Step::DtlsStarted { is_client: active } });
-        self.dtls_timeout(now, id);
+    }
+
+    /// Makes the connection.
+    fn open_dtls(&mut self, now: Instant, id: LegId) {
+        let (config, certificate) = (self.config.dtls.clone(), self.config.certificate.clone());
+        let Some(end) = self.end_mut(id) else { return };
+        let is_client = end.active;
+        let mut dtls = Dtls::new_12(config, certificate, now);
+        dtls.set_active(is_client);
+        end.connection.state = State::Here(Box::new(dtls));
+        self.event(Event::Step { leg: id, step: control::Step::DtlsStarted { is_client } });
     }
 
     pub(super) fn dtls(&mut self, now: Instant, source: Remote, packet: &[u8]) {
@@ -231,7 +243,14 @@ impl Shard {
         }
         let records = connection.plain_records.admit(packet);
         let records = Some(records).filter(|records| !records.is_empty());
+        let is_listening = matches!(connection.state, State::Listening);
+        if is_listening && records.is_none() {
+            return;
+        }
         connection.inputs.push(Input { at: now, records });
+        if is_listening {
+            self.open_dtls(now, id);
+        }
         self.hand_out(now, id);
     }
 
@@ -255,7 +274,9 @@ impl Shard {
         };
         let inputs = std::mem::take(&mut connection.inputs);
         let handshake = Handshake { leg: id, number: connection.number, dtls, inputs };
-        if end.is_up {
+        // At first there is a ClientHello to write, or to answer with a cookie: waking others costs more.
+        let is_little = end.is_up || !std::mem::replace(&mut connection.has_begun, true);
+        if is_little {
             self.handle_handshake(now, handshake.run());
         } else {
             self.outputs.push_back(Output::Handshake(handshake));

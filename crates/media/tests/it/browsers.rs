@@ -41,6 +41,26 @@ fn call(ice_lite: bool, caller: Codec, callee: Codec) -> World {
     world
 }
 
+/// A connection with what it would remember is not there for those who never speak.
+#[test]
+fn where_the_browser_is_to_begin_dtls_nothing_is_begun_before_it_has() {
+    let mut world = World::new(Setup::default());
+    world.browser = Some(Browser::new(world.now, birthplace(), Codec::Pcmu));
+    world.open(BROWSER, Profile::WebRtc);
+    let offer = world.browser().offer();
+    world.accept(BROWSER, SdpKind::Offer, &offer);
+    let answer = world.describe(BROWSER, SdpKind::Answer, None);
+    assert!(answer.contains("a=setup:passive"));
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.steps(BROWSER), []);
+    world.browser().take_answer(&answer);
+    world.run_until("it connects", |w| w.browser().is_connected && w.is_connected(BROWSER));
+    let steps = world.steps(BROWSER);
+    let begun = steps.iter().filter(|step| matches!(step, Step::DtlsStarted { is_client: false }));
+    assert_eq!(begun.count(), 1, "{steps:?}");
+    world.close();
+}
+
 #[test]
 fn two_browsers_hear_each_other_and_nobody_else_hears_them() {
     for ice_lite in [true, false] {

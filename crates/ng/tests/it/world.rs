@@ -63,7 +63,7 @@ impl World {
             rtp_timeout: Duration::from_secs(60),
             consent_timeout: Duration::from_secs(15),
             max_legs: 1000,
-            dtls: Arc::new(dimpl::Config::builder().build().unwrap()),
+            dtls: Arc::new(crosspoint_media::dtls::config().unwrap()),
             certificate: dimpl::certificate::generate_self_signed_certificate().unwrap(),
         };
         let mut shard = Shard::new(config, Rng::from_u64(1));
