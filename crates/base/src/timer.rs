@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Holds at most one deadline per key and gives them back in order of time, and of keys at the same
 /// time.
@@ -18,7 +18,7 @@ use std::time::Instant;
 #[derive(Debug, Clone)]
 pub struct TimerTable<K> {
     /// The deadline of each key, and which setting it was.
-    by_key: BTreeMap<K, (Instant, u64)>,
+    by_key: BTreeMap<K, (Nanos, u64)>,
     /// What does not agree with `by_key` counts for nothing; the top always agrees. Empty only
     /// when there is no deadline.
     queue: BinaryHeap<Reverse<Setting<K>>>,
@@ -28,7 +28,7 @@ pub struct TimerTable<K> {
     waiting: usize,
     /// The last slice that the queue has.
     slice: u64,
-    /// From where slices are counted.
+    /// From where deadlines and slices are counted.
     epoch: Option<Instant>,
     /// How often anything was set.
     settings: u64,
@@ -36,7 +36,10 @@ pub struct TimerTable<K> {
 
 /// A deadline, its key, and which setting it was: one that was cancelled and set anew for the same
 /// time counts once.
-type Setting<K> = (Instant, K, u64);
+type Setting<K> = (Nanos, K, u64);
+
+/// Nanoseconds since the epoch, or before it: half of an `Instant`, of which a hundred thousand may be kept.
+type Nanos = i64;
 
 impl<K: Ord + Clone> Default for TimerTable<K> {
     fn default() -> Self {
@@ -54,6 +57,7 @@ impl<K: Ord + Clone> TimerTable<K> {
     pub fn set(&mut self, key: K, at: Instant) {
         // Who asks a machine for its next deadline after each input mostly hears the same.
         let setting = self.settings + 1;
+        let at = self.nanos_of(at);
         match self.by_key.entry(key.clone()) {
             Entry::Occupied(set) if set.get().0 == at => return,
             Entry::Occupied(mut set) => *set.get_mut() = (at, setting),
@@ -63,7 +67,7 @@ impl<K: Ord + Clone> TimerTable<K> {
         }
         self.settings = setting;
         let was_first = self.is_first(&key);
-        let slice = self.slice_of(at);
+        let slice = slice_of(at);
         if slice < self.slice {
             self.put_off(slice);
         }
@@ -100,7 +104,7 @@ impl<K: Ord + Clone> TimerTable<K> {
     /// The earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        self.queue.peek().map(|Reverse((at, ..))| *at)
+        self.queue.peek().and_then(|Reverse((at, ..))| self.instant_of(*at))
     }
 
     /// Takes one key whose deadline is not after `now`.
@@ -128,20 +132,29 @@ impl<K: Ord + Clone> TimerTable<K> {
         self.queue.peek().is_some_and(|Reverse((_, first, _))| first == key)
     }
 
-    fn slice_of(&mut self, at: Instant) -> u64 {
+    fn nanos_of(&mut self, at: Instant) -> Nanos {
         let epoch = *self.epoch.get_or_insert(at);
-        (at.saturating_duration_since(epoch).as_millis() / SLICE) as u64
+        let nanos = |time: Duration| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+        match at.checked_duration_since(epoch) {
+            Some(later) => nanos(later),
+            None => -nanos(epoch.saturating_duration_since(at)),
+        }
+    }
+
+    fn instant_of(&self, at: Nanos) -> Option<Instant> {
+        let time = Duration::from_nanos(at.unsigned_abs());
+        if at < 0 { self.epoch?.checked_sub(time) } else { self.epoch?.checked_add(time) }
     }
 
     /// Has the queue begin with this slice, if what it has is due in later ones: else everything
     /// would be put in order until then.
     fn put_off(&mut self, slice: u64) {
-        let Some(first) = self.next() else { return };
-        if self.queue.len() > MOST_PUT_OFF || self.slice_of(first) <= slice {
+        let Some(Reverse((first, ..))) = self.queue.peek() else { return };
+        if self.queue.len() > MOST_PUT_OFF || slice_of(*first) <= slice {
             return;
         }
         for Reverse(setting) in std::mem::take(&mut self.queue) {
-            let slice = self.slice_of(setting.0);
+            let slice = slice_of(setting.0);
             self.later.entry(slice).or_default().push(setting);
             self.waiting += 1;
         }
@@ -186,12 +199,16 @@ impl<K: Ord + Clone> TimerTable<K> {
     }
 }
 
-fn is_set<K: Ord>(by_key: &BTreeMap<K, (Instant, u64)>, (at, key, setting): &Setting<K>) -> bool {
+fn slice_of(at: Nanos) -> u64 {
+    at.max(0).unsigned_abs() / SLICE
+}
+
+fn is_set<K: Ord>(by_key: &BTreeMap<K, (Nanos, u64)>, (at, key, setting): &Setting<K>) -> bool {
     by_key.get(key) == Some(&(*at, *setting))
 }
 
-/// Milliseconds: as many timers of a second as come due in it are put in order at a time.
-const SLICE: u128 = 16;
+/// Nanoseconds: as many timers of a second as come due in it are put in order at a time.
+const SLICE: u64 = 16_000_000;
 /// More than are due in a slice, usually.
 const MOST_PUT_OFF: usize = 1024;
 /// Cancelled deadlines that are never worth looking for.

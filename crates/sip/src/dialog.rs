@@ -78,6 +78,19 @@ impl Dialog {
         })
     }
 
+    /// The same from the response alone, which repeats what the request said of us (RFC 3261
+    /// §8.2.6.2). Without a Contact its To is the target.
+    #[must_use]
+    pub fn as_caller_by(response: &Response, flow: Flow) -> Option<Self> {
+        let headers = &response.headers;
+        let mut request = Request::new(headers.cseq()?.method.clone(), headers.to()?.uri.clone());
+        for name in [HeaderName::FROM, HeaderName::CALL_ID, HeaderName::CSEQ] {
+            let value = headers.first(&name)?.clone();
+            request.headers.push(name, value);
+        }
+        Self::as_caller(&request, response, flow)
+    }
+
     #[must_use]
     pub fn local_tag(&self) -> &Bytes {
         &self.local_tag

@@ -115,10 +115,37 @@ pub struct Counters {
     pub acks_missing: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Client(ClientKey),
     Server(ServerKey),
+}
+
+/// Which timer of which transaction, in one word: many thousands of them wait. The number of the
+/// transaction comes first, then whose it is, then the timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TimerKey(u64);
+
+impl TimerKey {
+    const IS_SERVER: u64 = 1 << 4;
+    const TIMER: u64 = Self::IS_SERVER - 1;
+
+    fn new(owner: Owner, timer: Timer) -> Self {
+        let (number, side) = match owner {
+            Owner::Client(ClientKey(number)) => (number, 0),
+            Owner::Server(ServerKey(number)) => (number, Self::IS_SERVER),
+        };
+        Self(number << 5 | side | timer as u64)
+    }
+
+    fn parts(self) -> Option<(Owner, Timer)> {
+        let number = self.0 >> 5;
+        let owner = match self.0 & Self::IS_SERVER {
+            0 => Owner::Client(ClientKey(number)),
+            _ => Owner::Server(ServerKey(number)),
+        };
+        Some((owner, *Timer::ALL.get((self.0 & Self::TIMER) as usize)?))
+    }
 }
 
 #[derive(Debug)]
@@ -155,8 +182,8 @@ struct Server {
     /// A response template for the 100, while it may be needed.
     trying: Option<Box<Response>>,
     is_invite: bool,
-    /// To join its ACK to our 2xx.
-    ack_id: Option<AckId>,
+    /// To join its ACK to our 2xx, until it comes.
+    ack_id: Option<Box<AckId>>,
     /// The To of our last response: its tag is that of the 200 to a CANCEL, too.
     to: Option<Bytes>,
 }
@@ -178,7 +205,7 @@ pub struct Endpoint {
     /// INVITE server transactions whose 2xx waits for its ACK.
     awaiting_ack: BTreeMap<AckId, ServerKey>,
     pending_by_source: BTreeMap<IpAddr, usize>,
-    timers: TimerTable<(Owner, Timer)>,
+    timers: TimerTable<TimerKey>,
     /// From where the ends of transactions are counted, so that many come together.
     epoch: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -379,7 +406,8 @@ impl Endpoint {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((owner, timer)) = self.timers.pop_due(now) {
+        while let Some(due) = self.timers.pop_due(now) {
+            let Some((owner, timer)) = due.parts() else { continue };
             match owner {
                 Owner::Client(key) => {
                     self.drive_client(now, key, ClientInput::Timer(timer), None);
@@ -397,12 +425,6 @@ impl Endpoint {
         let bytes = request.print_below(&self.via(&flow, &branch));
         self.start_client(now, key, flow, branch, (request.method.clone(), bytes));
         key
-    }
-
-    /// An INVITE of ours as it was sent, for as long as its transaction lives.
-    #[must_use]
-    pub fn invite(&self, key: ClientKey) -> Option<Request> {
-        self.clients.get(&key)?.sent_invite()
     }
 
     /// Sends the ACK of a 2xx, outside any transaction, and gives its bytes for repeats.
@@ -439,11 +461,12 @@ impl Endpoint {
         }
         if response.status.is_final() && server.machine.is_pending() {
             let source = server.flow.remote.ip();
-            if response.status.is_success() && server.is_invite {
-                server.ack_id = ack_id(&response.headers);
-                if let Some(id) = server.ack_id.clone() {
-                    self.awaiting_ack.insert(id, key);
-                }
+            if response.status.is_success()
+                && server.is_invite
+                && let Some(id) = ack_id(&response.headers)
+            {
+                server.ack_id = Some(Box::new(id.clone()));
+                self.awaiting_ack.insert(id, key);
             }
             server.trying = None;
             self.release_source(source);
@@ -629,11 +652,11 @@ impl Endpoint {
                     let cancelled = self.clients.get(&key).is_some_and(|c| c.is_cancelled);
                     if timer != Timer::C || !cancelled {
                         let at = self.deadline(now, timer, after);
-                        self.timers.set((Owner::Client(key), timer), at);
+                        self.timers.set(TimerKey::new(Owner::Client(key), timer), at);
                     }
                 }
                 Action::Cancel(timer) => {
-                    self.timers.cancel(&(Owner::Client(key), timer));
+                    self.timers.cancel(&TimerKey::new(Owner::Client(key), timer));
                 }
                 Action::Acknowledge => {
                     if let Some((_, response)) = &response {
@@ -688,10 +711,10 @@ impl Endpoint {
                 }
                 Action::Set(timer, after) => {
                     let at = self.deadline(now, timer, after);
-                    self.timers.set((Owner::Server(key), timer), at);
+                    self.timers.set(TimerKey::new(Owner::Server(key), timer), at);
                 }
                 Action::Cancel(timer) => {
-                    self.timers.cancel(&(Owner::Server(key), timer));
+                    self.timers.cancel(&TimerKey::new(Owner::Server(key), timer));
                 }
                 Action::AckMissing => {
                     self.counters.acks_missing += 1;
@@ -708,9 +731,9 @@ impl Endpoint {
         let Some(server) = self.servers.remove(&key) else { return };
         self.by_match.remove(&server.matched);
         if let Some(id) = server.ack_id
-            && self.awaiting_ack.get(&id) == Some(&key)
+            && self.awaiting_ack.get(&*id) == Some(&key)
         {
-            self.awaiting_ack.remove(&id);
+            self.awaiting_ack.remove(&*id);
         }
         self.timers.cancel_all(&all_of(Owner::Server(key)));
     }
@@ -750,7 +773,8 @@ impl Endpoint {
         }
         client.is_cancelled = true;
         let (flow, branch) = (client.flow, client.branch.clone());
-        self.timers.set((Owner::Client(key), Timer::C), now + self.config.timing.long());
+        let gives_up = TimerKey::new(Owner::Client(key), Timer::C);
+        self.timers.set(gives_up, now + self.config.timing.long());
         let cancel_key = ClientKey(self.fresh());
         // The CANCEL shares the INVITE's branch, so its responses name the INVITE's key; the
         // method tells them apart.
@@ -835,6 +859,24 @@ fn note_source(request: &mut Request, flow: &Flow) {
 }
 
 /// Every timer of one transaction.
-fn all_of(owner: Owner) -> RangeInclusive<(Owner, Timer)> {
-    (owner, Timer::A)..=(owner, Timer::Trying)
+fn all_of(owner: Owner) -> RangeInclusive<TimerKey> {
+    TimerKey::new(owner, Timer::A)..=TimerKey::new(owner, Timer::Trying)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timers_key_is_nobody_elses() {
+        for timer in Timer::ALL {
+            let [client, server] = [Owner::Client(ClientKey(7)), Owner::Server(ServerKey(7))];
+            for owner in [client, server, Owner::Server(ServerKey(8))] {
+                let key = TimerKey::new(owner, timer);
+                assert_eq!(key.parts(), Some((owner, timer)));
+                assert!(all_of(owner).contains(&key));
+            }
+            assert!(!all_of(client).contains(&TimerKey::new(server, timer)));
+        }
+    }
 }

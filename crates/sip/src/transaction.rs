@@ -32,6 +32,14 @@ pub(crate) enum Timer {
     Trying,
 }
 
+impl Timer {
+    /// In their order.
+    pub(crate) const ALL: [Self; 14] = {
+        use Timer::{A, B, C, D, E, F, G, H, I, J, K, L, M, Trying};
+        [A, B, C, D, E, F, G, H, I, J, K, L, M, Trying]
+    };
+}
+
 /// What a transaction wants from its endpoint.
 #[derive(Debug)]
 pub(crate) enum Action {

@@ -27,6 +27,8 @@ pub(super) struct Settled {
     /// What a branch that is not kept is told.
     pub(super) cause: Cause,
     pub(super) account: Option<Account>,
+    /// Those of the INVITE, for every ACK.
+    pub(super) credentials: Vec<(HeaderName, Bytes)>,
 }
 
 /// A call we answered and ended before its ACK came: the BYE has to wait for it
@@ -66,8 +68,9 @@ impl SipUa {
                     self.end(now, id, cause)
                     && given_up
                 {
-                    let early = calling.early;
-                    let settled = Settled { acks: vec![], early, cause, account };
+                    let credentials = credentials_of(&calling.request);
+                    let (acks, early) = (vec![], calling.early);
+                    let settled = Settled { acks, early, cause, account, credentials };
                     self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
                 }
             }
@@ -79,9 +82,10 @@ impl SipUa {
     fn give_up_away(&mut self, now: Instant, id: LegId, cause: Cause) {
         let Some(leg) = self.end(now, id, cause) else { return };
         let (Phase::Calling(calling), account) = (leg.phase, leg.account) else { return };
-        let Calling { key, early, .. } = *calling;
+        let Calling { key, early, request, .. } = *calling;
         let branches = early.values().map(|early| early.dialog.clone()).collect();
-        let settled = Settled { acks: vec![], early, cause, account };
+        let credentials = credentials_of(&request);
+        let settled = Settled { acks: vec![], early, cause, account, credentials };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         match leg.device {
             Some(device) => {
@@ -234,10 +238,9 @@ impl SipUa {
         if settled.acks.len() >= MAX_BRANCHES {
             return;
         }
-        let Some(request) = self.endpoint.invite(key) else { return };
-        let number = request.headers.cseq().map_or(1, |c| c.number);
+        let number = response.headers.cseq().map_or(1, |c| c.number);
         let (cause, account) = (settled.cause, settled.account);
-        let credentials = credentials_of(&request);
+        let credentials = settled.credentials.clone();
         // Numbers go on where the early dialog (PRACK) left off.
         let dialog = match settled.early.remove(&tag) {
             Some(early) => {
@@ -245,7 +248,7 @@ impl SipUa {
                 dialog.take_response(response, &Method::INVITE);
                 Some(dialog)
             }
-            None => Dialog::as_caller(&request, response, flow),
+            None => Dialog::as_caller_by(response, flow),
         };
         let Some(mut dialog) = dialog else { return };
         let ack = self.acknowledge(&mut dialog, number, credentials);
@@ -268,8 +271,8 @@ impl SipUa {
     /// Keeps the ACK of a 2xx for repeats.
     pub(super) fn settled(&mut self, key: ClientKey, ack: SentAck) {
         let cause = Cause::AnsweredElsewhere;
-        let early = BTreeMap::new();
-        let settled = Settled { acks: vec![ack], early, cause, account: None };
+        let (acks, early, credentials) = (vec![ack], BTreeMap::new(), vec![]);
+        let settled = Settled { acks, early, cause, account: None, credentials };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
     }
 

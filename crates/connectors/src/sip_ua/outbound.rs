@@ -301,7 +301,8 @@ impl SipUa {
         let media = media.filter(|m| m.tag == tag);
         self.learn_realms(account, &request);
         let number = request.headers.cseq().map_or(1, |c| c.number);
-        let ack = self.acknowledge(&mut dialog, number, credentials_of(&request));
+        let credentials = credentials_of(&request);
+        let ack = self.acknowledge(&mut dialog, number, credentials.clone());
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.settled = Some(key);
         leg.dialog = Some(dialog);
@@ -310,7 +311,8 @@ impl SipUa {
         self.timers.cancel(&(id, Timer::Ring));
         // An empty map keeps the room of its first branch, for as long as this is kept.
         let early = if early.is_empty() { BTreeMap::new() } else { early };
-        let settled = Settled { acks: vec![ack], early, cause: Cause::AnsweredElsewhere, account };
+        let (acks, cause) = (vec![ack], Cause::AnsweredElsewhere);
+        let settled = Settled { acks, early, cause, account, credentials };
         self.clients.insert(key, ClientUse::Settled(Box::new(settled)));
         self.session_agreed(now, id, response);
         let session = match (description(&response.headers, &response.body), media) {

@@ -33,8 +33,8 @@ pub(crate) struct ClientTransaction {
     state: State,
     is_invite: bool,
     reliable: bool,
-    /// The request, for retransmission; dropped with the final response. An INVITE stays, as it may
-    /// have to be cancelled, acknowledged, or answered for when a branch accepts late.
+    /// The request, for retransmission; dropped with the final response. An INVITE that was refused
+    /// stays until that is acknowledged.
     request: Bytes,
     ack: Option<Bytes>,
     interval: Duration,
@@ -196,7 +196,8 @@ impl ClientTransaction {
 
     fn enter_final(&mut self, state: State) {
         self.state = state;
-        if !self.is_invite {
+        let is_refused_invite = self.is_invite && state == State::Completed;
+        if !is_refused_invite {
             self.request = Bytes::new();
         }
     }

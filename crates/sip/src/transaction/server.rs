@@ -39,7 +39,7 @@ pub(crate) struct ServerTransaction {
     state: State,
     is_invite: bool,
     reliable: bool,
-    /// The last response sent; empty before the first.
+    /// The last response sent; empty before the first, and once nobody can miss it any more.
     response: Bytes,
     interval: Duration,
 }
@@ -65,7 +65,7 @@ impl ServerTransaction {
 
     /// True once anything was answered: no 100 is needed any more.
     pub(crate) fn has_answered(&self) -> bool {
-        !self.response.is_empty()
+        !self.is_pending() || !self.response.is_empty()
     }
 
     /// True once a 2xx to an INVITE was sent.
@@ -85,6 +85,7 @@ impl ServerTransaction {
             (Accepted { acknowledged: false }, I::Timer(Timer::G)) => self.retransmit(timing),
             (Accepted { acknowledged: false }, I::Ack) => {
                 self.state = Accepted { acknowledged: true };
+                self.response = Bytes::new();
                 vec![Action::Cancel(Timer::G)]
             }
             (Accepted { acknowledged }, I::Timer(Timer::L)) if self.is_invite => {

@@ -8,7 +8,7 @@ use crosspoint_sip::dialog::address_of;
 use crosspoint_sip::{HeaderName, Method, NameAddr, Uri};
 
 use super::{Hop, HopFailure, Place, registration_of};
-use crate::sip_ua::challenge::Account;
+use crate::sip_ua::challenge::{Account, credentials_of};
 use crate::sip_ua::commands::Way;
 use crate::sip_ua::ending::Settled;
 use crate::sip_ua::leg::{Calling, Phase};
@@ -117,7 +117,7 @@ impl SipUa {
         let Some(leg) = self.legs.get(&id) else { return };
         let account = leg.account;
         let Phase::Calling(calling) = &leg.phase else { return };
-        let old = calling.key;
+        let (old, credentials) = (calling.key, credentials_of(&calling.request));
         if !self.try_next_hop(now, id, HopFailure::NoAnswer) {
             return;
         }
@@ -128,6 +128,7 @@ impl SipUa {
                 early: Default::default(),
                 cause: Cause::AnsweredElsewhere,
                 account,
+                credentials,
             };
             self.clients.insert(old, ClientUse::Settled(Box::new(settled)));
         }
