@@ -195,7 +195,7 @@ export function uriHost(host) {
   return host.includes(":") ? `[${host}]` : host;
 }
 
-const usualMedia = (host) => `
+export const usualMedia = (host) => `
 addresses = ["${host}"]
 listen = "${host}"
 browser_listen = "${uriHost(host)}:0"

@@ -244,6 +244,8 @@ pub struct Media {
     pub codec_threads: usize,
     /// How much encoding Opus may cost, from 0 to 10.
     pub opus_complexity: u8,
+    /// Processors do not sleep.
+    pub keep_awake: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -265,6 +265,7 @@ pub(crate) fn media_config(config: &Config, addresses: &[IpAddr]) -> MediaPoolCo
         max_legs: max_legs(config),
         codec_threads: media.codec_threads,
         opus_complexity: media.opus_complexity,
+        keep_awake: media.keep_awake,
     }
 }
 

@@ -10,6 +10,7 @@
 mod admission;
 mod allocator;
 mod app_sockets;
+mod awake;
 mod bans;
 mod dns;
 mod documents;

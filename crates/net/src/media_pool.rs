@@ -31,6 +31,7 @@ use links::{LinksOfThread, LinksToThread};
 use placement::{Orders, Placement};
 use thread::{Work, Workers};
 
+use crate::awake::CoresAwake;
 use crate::packet_io::{self, IoConfig, IoKind, OpenIo, Waker};
 
 /// What to run.
@@ -56,6 +57,8 @@ pub struct MediaPoolConfig {
     pub codec_threads: usize,
     /// How much encoding Opus may cost, from 0 to 10.
     pub opus_complexity: u8,
+    /// The processors do not sleep, so that no packet waits until they are awake.
+    pub keep_awake: bool,
 }
 
 /// Why media cannot run.
@@ -94,6 +97,8 @@ pub struct MediaPool {
 struct Host {
     threads: Vec<Thread>,
     placement: Mutex<Placement>,
+    /// Where that is wanted, until all this ends.
+    _awake: Option<CoresAwake>,
 }
 
 struct Thread {
@@ -152,7 +157,9 @@ impl MediaPool {
         }
         let threads = parts.iter().map(Part::thread).collect();
         let placement = placement(config, count);
-        let host = Arc::new(Host { threads, placement: Mutex::new(placement) });
+        let awake = config.keep_awake.then(CoresAwake::keep).transpose();
+        let _awake = awake.map_err(MediaError::Thread)?;
+        let host = Arc::new(Host { threads, placement: Mutex::new(placement), _awake });
         let links = MediaLinks::new(parts.iter().map(|part| part.links.0.clone()).collect());
         let dtls = Identity::new()?;
         let MediaTaps { record, stream, capture, capture_headers, music } = taps;

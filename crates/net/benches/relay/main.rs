@@ -42,9 +42,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         // As the binary does; whoever starts other programs does not, for they would inherit it.
-        ["serve", kind, pairing] => {
+        ["serve", kind, pairing, rest @ ..] => {
             Allocator::take_small_pages();
-            server::serve(kind, pairing)
+            server::serve(kind, pairing, rest.contains(&subject::AWAKE))
         }
         ["bare", kind, pairing, calls] => {
             Allocator::take_small_pages();
@@ -93,7 +93,7 @@ fn run(words: &[&str]) -> Outcome<()> {
             _ => &[512],
         };
         for calls in if sizes.is_empty() { usual } else { &sizes } {
-            let wanted = Wanted { pairing, calls: *calls, waiting: 0 };
+            let wanted = Wanted { pairing, calls: *calls, waiting: 0, keep_awake: false };
             let mut theirs = Subject::rtpengine(wanted)?;
             for kind in &kinds {
                 let cost = measure(wanted, *kind, rounds, &mut theirs)?;
@@ -165,10 +165,13 @@ fn delays(calls: u32, kinds: &[IoKind]) -> Outcome<()> {
     println!();
     println!("| server | load | packets/s | core busy, % | handshakes/s | p50, µs | p99, µs |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
-    let wanted = Wanted { pairing: Pairing::WebRtc, calls, waiting: STORM + HANDSHAKES };
+    let waiting = STORM + HANDSHAKES;
+    let wanted = Wanted { pairing: Pairing::WebRtc, calls, waiting, keep_awake: false };
     let mut handshakes = Vec::new();
     for kind in kinds {
-        handshakes.push(delay_of(Subject::ours(*kind, wanted)?)?);
+        for keep_awake in [false, true] {
+            handshakes.push(delay_of(Subject::ours(*kind, Wanted { keep_awake, ..wanted })?)?);
+        }
     }
     handshakes.push(delay_of(Subject::rtpengine(wanted)?)?);
     println!();

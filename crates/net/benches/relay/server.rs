@@ -24,7 +24,7 @@ pub(crate) fn kind(name: &str) -> Outcome<IoKind> {
 /// For each call, a line comes in with a phone's offer, one goes out with ours to the front, one
 /// comes in with the front's answer and one goes out with ours to the phone; line ends within
 /// them are bars. Ends with its input.
-pub(crate) fn serve(name: &str, pairing: &str) -> Outcome<()> {
+pub(crate) fn serve(name: &str, pairing: &str, keep_awake: bool) -> Outcome<()> {
     let (io, pairing) = (kind(name)?, Pairing::named(pairing).ok_or("no pairing")?);
     let config = MediaPoolConfig {
         browser_listen: (OURS, 8443).into(),
@@ -39,6 +39,7 @@ pub(crate) fn serve(name: &str, pairing: &str) -> Outcome<()> {
         threads: 1,
         codec_threads: 0,
         opus_complexity: 5,
+        keep_awake,
     };
     let (sender, events) = mpsc::channel();
     let pool = MediaPool::start(&config, Rng::from_u64(1), move |event| {

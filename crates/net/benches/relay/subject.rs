@@ -41,7 +41,12 @@ pub(crate) struct Wanted {
     pub(crate) calls: u32,
     /// Calls besides, whose browsers connect later.
     pub(crate) waiting: u32,
+    /// `media.keep_awake`, of ours.
+    pub(crate) keep_awake: bool,
 }
+
+/// The word for it; threads that do it have its name.
+pub(crate) const AWAKE: &str = "awake";
 
 type Join<'j> = dyn FnMut(u32, &mut Front, &mut Phone) -> Outcome<()> + Send + 'j;
 
@@ -49,8 +54,9 @@ impl Subject {
     /// A media thread of ours.
     pub(crate) fn ours(kind: IoKind, wanted: Wanted) -> Outcome<Self> {
         let namespaces = Namespaces::new().ok_or("no namespaces")?;
-        let arguments = ["serve", kind.as_str(), wanted.pairing.as_str()];
-        let (mut process, mut stdin) = Process::ours(&namespaces, &arguments)?;
+        let awake = wanted.keep_awake.then_some(AWAKE);
+        let arguments = [&["serve", kind.as_str(), wanted.pairing.as_str()], awake.as_slice()];
+        let (mut process, mut stdin) = Process::ours(&namespaces, &arguments.concat())?;
         let mut lines = process.lines()?;
         let identity = Identity::new(Namespaces::PEERS, Namespaces::OURS)?;
         let mut join = |_: u32, front: &mut Front, phone: &mut Phone| -> Outcome<()> {
@@ -65,7 +71,8 @@ impl Subject {
         let id = process.child.id();
         let set_up = namespaces.in_peers(|| SetUp::new(&identity, id, wanted, &mut join))?;
         process.stdin = Some(stdin);
-        Self::new(kind.as_str().to_owned(), process, namespaces, set_up)
+        let name = [&[kind.as_str()], awake.as_slice()].concat().join(", ");
+        Self::new(name, process, namespaces, set_up)
     }
 
     pub(crate) fn rtpengine(wanted: Wanted) -> Outcome<Self> {
@@ -185,7 +192,7 @@ impl SetUp {
         &mut self,
         identity: &Identity,
         server: u32,
-        Wanted { pairing, calls, waiting }: Wanted,
+        Wanted { pairing, calls, waiting, .. }: Wanted,
         join: &mut Join<'_>,
     ) -> Outcome<()> {
         let mut before = 0;
@@ -301,10 +308,14 @@ fn drop_media() -> Result<(), String> {
     Ok(())
 }
 
-/// Time on a processor, of all threads that live.
+/// Time on a processor, of all threads that live and have something to do.
 fn spent(id: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten();
     let of_task = |task: fs::DirEntry| {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        if name.trim_end() == AWAKE {
+            return 0;
+        }
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
         text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };

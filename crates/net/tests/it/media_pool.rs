@@ -28,6 +28,7 @@ fn config() -> MediaPoolConfig {
         threads: 1,
         codec_threads: 2,
         opus_complexity: 5,
+        keep_awake: false,
     }
 }
 

@@ -164,6 +164,7 @@ fn media_config() -> MediaPoolConfig {
         threads: 2,
         codec_threads: 0,
         opus_complexity: 5,
+        keep_awake: false,
         ice_lite: true,
         timeout: Duration::from_secs(30),
         max_legs: 10,

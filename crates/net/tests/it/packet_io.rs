@@ -30,6 +30,7 @@ fn config(io: Option<IoKind>) -> MediaPoolConfig {
         threads: 1,
         codec_threads: 1,
         opus_complexity: 5,
+        keep_awake: false,
     }
 }
 
