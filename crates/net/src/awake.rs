@@ -29,10 +29,12 @@ impl CoresAwake {
             let is_over = this.is_over.clone();
             let run = move || {
                 // As an ordinary thread it would take time from others.
-                if settle(core).is_ok() {
-                    while !is_over.load(Ordering::Relaxed) {
-                        (0..SPINS).for_each(|_| std::hint::spin_loop());
-                    }
+                if let Err(error) = settle(core) {
+                    tracing::warn!(core, %error, "a processor is not kept awake");
+                    return;
+                }
+                while !is_over.load(Ordering::Relaxed) {
+                    (0..SPINS).for_each(|_| std::hint::spin_loop());
                 }
             };
             thread::Builder::new().name(NAME.to_owned()).spawn(run)?;

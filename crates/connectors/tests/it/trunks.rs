@@ -619,6 +619,35 @@ fn a_callee_who_challenges_us_learns_nothing() {
     assert!(desk.next().header("Proxy-Authorization").contains("realm=\"carrier.test\""));
 }
 
+/// The ACK of a 2xx has the credentials of its INVITE (RFC 3261 §13.2.2.4): that of a branch that answers
+/// when the call is another's or is given up, too.
+#[test]
+fn whoever_answers_late_is_acknowledged_with_the_invites_credentials() {
+    for is_given_up in [false, true] {
+        let mut desk = desk(|trunk| trunk.credentials = Some(credentials(None)));
+        let (leg, invite) = desk.call_out();
+        let own = challenge("Proxy-Authenticate", "carrier.test");
+        desk.hear(&invite.flow, &reply(&invite, "407 Who", "x", &own, ""));
+        desk.next().is("ACK");
+        let again = desk.next();
+        let proof = again.header("Proxy-Authorization");
+        if is_given_up {
+            desk.hear(&again.flow, &reply(&again, "180 Ringing", "late", "", ""));
+            desk.command(leg, LegCommand::End(Cause::Normal));
+            desk.next().is("CANCEL");
+        } else {
+            desk.hear(&again.flow, &reply(&again, "200 OK", "first", "", OFFER));
+            assert_eq!(desk.next().is("ACK").header("Proxy-Authorization"), proof);
+        }
+        desk.hear(&again.flow, &reply(&again, "200 OK", "late", "", OFFER));
+        let ack = desk.next();
+        assert_eq!(ack.is("ACK").header("Proxy-Authorization"), proof);
+        assert_eq!((ack.tag("To").as_str(), ack.tag("From")), ("late", again.tag("From")));
+        assert_eq!(ack.header("Call-ID"), again.header("Call-ID"));
+        assert_eq!(desk.next().is("BYE").tag("To"), "late");
+    }
+}
+
 // Signing in there.
 
 fn signing_in(adjust: impl FnOnce(&mut TrunkConfig)) -> Desk {
