@@ -96,7 +96,12 @@ const plays = {
     await alice.do("answer");
     // Or the next call would be taken for answered already.
     await alice.event("confirmed");
+    await presses.accepted("INVITE");
+    await alice.hears(BROWSER_TONE);
+    await presses.nudge();
     assert.equal((await alice.event("rtp-digit")).key, "5");
+    await presses.accepted("INFO");
+    await presses.nudge();
     await alice.event("ended");
     await presses.done();
     const plain = await waiting("uas_info", { keys: { key: "6" } });
