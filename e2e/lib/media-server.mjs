@@ -146,10 +146,12 @@ export class Rtpengine {
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-rtpengine-"));
     const server = new Rtpengine(folder, port);
-    // Others have ports of this range: it takes the next.
+    // It takes ports that others have, too, where both say SO_REUSEADDR, as Kamailio does and another rtpengine:
+    // below what the kernel gives away, and hardly ever where another is.
+    const first = 10000 + 1000 * Math.floor(Math.random() * 22);
     server.process = spawn("rtpengine", [
       "--table=-1", "--config-file=none", "--interface=127.0.0.1", `--listen-ng=127.0.0.1:${port}`,
-      "--port-min=40000", "--port-max=65000", "-f", "-E", "--log-level=6", ...recording,
+      `--port-min=${first}`, `--port-max=${first + 999}`, "-f", "-E", "--log-level=6", ...recording,
     ], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
     server.exited = new Promise((resolve) => server.process.once("exit", resolve));
     for (const stream of [server.process.stdout, server.process.stderr]) {

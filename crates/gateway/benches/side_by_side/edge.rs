@@ -20,79 +20,104 @@ const ROUNDS: usize = 3;
 const REGISTRATIONS: u32 = 4000;
 const AT_ONCE: u32 = 16;
 const USERS: u32 = 100;
-/// Who is called: none of them, for each has contacts by then that a call would be forked to, and
-/// Kamailio calls one phone.
-const CALLED: &str = "user100";
+/// Who is called; nobody else signs in under that name, or a call would be forked to several.
+const CALLED: &str = "user99";
+const PEERS: [&str; 2] = ["Kamailio", "Kamailio and rtpengine"];
+const MICROS: &str = "µs of processor time";
 const SOCKETS: u32 = 300;
-const CALLS: u32 = 300;
+const CALLS: u32 = 320;
 const PROBES: u32 = 1000;
 /// How much of its core the server is to be busy with other calls while some are probed, and how
 /// many calls a second, and altogether, show what rate that is.
 const BUSY: f64 = 0.5;
 const TRIAL: (u32, u32) = (800, 3200);
 
+/// What signing in costs.
 pub(crate) fn run() -> Outcome<()> {
-    let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("uas.xml"), UAS)?;
     let callee = free_port()?;
-    let gateway = Gateway::start("", USERS + 1)?;
-    register_phone(&gateway, CALLED, callee)?;
-    let _phone = Phone::answering(callee, folder.path())?;
-    let kamailio = Kamailio::edge(callee)?;
-    let bridge = Kamailio::bridge(callee)?;
-    let sides = [
-        Side {
-            servers: vec![&gateway.server],
-            udp: gateway.address("udp")?,
-            ws: gateway.address("ws")?,
-            wss: gateway.address("wss")?,
-            dialer: Dialer::new(&gateway)?,
-        },
-        Side::of_kamailio(&kamailio)?,
-        Side::of_kamailio(&bridge)?,
-    ];
-    let [gateway_side, kamailio_side, bridge_side] = &sides;
-    let plain = [gateway_side, kamailio_side];
-    let micros = "µs of processor time";
-    compare(&format!("{micros} for a REGISTER, 401, REGISTER, 200 over UDP"), plain, |side, n| {
-        register_many(side.udp, n * REGISTRATIONS, REGISTRATIONS, USERS, AT_ONCE)?;
+    let (gateway, kamailio) = (Gateway::start("", USERS)?, Kamailio::edge(callee)?);
+    let sides = [&Side::of(&gateway)?, &Side::of_kamailio(&kamailio)?];
+    compare(&format!("{MICROS} for a REGISTER, 401, REGISTER, 200 over UDP"), sides, |at, n| {
+        let server = sides.get(at).ok_or("no side")?.udp;
+        register_many(server, n * REGISTRATIONS, REGISTRATIONS, USERS, AT_ONCE)?;
         Ok(REGISTRATIONS)
     })?;
-    compare(&format!("{micros} for a WebSocket with a digest REGISTER"), plain, |side, round| {
+    compare(&format!("{MICROS} for a WebSocket with a digest REGISTER"), sides, |at, round| {
+        let server = sides.get(at).ok_or("no side")?.ws;
         let mut pages = Vec::new();
         for number in 0..SOCKETS {
-            let stream = TcpStream::connect(side.ws)?;
+            let stream = TcpStream::connect(server)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_nodelay(true)?;
             let (user, number) = (format!("user{}", 1 + number % 60), round * SOCKETS + number);
             pages.push(Page::open(Box::new(stream), &user, number)?);
         }
         Ok(SOCKETS)
-    })?;
-    let identity = Identity::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)?;
+    })
+}
+
+/// What calls from browsers cost.
+pub(crate) fn browsers() -> Outcome<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("uas.xml"), UAS)?;
+    let callee = free_port()?;
+    let gateway = Gateway::start("", USERS)?;
+    register_phone(&gateway, CALLED, callee)?;
+    let _phone = Phone::answering(callee, folder.path())?;
+    let (kamailio, bridge) = (Kamailio::edge(callee)?, Kamailio::bridge(callee)?);
+    let sides = [Side::of(&gateway)?, Side::of_kamailio(&kamailio)?, Side::of_kamailio(&bridge)?];
     let mut pages = Vec::new();
     for side in &sides {
-        let stream = side.dialer.dial_at(side.wss)?;
-        pages.push(Page::open(Box::new(stream), "user99", 1_000_000)?);
+        let open = |number| {
+            let stream = side.dialer.dial_at(side.wss)?;
+            Page::open(Box::new(stream), &format!("user{}", 1 + number), 1_000_000 + number)
+        };
+        pages.push((0..AT_ONCE).map(open).collect::<Outcome<Vec<Page>>>()?);
     }
-    for (at, peer, name) in
-        [(1, kamailio_side, "Kamailio"), (2, bridge_side, "Kamailio and rtpengine")]
-    {
-        let what = format!("{micros} for a call from WSS to UDP, challenged, beside {name}");
-        let mut numbers = at * 1_000_000..;
-        let mut is_peers_turn = false;
-        compare(&what, [gateway_side, peer], |_, _| {
-            let page =
-                pages.get_mut(if is_peers_turn { at as usize } else { 0 }).ok_or("no page")?;
-            is_peers_turn = !is_peers_turn;
-            for number in numbers.by_ref().take(CALLS as usize) {
-                let offer = Browser::new(&identity, number)?.describe(&identity, true);
-                page.call(CALLED, number, &offer)?;
-            }
-            Ok(CALLS)
-        })?;
+    let identity = Identity::new(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)?;
+    let [ours, peers @ ..] = &sides;
+    let [our_pages, peers_pages @ ..] = pages.as_mut_slice() else { return Err("no pages".into()) };
+    let mut next = 1;
+    for at_once in [1, AT_ONCE as usize] {
+        for (name, peer, pages) in
+            PEERS.iter().zip(peers).zip(peers_pages.iter_mut()).map(|((n, s), p)| (n, s, p))
+        {
+            let what = format!("{MICROS} for a call from WSS, {at_once} at a time, beside {name}");
+            compare(&what, [ours, peer], |at, _| {
+                let pages = if at == 0 { &mut *our_pages } else { &mut *pages };
+                let pages = pages.get_mut(..at_once).ok_or("no pages")?;
+                let server = if at == 0 { "Crosspoint" } else { name };
+                call_from(pages, &identity, &mut next).map_err(|e| format!("{server}: {e}").into())
+            })?;
+        }
     }
     Ok(())
+}
+
+/// Has browsers call at the same time, one call after the other each; gives how many calls there were.
+fn call_from(pages: &mut [Page], identity: &Identity, next: &mut u32) -> Outcome<u32> {
+    let each = CALLS / pages.len() as u32;
+    std::thread::scope(|scope| {
+        let mut browsers = Vec::new();
+        for page in pages.iter_mut() {
+            let numbers = *next..*next + each;
+            *next = numbers.end;
+            browsers.push(scope.spawn(move || {
+                for number in numbers {
+                    Browser::new(identity, number)
+                        .map(|browser| browser.describe(identity, true))
+                        .and_then(|offer| page.call(CALLED, number, &offer))
+                        .map_err(|e| e.to_string())?;
+                }
+                Ok::<_, String>(())
+            }));
+        }
+        let calls = each * browsers.len() as u32;
+        for browser in browsers {
+            browser.join().map_err(|_| "a browser panicked")??;
+        }
+        Ok(calls)
+    })
 }
 
 struct Side<'s> {
@@ -105,6 +130,16 @@ struct Side<'s> {
 }
 
 impl<'s> Side<'s> {
+    fn of(gateway: &'s Gateway) -> Outcome<Self> {
+        Ok(Self {
+            servers: vec![&gateway.server],
+            udp: gateway.address("udp")?,
+            ws: gateway.address("ws")?,
+            wss: gateway.address("wss")?,
+            dialer: Dialer::new(gateway)?,
+        })
+    }
+
     fn of_kamailio(kamailio: &'s Kamailio) -> Outcome<Self> {
         let servers = [Some(&kamailio.server), kamailio.rtpengine.as_ref()];
         Ok(Self {
@@ -117,18 +152,18 @@ impl<'s> Side<'s> {
     }
 }
 
-/// Has both do the same in turns; `work` gives how often it was done.
+/// Has both do the same in turns; `work` is given whose turn it is and the round, and gives how often it was done.
 fn compare(
     what: &str,
     sides: [&Side<'_>; 2],
-    mut work: impl FnMut(&Side<'_>, u32) -> Outcome<u32>,
+    mut work: impl FnMut(usize, u32) -> Outcome<u32>,
 ) -> Outcome<()> {
     let mut costs = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS as u32 {
-        for (side, costs) in sides.iter().zip(&mut costs) {
+        for (at, (side, costs)) in sides.iter().zip(&mut costs).enumerate() {
             let spent = || side.servers.iter().map(|server| server.spent()).sum::<Duration>();
             let before = spent();
-            let times = work(side, round)?;
+            let times = work(at, round)?;
             let spent = spent() - before;
             // The first round pays for what all share.
             if round > 0 {

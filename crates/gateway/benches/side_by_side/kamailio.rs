@@ -87,8 +87,9 @@ fn rtpengine(ng: u16, folder: &Path) -> Outcome<Server> {
         "--log-level=4",
         "--table=-1",
         "--interface=127.0.0.1",
-        "--port-min=30000",
-        "--port-max=49999",
+        // It would take Kamailio's from it: both say SO_REUSEADDR. The kernel gives none of these away.
+        "--port-min=10000",
+        "--port-max=29999",
         "--num-threads=1",
         &format!("--listen-ng=127.0.0.1:{ng}"),
         &format!("--pidfile={}", text(&folder.join("rtpengine.pid"))),

@@ -1,5 +1,5 @@
 //! The gateway beside its peers, in one run and on one core: `calls`, `held`, `registrations`,
-//! `sessions`, `streams`, `ladders`, `edge`, `delay` or `talk`. `train` prints nothing: it is everyday work for a
+//! `sessions`, `streams`, `ladders`, `edge`, `browsers`, `delay` or `talk`. `train` prints nothing: it is everyday work for a
 //! binary that counts what it does (`CROSSPOINT_BIN`).
 //!
 //! Each prints rows of the table in `docs/benchmarks.md`. Cost is processor time, not time on
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let is_named = |name: &str| names.iter().any(|n| n == name);
     let others = ["train", mirror::MIRROR, calls::HELD_INSIDE];
     let wants = |name: &str| is_named(name) || (names.is_empty() && !others.contains(&name));
-    let benches: [(&str, Bench); 12] = [
+    let benches: [(&str, Bench); 13] = [
         ("calls", calls::run),
         ("held", calls::held),
         (calls::HELD_INSIDE, calls::held_inside),
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         ("streams", streams::run),
         ("ladders", calls::ladders),
         ("edge", edge::run),
+        ("browsers", edge::browsers),
         ("delay", edge::delay),
         ("talk", talk::run),
         ("train", train::run),

@@ -17,8 +17,8 @@ use crate::browser::{Browser, Identity, Phone};
 use crate::process::{Gateway, PASSWORD, PATIENCE};
 
 /// What a WebSocket runs over.
-pub(crate) trait Stream: std::io::Read + std::io::Write {}
-impl<T: std::io::Read + std::io::Write> Stream for T {}
+pub(crate) trait Stream: std::io::Read + std::io::Write + Send {}
+impl<T: std::io::Read + std::io::Write + Send> Stream for T {}
 
 /// A user agent on a WebSocket, signed in.
 pub(crate) struct Page {
