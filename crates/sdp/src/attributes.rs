@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crosspoint_base::push_number;
+use crate::text::{Printer, cut};
 
 /// A payload format: `a=rtpmap` with its `a=fmtp` (RFC 8866 §6.6, §6.15).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +23,15 @@ impl Codec {
     }
 
     pub(crate) fn parse_rtpmap(value: &str) -> Option<Self> {
-        let (pt, encoding) = value.trim().split_once(' ')?;
-        let mut parts = encoding.trim().split('/');
+        let (pt, encoding) = cut(value.trim_ascii(), b' ')?;
+        let (name, rest) = cut(encoding.trim_ascii(), b'/')?;
+        let (clock_rate, channels) = cut(rest, b'/').unwrap_or((rest, ""));
+        let (channels, _) = cut(channels, b'/').unwrap_or((channels, ""));
         Some(Self {
             pt: pt.parse().ok().filter(|pt| *pt < 128)?,
-            name: parts.next().filter(|n| !n.is_empty())?.to_owned(),
-            clock_rate: parts.next()?.trim().parse().ok()?,
-            channels: parts.next().and_then(|c| c.trim().parse().ok()).unwrap_or(1),
+            name: Some(name).filter(|name| !name.is_empty())?.to_owned(),
+            clock_rate: clock_rate.trim_ascii().parse().ok()?,
+            channels: channels.trim_ascii().parse().unwrap_or(1),
             fmtp: None,
         })
     }
@@ -50,17 +52,24 @@ impl Codec {
         Some(Self { pt, name: name.to_owned(), clock_rate, channels: 1, fmtp: None })
     }
 
-    pub(crate) fn rtpmap(&self) -> String {
-        let Self { pt, name, clock_rate, .. } = self;
-        let mut text = String::with_capacity(name.len() + 16);
-        push_number(&mut text, *pt);
-        ["", " ", name, "/"].iter().for_each(|part| text.push_str(part));
-        push_number(&mut text, *clock_rate);
+    /// `a=rtpmap` and `a=fmtp`.
+    pub(crate) fn print(&self, out: &mut Printer) {
+        out.begin("a=rtpmap:");
+        out.number(self.pt);
+        out.words([self.name.as_str()]);
+        out.begin("/");
+        out.number(self.clock_rate);
         if self.channels != 1 {
-            text.push('/');
-            push_number(&mut text, self.channels);
+            out.begin("/");
+            out.number(self.channels);
         }
-        text
+        out.end();
+        if let Some(fmtp) = &self.fmtp {
+            out.begin("a=fmtp:");
+            out.number(self.pt);
+            out.words([fmtp.as_str()]);
+            out.end();
+        }
     }
 }
 
@@ -84,12 +93,12 @@ impl Setup {
         }
     }
 
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn as_line(self) -> &'static str {
         match self {
-            Self::Active => "active",
-            Self::Passive => "passive",
-            Self::ActPass => "actpass",
-            Self::HoldConn => "holdconn",
+            Self::Active => "a=setup:active",
+            Self::Passive => "a=setup:passive",
+            Self::ActPass => "a=setup:actpass",
+            Self::HoldConn => "a=setup:holdconn",
         }
     }
 }
@@ -104,23 +113,33 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     pub(crate) fn parse(value: &str) -> Option<Self> {
-        let (algorithm, hex) = value.trim().split_once(' ')?;
+        let (algorithm, hex) = cut(value.trim_ascii(), b' ')?;
+        let hex = hex.trim_ascii().as_bytes();
+        let nibble =
+            |digit: &u8| char::from(*digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
         let bytes = hex
-            .trim()
-            .split(':')
-            .map(|byte| (byte.len() == 2).then(|| u8::from_str_radix(byte, 16).ok()).flatten())
+            .chunks(3)
+            .enumerate()
+            .map(|(index, byte)| match byte {
+                [high, low, b':'] => Some((nibble(high)? << 4) | nibble(low)?),
+                [high, low] if 3 * index + 2 == hex.len() => {
+                    Some((nibble(high)? << 4) | nibble(low)?)
+                }
+                _ => None,
+            })
             .collect::<Option<Vec<u8>>>()?;
-        (bytes.len() <= 64).then(|| Self { algorithm: algorithm.to_ascii_lowercase(), bytes })
+        // A last colon has nothing behind it.
+        let is_whole = hex.len() % 3 == 2;
+        (is_whole && bytes.len() <= 64)
+            .then(|| Self { algorithm: algorithm.to_ascii_lowercase(), bytes })
     }
-}
 
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.algorithm)?;
-        for (index, byte) in self.bytes.iter().enumerate() {
-            write!(f, "{}{byte:02X}", if index == 0 { ' ' } else { ':' })?;
-        }
-        Ok(())
+    pub(crate) fn print(&self, out: &mut Printer) {
+        out.begin("a=fingerprint:");
+        out.text(&self.algorithm);
+        out.begin(" ");
+        out.hex(&self.bytes);
+        out.end();
     }
 }
 
@@ -152,9 +171,14 @@ impl Crypto {
     }
 }
 
-impl fmt::Display for Crypto {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} inline:{}", self.tag, self.suite, self.key)
+impl Crypto {
+    pub(crate) fn print(&self, out: &mut Printer) {
+        out.begin("a=crypto:");
+        out.number(self.tag);
+        out.words([self.suite.as_str()]);
+        out.begin(" inline:");
+        out.text(&self.key);
+        out.end();
     }
 }
 

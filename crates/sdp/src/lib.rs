@@ -1,10 +1,12 @@
 //! Session descriptions (RFC 8866): parse, print, typed media sections, and the rules of
 //! offer and answer (RFC 3264) that need nothing but the two descriptions.
 //!
-//! Syntax is `sdp-types`; the meaning of attributes is ours. Not here: which codec or key to
+//! What stands as nearly everybody writes it is read where it stands; `sdp-types` says of all else whether it
+//! can be read. The meaning of attributes is ours. Not here: which codec or key to
 //! choose (media).
 
 mod attributes;
+mod form;
 pub mod fragment;
 mod media;
 mod rules;

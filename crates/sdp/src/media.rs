@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::attributes::{Candidate, Codec, Crypto, Fingerprint, Setup};
+use crate::text::{Lines, Printer, address_of, cut};
 
 /// Which way media flows, seen from who describes it (RFC 3264 §5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,12 +59,12 @@ impl Direction {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    fn as_line(self) -> &'static str {
         match self {
-            Self::SendRecv => "sendrecv",
-            Self::SendOnly => "sendonly",
-            Self::RecvOnly => "recvonly",
-            Self::Inactive => "inactive",
+            Self::SendRecv => "a=sendrecv",
+            Self::SendOnly => "a=sendonly",
+            Self::RecvOnly => "a=recvonly",
+            Self::Inactive => "a=inactive",
         }
     }
 }
@@ -131,15 +132,6 @@ impl fmt::Debug for Media {
             .field("cryptos", &self.cryptos)
             .field("is_rejected", &self.is_rejected())
             .finish_non_exhaustive()
-    }
-}
-
-/// As the library makes it, without `Display` for the address.
-fn connection(address: IpAddr) -> sdp_types::Connection {
-    sdp_types::Connection {
-        nettype: sdp_types::NetType::In,
-        addrtype: address.into(),
-        connection_address: crate::text::ip_text(address),
     }
 }
 
@@ -247,39 +239,71 @@ impl Media {
         !self.direction.receives() || (null && self.ice_ufrag.is_none())
     }
 
-    pub(crate) fn from_syntax(
-        session: &sdp_types::Session,
-        media: &sdp_types::Media,
+    /// All sections of a description.
+    pub(crate) fn read_all(text: &str) -> Vec<Self> {
+        let mut rest = Lines::of(text).peekable();
+        let mut head = Vec::new();
+        while let Some(line) = rest.next_if(|line| !line.starts_with("m=")) {
+            head.push(line);
+        }
+        let bundled: Vec<&str> = head
+            .iter()
+            .filter_map(|line| line.strip_prefix("a=group:BUNDLE"))
+            .flat_map(str::split_whitespace)
+            .collect();
+        let mut all = Vec::new();
+        while let Some(start) = rest.next() {
+            let lines = std::iter::from_fn(|| rest.next_if(|line| !line.starts_with("m=")));
+            all.push(Self::read_section(start, lines, &head, &bundled));
+        }
+        all
+    }
+
+    fn read_section<'t>(
+        start: &str,
+        lines: impl Iterator<Item = &'t str>,
+        head: &[&str],
         bundled: &[&str],
     ) -> Self {
-        let mut out = Self::new(&media.media, &media.proto);
-        out.port = media.port;
-        let formats = media.fmt.split_whitespace().take(MAX_FORMATS);
+        let mut words = start.get(2..).unwrap_or_default().split(' ');
+        let kind = words.next().unwrap_or_default();
+        let port = words.next().and_then(|port| port.split('/').next()?.parse().ok());
+        let mut out = Self::new(kind, words.next().unwrap_or_default());
+        out.port = port.unwrap_or(0);
+        let formats = words.filter(|word| !word.is_empty()).take(MAX_FORMATS);
         out.formats = formats.map(str::to_owned).collect();
-        let connection = media.connections.first().or(session.connection.as_ref());
-        out.address = connection
-            .and_then(|c| c.connection_address.split('/').next().and_then(|a| a.parse().ok()));
-        out.bandwidth = bandwidth(media);
         let mut reader = Reader::default();
-        for attribute in &session.attributes {
-            out.read(&mut reader, attribute, false);
+        for line in head {
+            match line.split_at_checked(2) {
+                Some(("a=", attribute)) => out.read(&mut reader, attribute, false),
+                Some(("c=", connection)) => out.address = address_of(connection),
+                _ => {}
+            }
         }
-        // What stands in the section replaces what stands for all.
-        let stands = |name: &str| media.attributes.iter().any(|a| a.attribute == name);
-        if stands("fingerprint") {
-            out.fingerprints.clear();
+        for line in lines {
+            match line.split_at_checked(2) {
+                Some(("a=", attribute)) => out.read(&mut reader, attribute, true),
+                Some(("c=", connection)) if !std::mem::replace(&mut reader.has_address, true) => {
+                    out.address = address_of(connection);
+                }
+                Some(("b=", limit)) => reader.limit(limit),
+                _ => {}
+            }
         }
-        for attribute in &media.attributes {
-            out.read(&mut reader, attribute, true);
-        }
+        out.bandwidth = reader.bandwidth();
         out.codecs = reader.codecs(&out.formats, &out.protocol);
         out.is_bundled = out.mid.as_deref().is_some_and(|mid| bundled.contains(&mid));
         out
     }
 
-    fn read(&mut self, reader: &mut Reader, attribute: &sdp_types::Attribute, in_media: bool) {
-        let value = attribute.value.as_deref().unwrap_or_default();
-        match attribute.attribute.as_str() {
+    fn read(&mut self, reader: &mut Reader, attribute: &str, in_media: bool) {
+        let parts = cut(attribute, b':');
+        let (name, value) = parts.unwrap_or((attribute, ""));
+        // What stands in the section replaces what stands for all.
+        if name == "fingerprint" && in_media && !std::mem::replace(&mut reader.has_own_keys, true) {
+            self.fingerprints.clear();
+        }
+        match name {
             "ice-ufrag" => self.ice_ufrag = Some(value.trim().to_owned()),
             "ice-pwd" => self.ice_pwd = Some(value.trim().to_owned()),
             "ice-options" => self.trickle |= value.split_whitespace().any(|o| o == "trickle"),
@@ -288,7 +312,7 @@ impl Media {
             }
             "setup" => self.setup = Setup::parse(value).or(self.setup),
             "candidate" if in_media && self.candidates.len() < MAX_CANDIDATES => {
-                self.candidates.push(Candidate(format!("candidate:{value}")));
+                self.candidates.push(Candidate(["candidate:", value].concat()));
             }
             "end-of-candidates" => self.end_of_candidates = true,
             "crypto" if in_media && self.cryptos.len() < MAX_CRYPTOS => {
@@ -305,7 +329,7 @@ impl Media {
             "maxptime" => self.maxptime = value.trim().parse().ok(),
             "rtpmap" if in_media => reader.rtpmaps.extend(Codec::parse_rtpmap(value)),
             "fmtp" if in_media => {
-                if let Some((pt, fmtp)) = value.trim().split_once(' ')
+                if let Some((pt, fmtp)) = cut(value.trim_ascii(), b' ')
                     && let Ok(pt) = pt.parse()
                 {
                     reader.fmtps.push((pt, fmtp.trim().to_owned()));
@@ -324,130 +348,151 @@ impl Media {
             }
             name => match Direction::parse(name) {
                 Some(direction) => self.direction = direction,
-                None if in_media => self.keep(attribute),
+                None if in_media => self.keep(name, parts.map(|(_, value)| value)),
                 None => {}
             },
         }
     }
 
     /// Keeps what is for others to read.
-    fn keep(&mut self, attribute: &sdp_types::Attribute) {
+    fn keep(&mut self, name: &str, value: Option<&str>) {
         if (self.is_fax() || self.is_text()) && self.others.len() < MAX_OTHERS {
-            self.others.push((attribute.attribute.clone(), attribute.value.clone()));
+            self.others.push((name.to_owned(), value.map(str::to_owned)));
         }
     }
 
-    pub(crate) fn to_syntax(&self) -> sdp_types::Media {
-        let mut attributes = Vec::new();
-        let mut flag = |name: &str| attributes.push(sdp_types::Attribute::new(name));
+    /// Writes its lines.
+    pub(crate) fn print(&self, out: &mut Printer) {
+        out.begin("m=");
+        // The kind and protocol of a refused section are whatever was offered.
+        out.text(&self.kind);
+        out.begin(" ");
+        out.number(self.port);
+        out.words([self.protocol.as_str()]);
+        // A section without formats would not parse again.
+        if self.formats.is_empty() {
+            out.begin(" 0");
+        }
+        out.words(self.formats.iter().map(String::as_str));
+        out.end();
+        if let Some(address) = self.address {
+            out.begin("c=");
+            out.address(address);
+            out.end();
+        }
+        if let Some(bits) = self.bandwidth {
+            out.count("b=AS:", bits.div_ceil(1000));
+        }
         // Interop: str0m wants a direction also where a browser's section is refused.
         if (self.port != 0 && !self.is_fax()) || self.mid.is_some() {
-            flag(self.direction.as_str());
+            out.line(self.direction.as_line());
         }
         if self.rtcp_mux {
-            flag("rtcp-mux");
+            out.line("a=rtcp-mux");
         }
-        let mut value = |name: &str, value: String| {
-            attributes.push(sdp_types::Attribute::with_value(name, value));
-        };
         if let Some(mid) = &self.mid {
-            value("mid", mid.clone());
+            out.value("a=mid:", mid);
         }
+        self.print_formats(out);
+        if let Some(port) = self.rtcp_port {
+            out.begin("a=rtcp:");
+            out.number(port);
+            if let Some(address) = self.rtcp_address {
+                out.begin(" ");
+                out.address(address);
+            }
+            out.end();
+        }
+        self.print_secure(out);
+        for (name, value) in &self.others {
+            out.begin("a=");
+            out.text(name);
+            if let Some(value) = value {
+                out.begin(":");
+                out.text(value);
+            }
+            out.end();
+        }
+    }
+
+    /// What may be sent, and what receivers may ask for.
+    fn print_formats(&self, out: &mut Printer) {
         for (id, name) in &self.extensions {
-            value("extmap", format!("{id} {name}"));
+            out.begin("a=extmap:");
+            out.number(*id);
+            out.words([name.as_str()]);
+            out.end();
         }
         for codec in &self.codecs {
-            value("rtpmap", codec.rtpmap());
-            if let Some(fmtp) = &codec.fmtp {
-                value("fmtp", format!("{} {fmtp}", codec.pt));
-            }
+            codec.print(out);
         }
         for (pt, kind) in &self.feedback {
-            let pt = pt.map_or("*".to_owned(), |pt| pt.to_string());
-            value("rtcp-fb", format!("{pt} {kind}"));
+            out.begin("a=rtcp-fb:");
+            match pt {
+                Some(pt) => out.number(*pt),
+                None => out.begin("*"),
+            }
+            out.words([kind.as_str()]);
+            out.end();
         }
         if let Some(ptime) = self.ptime {
-            value("ptime", ptime.to_string());
+            out.count("a=ptime:", ptime);
         }
         if let Some(maxptime) = self.maxptime {
-            value("maxptime", maxptime.to_string());
+            out.count("a=maxptime:", maxptime);
         }
-        if let Some(port) = self.rtcp_port {
-            let family = |a: &IpAddr| if a.is_ipv4() { "IP4" } else { "IP6" };
-            let address = self.rtcp_address.map(|a| format!(" IN {} {a}", family(&a)));
-            value("rtcp", format!("{port}{}", address.unwrap_or_default()));
-        }
-        self.secure_syntax(&mut attributes);
-        attributes.extend(self.others.iter().map(|(name, value)| sdp_types::Attribute {
-            attribute: name.clone(),
-            value: value.clone(),
-        }));
-        // A section without formats would not parse again.
-        let formats = if self.formats.is_empty() { "0".to_owned() } else { self.formats.join(" ") };
-        let mut media = sdp_types::Media::new(
-            sdp_types::MediaType::Audio,
-            self.port,
-            sdp_types::TransportProto::RtpAvp,
-            formats,
-        );
-        // The kind and protocol of a refused section are whatever was offered.
-        media.media.clone_from(&self.kind);
-        media.proto.clone_from(&self.protocol);
-        media.connections = self.address.map(connection).into_iter().collect();
-        if let Some(bits) = self.bandwidth {
-            let kilobits = bits.div_ceil(1000).into();
-            let line = sdp_types::Bandwidth { bwtype: "AS".to_owned(), bandwidth: kilobits };
-            media.bandwidths = vec![line];
-        }
-        media.attributes = attributes;
-        media
     }
 
     /// Keys, ICE and DTLS, and what names the source.
-    fn secure_syntax(&self, attributes: &mut Vec<sdp_types::Attribute>) {
-        let mut value = |name: &str, value: String| {
-            attributes.push(sdp_types::Attribute::with_value(name, value));
-        };
+    fn print_secure(&self, out: &mut Printer) {
         for crypto in &self.cryptos {
-            value("crypto", crypto.to_string());
+            crypto.print(out);
         }
         if let (Some(ufrag), Some(pwd)) = (&self.ice_ufrag, &self.ice_pwd) {
-            value("ice-ufrag", ufrag.clone());
-            value("ice-pwd", pwd.clone());
+            out.value("a=ice-ufrag:", ufrag);
+            out.value("a=ice-pwd:", pwd);
         }
         if self.trickle {
-            value("ice-options", "trickle".to_owned());
+            out.line("a=ice-options:trickle");
         }
         for fingerprint in &self.fingerprints {
-            value("fingerprint", fingerprint.to_string());
+            fingerprint.print(out);
         }
         if let Some(setup) = self.setup {
-            value("setup", setup.as_str().to_owned());
+            out.line(setup.as_line());
         }
         if let Some(msid) = &self.msid {
-            value("msid", msid.clone());
+            out.value("a=msid:", msid);
         }
         if let Some((ssrc, cname)) = &self.ssrc {
             if let Some(repair) = self.repair_ssrc {
-                value("ssrc-group", format!("FID {ssrc} {repair}"));
+                out.begin("a=ssrc-group:FID ");
+                out.number(*ssrc);
+                out.begin(" ");
+                out.number(repair);
+                out.end();
             }
             for ssrc in [Some(*ssrc), self.repair_ssrc].into_iter().flatten() {
-                value("ssrc", format!("{ssrc} cname:{cname}"));
+                out.begin("a=ssrc:");
+                out.number(ssrc);
+                out.begin(" cname:");
+                out.text(cname);
+                out.end();
             }
         }
         for Candidate(text) in &self.candidates {
             if !text.contains(char::is_control) {
-                value("candidate", text.strip_prefix("candidate:").unwrap_or(text).to_owned());
+                out.value("a=candidate:", text.strip_prefix("candidate:").unwrap_or(text));
             }
         }
         if self.end_of_candidates {
-            attributes.push(sdp_types::Attribute::new("end-of-candidates"));
+            out.line("a=end-of-candidates");
         }
     }
 }
 
 fn ssrc(value: &str) -> Option<(u32, String)> {
-    let (number, attribute) = value.trim().split_once(' ')?;
+    let (number, attribute) = cut(value.trim_ascii(), b' ')?;
     Some((number.parse().ok()?, attribute.strip_prefix("cname:")?.to_owned()))
 }
 
@@ -476,25 +521,39 @@ fn extension(value: &str) -> Option<(u8, String)> {
     Some((id, words.next()?.to_owned()))
 }
 
-/// The exact `TIAS` before the rounded `AS`.
-fn bandwidth(media: &sdp_types::Media) -> Option<u32> {
-    let line = |name: &str| media.bandwidths.iter().find(|b| b.bwtype == name);
-    let bits = match (line("TIAS"), line("AS")) {
-        (Some(tias), _) => Some(tias.bandwidth),
-        (None, Some(kilobits)) => kilobits.bandwidth.checked_mul(1000),
-        (None, None) => None,
-    };
-    bits.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
-}
-
 /// Payload maps are joined with their formats when all attributes are read.
 #[derive(Default)]
 struct Reader {
     rtpmaps: Vec<Codec>,
     fmtps: Vec<(u8, String)>,
+    /// The first of each, in the section.
+    tias: Option<u64>,
+    kilobits: Option<u64>,
+    has_address: bool,
+    has_own_keys: bool,
 }
 
 impl Reader {
+    /// Takes a `b=` line.
+    fn limit(&mut self, value: &str) {
+        let Some((name, number)) = cut(value, b':') else { return };
+        let first = match name {
+            "TIAS" => &mut self.tias,
+            "AS" => &mut self.kilobits,
+            _ => return,
+        };
+        *first = first.or_else(|| number.parse().ok());
+    }
+
+    /// The exact `TIAS` before the rounded `AS`.
+    fn bandwidth(&self) -> Option<u32> {
+        let bits = match (self.tias, self.kilobits) {
+            (Some(tias), _) => Some(tias),
+            (None, kilobits) => kilobits?.checked_mul(1000),
+        };
+        bits.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX))
+    }
+
     fn codecs(&self, formats: &[String], protocol: &str) -> Vec<Codec> {
         if !protocol.contains("RTP/") {
             return vec![];

@@ -1,46 +1,39 @@
-//! A whole description, held as parsed syntax and read on demand.
+//! A whole description, held as text and read on demand.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use crate::form::Form;
+use crate::text::{Lines, Printer};
 use crate::{Media, text};
 
-/// A parsed session description. It is never changed, and kept by many: all clones share it.
+/// A session description that can be read. It is never changed, and kept by many: all clones share it.
 #[derive(Clone)]
 pub struct Session(Arc<Parsed>);
 
 struct Parsed {
-    inner: Arc<sdp_types::Session>,
-    /// Where it is passed on as one of ours.
+    /// Line by line as it can be sent: what it was read from but for sloppiness, or what was printed.
+    text: Arc<str>,
+    /// Of the `o=` line.
     version: u64,
-    /// What it was read from, line by line, where that can be passed on as it is, or what was
-    /// printed once.
-    text: OnceLock<Arc<str>>,
-    /// Its sections, once somebody has asked for them.
-    sections: OnceLock<Vec<Media>>,
+    /// How many `m=` lines there are.
+    sections: usize,
+    /// What they say, once somebody has asked for it.
+    media: OnceLock<Vec<Media>>,
 }
 
 impl PartialEq for Session {
     fn eq(&self, other: &Self) -> bool {
-        self.0.version == other.0.version && self.0.inner == other.0.inner
+        self.0.text == other.0.text
     }
 }
 
-/// A description as text, for who keeps it long and reads it seldom: parsed it takes several times
-/// as much memory. What was parsed stays at hand until [`PackedSession::condense`], because most
+/// A description for who keeps it long and reads it seldom: its sections take several times as
+/// much memory as the text. They stay at hand until [`PackedSession::condense`], because most
 /// reading is done while a call is set up.
-#[derive(Clone)]
-pub struct PackedSession {
-    text: Arc<str>,
-    parsed: Option<Session>,
-}
-
-impl PartialEq for PackedSession {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
+#[derive(Clone, PartialEq)]
+pub struct PackedSession(Session);
 
 impl Eq for PackedSession {}
 
@@ -48,20 +41,15 @@ impl PackedSession {
     /// What was packed.
     #[must_use]
     pub fn unpack(&self) -> Session {
-        if let Some(parsed) = &self.parsed {
-            return parsed.clone();
-        }
-        // What sdp-types has printed or read before it can read.
-        let inner = sdp_types::Session::parse(self.text.as_bytes());
-        let nobody = IpAddr::from([0; 4]);
-        let none =
-            |_| sdp_types::Session::new(sdp_types::Origin::with_ip_addr("0", 0, nobody), "-");
-        Session::with_text(inner.unwrap_or_else(none), Some(self.text.clone()))
+        self.0.clone()
     }
 
     /// Keeps the text alone.
     pub fn condense(&mut self) {
-        self.parsed = None;
+        let Parsed { text, version, sections, media } = &*self.0.0;
+        if media.get().is_some() {
+            self.0 = Session::of(text.clone(), *version, *sections);
+        }
     }
 }
 
@@ -105,113 +93,115 @@ impl Session {
         if bytes.len() > MAX_LEN {
             return Err(ParseError::TooLong);
         }
-        let text = check_lines(bytes)?;
+        let (text, form) = tidy(bytes)?;
+        if let Some(version) = form.version() {
+            return Ok(Self::of(text.into(), version, form.sections()));
+        }
+        // Lines that hardly anybody sends, an order of their own, or nothing that can be read.
         let mut inner = sdp_types::Session::parse(text.as_bytes())
             .map_err(|error| ParseError::Syntax(error.to_string()))?;
-        if inner.times.is_empty() {
-            inner.times = vec![sdp_types::Time::new(0, 0)];
-        }
         let is_whole = text.starts_with("v=0\r\no=")
             && ["\r\ns=", "\r\nt="].iter().all(|line| text.contains(line));
-        let text = is_whole.then(|| text.into());
-        Ok(Self::with_text(inner, text))
+        let text = if is_whole { text } else { text::mend(&mut inner) };
+        Ok(Self::of(text.into(), inner.origin.sess_version, inner.medias.len()))
     }
 
     /// Makes a description of our own.
     #[must_use]
     pub fn build(origin: &Origin, ice_lite: bool, media: &[Media]) -> Self {
-        let bundled: Vec<&str> = media
+        let mut bundled = media
             .iter()
             .filter(|m| m.is_bundled && m.port != 0)
             .filter_map(|m| m.mid.as_deref())
-            .collect();
-        let mut attributes = Vec::new();
-        if !bundled.is_empty() {
-            let group = format!("BUNDLE {}", bundled.join(" "));
-            attributes.push(sdp_types::Attribute::with_value("group", group));
+            .peekable();
+        let mut out = Printer::new();
+        out.origin(origin);
+        out.line("s=-");
+        out.line("t=0 0");
+        if bundled.peek().is_some() {
+            out.begin("a=group:BUNDLE");
+            bundled.for_each(|mid| out.words([mid]));
+            out.end();
         }
         if ice_lite {
-            attributes.push(sdp_types::Attribute::new("ice-lite"));
+            out.line("a=ice-lite");
         }
-        let o = sdp_types::Origin {
-            username: Some("crosspoint".to_owned()),
-            sess_id: origin.id.to_string(),
-            sess_version: origin.version,
-            nettype: sdp_types::NetType::In,
-            addrtype: origin.address.into(),
-            unicast_address: text::ip_text(origin.address),
-        };
-        let mut inner = sdp_types::Session::new(o, "-");
-        inner.times = vec![sdp_types::Time::new(0, 0)];
-        inner.attributes = attributes;
-        inner.medias = media.iter().map(Media::to_syntax).collect();
-        Self::with_text(inner, None)
+        media.iter().for_each(|media| media.print(&mut out));
+        Self::of(out.finish().into(), origin.version, media.len())
     }
 
-    fn with_text(inner: sdp_types::Session, text: Option<Arc<str>>) -> Self {
-        let text = text.map_or_else(OnceLock::new, OnceLock::from);
-        let version = inner.origin.sess_version;
-        let sections = OnceLock::new();
-        Self(Arc::new(Parsed { inner: Arc::new(inner), version, text, sections }))
+    fn of(text: Arc<str>, version: u64, sections: usize) -> Self {
+        Self(Arc::new(Parsed { text, version, sections, media: OnceLock::new() }))
     }
 
     /// The same media in a session of ours: what else its head says of who made it (`o=`, `s=`, `i=`,
     /// `u=`, `e=`, `p=`) is left out.
     #[must_use]
     pub fn passed_on(&self, origin: &Origin) -> Self {
-        let text = text::pass_on(self.text(), origin);
-        Self(Arc::new(Parsed {
-            inner: self.0.inner.clone(),
-            version: origin.version,
-            text: OnceLock::from(Arc::from(text)),
-            sections: OnceLock::new(),
-        }))
+        let text = text::pass_on(&self.0.text, origin);
+        Self::of(text.into(), origin.version, self.0.sections)
+    }
+
+    /// What the `m=` lines say.
+    fn heads(&self) -> impl Iterator<Item = &str> {
+        Lines::of(&self.0.text).filter_map(|line| line.strip_prefix("m="))
     }
 
     /// Where its first section wants media; `None` when that is a name.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        let section = self.0.inner.medias.first()?;
-        let connection = section.connections.first().or(self.0.inner.connection.as_ref())?;
-        connection.connection_address.split('/').next()?.parse().ok()
+        let mut sections = 0;
+        let mut address = None;
+        for line in Lines::of(&self.0.text) {
+            match line.split_at_checked(2) {
+                Some(("m=", _)) if sections == 1 => break,
+                Some(("m=", _)) => sections = 1,
+                Some(("c=", connection)) => {
+                    address = text::address_of(connection);
+                    if sections == 1 {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        address.filter(|_| sections == 1)
     }
 
     /// Whether a section of it is video and not refused.
     #[must_use]
     pub fn has_video(&self) -> bool {
-        self.0.inner.medias.iter().any(|m| m.media == "video" && m.port != 0)
+        let is_used = |rest: &str| !matches!(rest.split([' ', '/']).next(), Some("0") | None);
+        self.heads().any(|head| head.strip_prefix("video ").is_some_and(is_used))
     }
 
     /// Whether it is for SRTP with keys of its own or of DTLS.
     #[must_use]
     pub fn is_secured(&self) -> bool {
-        self.0.inner.medias.first().is_some_and(|m| m.proto.contains("SAVP"))
-    }
-
-    fn text(&self) -> &Arc<str> {
-        self.0.text.get_or_init(|| text::print(&self.0.inner).into())
+        let protocol = self.heads().next().and_then(|head| head.split(' ').nth(2));
+        protocol.is_some_and(|protocol| protocol.contains("SAVP"))
     }
 
     #[must_use]
     pub fn pack(&self) -> PackedSession {
-        PackedSession { text: self.text().clone(), parsed: Some(self.clone()) }
+        PackedSession(self.clone())
     }
 
     /// How many media sections there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.inner.medias.len()
+        self.0.sections
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.inner.medias.is_empty()
+        self.0.sections == 0
     }
 
     /// Every media section, with what the session level says for all filled in.
     #[must_use]
     pub fn sections(&self) -> &[Media] {
-        self.0.sections.get_or_init(|| self.0.read_sections())
+        self.0.media.get_or_init(|| Media::read_all(&self.0.text))
     }
 
     /// The same, for who keeps some.
@@ -221,7 +211,8 @@ impl Session {
 
     #[must_use]
     pub fn is_ice_lite(&self) -> bool {
-        self.0.inner.attributes.iter().any(|a| a.attribute == "ice-lite")
+        let head = Lines::of(&self.0.text).take_while(|line| !line.starts_with("m="));
+        head.into_iter().any(|line| matches!(line.split(':').next(), Some("a=ice-lite")))
     }
 
     /// The version of the `o=` line: unchanged means the same description again.
@@ -231,23 +222,9 @@ impl Session {
     }
 }
 
-impl Parsed {
-    fn read_sections(&self) -> Vec<Media> {
-        let bundled: Vec<&str> = self
-            .inner
-            .attributes
-            .iter()
-            .filter(|a| a.attribute == "group")
-            .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
-            .flat_map(str::split_whitespace)
-            .collect();
-        self.inner.medias.iter().map(|m| Media::from_syntax(&self.inner, m, &bundled)).collect()
-    }
-}
-
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        f.write_str(&self.0.text)
     }
 }
 
@@ -261,37 +238,40 @@ impl fmt::Debug for Session {
 /// Holds the text to the limits before anything is made of it, and mends what peers get wrong
 /// that means no harm: spaces twice or at the end of an `m=` line, and other characters than
 /// UTF-8.
-fn check_lines(bytes: &[u8]) -> Result<String, ParseError> {
+fn tidy(bytes: &[u8]) -> Result<(String, Form), ParseError> {
     let text = String::from_utf8_lossy(bytes);
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut form = Form::default();
     let (mut sections, mut attributes) = (0, 0);
-    for (index, line) in text.split('\n').enumerate() {
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.contains(['\r', '\0']) {
+    for (index, line) in Lines::of(&text).enumerate() {
+        if memchr::memchr2(b'\r', 0, line.as_bytes()).is_some() {
             return Err(ParseError::ControlCharacter(index + 1));
         }
-        match line.get(..2) {
-            Some("m=") => (sections, attributes) = (sections + 1, 0),
-            Some("a=") => attributes += 1,
-            _ => {}
+        let is_section = line.starts_with("m=");
+        if is_section {
+            (sections, attributes) = (sections + 1, 0);
+        } else if line.starts_with("a=") {
+            attributes += 1;
         }
         if sections > MAX_MEDIA || attributes > MAX_ATTRIBUTES {
             return Err(ParseError::TooMany);
         }
-        if line.trim().is_empty() {
+        if !line.starts_with(|first: char| first.is_ascii_graphic()) && line.trim().is_empty() {
             continue;
         }
-        if line.starts_with("m=") {
-            for (index, word) in line.split_whitespace().enumerate() {
+        let start = out.len();
+        if is_section {
+            for (index, word) in line.split_ascii_whitespace().enumerate() {
                 out.push_str(if index == 0 { "" } else { " " });
                 out.push_str(word);
             }
         } else {
             out.push_str(line);
         }
+        form.see(&out[start..]);
         out.push_str("\r\n");
     }
-    Ok(out)
+    Ok((out, form))
 }
 
 const MAX_LEN: usize = 65_535;
@@ -363,5 +343,55 @@ a=setup:passive\nm=audio 4000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\n
         );
         let read: Vec<Media> = built.media().collect();
         assert_eq!(read, session.media().collect::<Vec<_>>());
+    }
+
+    /// Everything that is taken, from peers' descriptions with bytes changed from a fixed seed: what
+    /// `sdp-types` reads in its text is what we do.
+    #[test]
+    fn reads_what_the_library_reads() {
+        let seeds = [
+            CHROME,
+            include_str!("../tests/data/linphone-osrtp-offer.sdp"),
+            include_str!("../tests/data/t38-reinvite.sdp"),
+            "v=0\no=- 1 2 IN IP6 ::1\ns=x\ni=y\nc=IN IP4 192.0.2.1/127\nb=AS:64\nt=1 2\nr=7d 1h 0\n\
+m=audio 4000/2 RTP/AVP 0\ni=title\nc=IN IP6 ::1\nc=IN IP6 ::2\nb=TIAS:1\nk=prompt\n",
+        ];
+        let mut rng = crosspoint_base::Rng::from_u64(11);
+        let (mut ours, mut others) = (0, 0);
+        for round in 0..20_000 {
+            let mut bytes = seeds[round % seeds.len()].as_bytes().to_vec();
+            for _ in 0..rng.below(4) {
+                let at = rng.below(u32::try_from(bytes.len()).unwrap()) as usize;
+                match rng.below(3) {
+                    0 => bytes[at] = rng.next_u32().to_le_bytes()[0],
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, b" :=\r\n/0"[rng.below(7) as usize]),
+                }
+            }
+            let Ok(session) = Session::parse(&bytes) else { continue };
+            let is_ours = tidy(&bytes).unwrap().1.version().is_some();
+            *(if is_ours { &mut ours } else { &mut others }) += 1;
+            let text = session.to_string();
+            let library = sdp_types::Session::parse(text.as_bytes()).unwrap();
+            assert_eq!(session.version(), library.origin.sess_version, "{text}");
+            assert_eq!(session.len(), library.medias.len(), "{text}");
+            for (media, of_library) in session.sections().iter().zip(&library.medias) {
+                assert_eq!(media.kind, of_library.media, "{text}");
+                assert_eq!((media.port, &media.protocol), (of_library.port, &of_library.proto));
+                assert_eq!(media.formats.join(" "), of_library.fmt, "{text}");
+                let connection =
+                    of_library.connections.first().or(library.connection.as_ref()).and_then(|c| {
+                        c.connection_address.split('/').next()?.parse::<IpAddr>().ok()
+                    });
+                assert_eq!(media.address, connection, "{text}");
+                let candidates = media.candidates.iter().map(|c| c.0.clone());
+                let of_library =
+                    of_library.attributes.iter().filter(|a| a.attribute == "candidate");
+                let of_library = of_library
+                    .map(|a| format!("candidate:{}", a.value.as_deref().unwrap_or_default()));
+                assert!(candidates.eq(of_library), "{text}");
+            }
+        }
+        assert!(ours > 5000 && others > 1000, "{ours} and {others}");
     }
 }
