@@ -10,6 +10,15 @@ pub fn push_number(text: &mut String, number: impl Into<u64>) {
     text.push_str(itoa::Buffer::new().format(number.into()));
 }
 
+/// Appends a number in lower-case hexadecimal digits.
+pub fn push_hex_number(text: &mut String, number: u64) {
+    let places = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..places).rev() {
+        let digit = u32::try_from((number >> (4 * place)) & 15).unwrap_or_default();
+        text.extend(char::from_digit(digit, 16));
+    }
+}
+
 /// Appends an address, an IPv6 one without brackets.
 pub fn push_ip(text: &mut String, ip: IpAddr) {
     match ip {
@@ -64,6 +73,15 @@ mod tests {
         push_endpoint(&mut endpoint, at);
         assert_eq!(format!("{}:{}", host_text(at.ip()), at.port()), endpoint);
         assert_eq!((ip, endpoint), (at.ip().to_string(), at.to_string()));
+    }
+
+    #[test]
+    fn hexadecimal_numbers_are_those_of_fmt() {
+        for number in [0, 1, 15, 16, 255, 256, 0xdead_beef, u64::MAX] {
+            let mut text = "x".to_owned();
+            push_hex_number(&mut text, number);
+            assert_eq!(text, format!("x{number:x}"));
+        }
     }
 
     #[test]

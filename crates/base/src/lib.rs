@@ -14,7 +14,7 @@ mod redact;
 mod rng;
 mod timer;
 
-pub use digits::{host_text, push_endpoint, push_ip, push_number};
+pub use digits::{host_text, push_endpoint, push_hex_number, push_ip, push_number};
 pub use flow::{Flow, Transmit, Transport};
 pub use guard::{Ban, Conduct, Guard, GuardConfig, GuardCounters, Offence};
 pub use id::{BindingId, CallId, ConnectionId, Gcid, LegId, Maker, RegistrationId};

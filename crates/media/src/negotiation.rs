@@ -18,7 +18,7 @@ mod video_stream;
 
 use std::net::SocketAddr;
 
-use crosspoint_base::Rng;
+use crosspoint_base::{Rng, hex};
 use crosspoint_sdp::{
     Direction, Fingerprint, Media, Origin, PackedSession, Session, Setup, check_answer,
     check_reoffer,
@@ -135,7 +135,7 @@ impl IceCredentials {
     /// The fragment begins with the number of our shard, so that a host of several can tell whose
     /// a check is.
     fn generate(shard: u8, rng: &mut Rng) -> Self {
-        Self { ufrag: format!("{shard:02x}{}", rng.hex(4)), pwd: rng.hex(12) }
+        Self { ufrag: hex(&[shard]) + &rng.hex(4), pwd: rng.hex(12) }
     }
 
     /// The number of the shard that made this fragment.
@@ -206,7 +206,7 @@ impl Negotiator {
     /// The same for a leg of this shard.
     pub(crate) fn of_shard(mut self, shard: u8) -> Self {
         self.shard = shard;
-        self.agreed.ice.ufrag.replace_range(..2, &format!("{shard:02x}"));
+        self.agreed.ice.ufrag.replace_range(..2, &hex(&[shard]));
         self
     }
 
@@ -705,7 +705,7 @@ impl Negotiator {
             let has_repairs = video.codecs.iter().any(|c| c.is("rtx", 90_000));
             video.repair_ssrc = has_repairs.then_some(repair);
             // The same stream as the sound: the browser plays them in step (RFC 8830 §2).
-            video.msid = Some(format!("{} video", self.cname));
+            video.msid = Some([&self.cname, " video"].concat());
         }
     }
 
@@ -784,7 +784,7 @@ impl Negotiator {
             end.candidates.iter().map(|c| crosspoint_sdp::Candidate(c.clone())).collect();
         audio.end_of_candidates = true;
         audio.ssrc = Some((self.ssrc, self.cname.clone()));
-        audio.msid = Some(format!("{} audio", self.cname));
+        audio.msid = Some([&self.cname, " audio"].concat());
     }
 
     /// Puts audio and video in their places among the refused ones, and counts the version up

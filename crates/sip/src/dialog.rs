@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use crosspoint_base::{Flow, Transport};
 
-use crate::{HeaderName, Method, NameAddr, Request, Response, Uri};
+use crate::{CSeq, HeaderName, Method, NameAddr, Request, Response, Uri};
 
 /// One dialog, from our side.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ impl Dialog {
         request.headers.push(HeaderName::FROM, self.local.clone());
         request.headers.push(HeaderName::TO, self.remote.clone());
         request.headers.push(HeaderName::CALL_ID, self.call_id.clone());
-        request.headers.push(HeaderName::CSEQ, format!("{number} {method}"));
+        request.headers.push(HeaderName::CSEQ, CSeq::print(number, &method));
         request
     }
 

@@ -12,12 +12,14 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{ConnectionId, Flow, Rng, TimerTable, Transmit, push_endpoint, push_number};
+use crosspoint_base::{
+    ConnectionId, Flow, Rng, TimerTable, Transmit, push_endpoint, push_hex_number, push_number,
+};
 
 use crate::transaction::{
     Action, Actions, ClientInput, ClientTransaction, ServerInput, ServerTransaction, Timer, Timing,
 };
-use crate::{HeaderName, Message, Method, Request, Response, StatusCode};
+use crate::{CSeq, HeaderName, Message, Method, Request, Response, StatusCode};
 use matching::{Match, Matcher};
 
 /// A client transaction, as its user names it.
@@ -421,7 +423,11 @@ impl Endpoint {
     /// Sends a request in a client transaction of its own. The topmost `Via` is added here.
     pub fn send_request(&mut self, now: Instant, flow: Flow, request: &Request) -> ClientKey {
         let key = ClientKey(self.fresh());
-        let branch = format!("z9hG4bK{:x}.{}", key.0, self.rng.hex(8));
+        let mut branch = String::with_capacity(48);
+        branch.push_str("z9hG4bK");
+        push_hex_number(&mut branch, key.0);
+        branch.push('.');
+        branch.push_str(&self.rng.hex(8));
         let bytes = request.print_below(&self.via(&flow, &branch));
         self.start_client(now, key, flow, branch, (request.method.clone(), bytes));
         key
@@ -429,7 +435,7 @@ impl Endpoint {
 
     /// Sends the ACK of a 2xx, outside any transaction, and gives its bytes for repeats.
     pub fn send_ack(&mut self, flow: Flow, request: &Request) -> Bytes {
-        let branch = format!("z9hG4bKa{}", self.rng.hex(10));
+        let branch = ["z9hG4bKa", &self.rng.hex(10)].concat();
         let bytes = request.print_below(&self.via(&flow, &branch));
         self.resend(flow, bytes.clone());
         bytes
@@ -842,7 +848,7 @@ fn in_same_transaction(request: &Request, method: Method) -> Request {
         }
     }
     let number = request.headers.cseq().map_or(0, |c| c.number);
-    out.headers.push(HeaderName::CSEQ, format!("{number} {method}"));
+    out.headers.push(HeaderName::CSEQ, CSeq::print(number, &method));
     out.headers.push(HeaderName::MAX_FORWARDS, "70");
     out
 }
@@ -850,10 +856,9 @@ fn in_same_transaction(request: &Request, method: Method) -> Request {
 /// Notes in the topmost `Via` where the request came from (RFC 3261 §18.2.1, RFC 3581 §4).
 fn note_source(request: &mut Request, flow: &Flow) {
     let name = HeaderName::VIA;
+    let Some(via) = request.headers.via() else { return };
     let Some(value) = request.headers.values(&name).next() else { return };
-    if let Some(noted) =
-        crate::Via::parse(&value).and_then(|via| via.with_source(&value, flow.remote))
-    {
+    if let Some(noted) = via.with_source(&value, flow.remote) {
         request.headers.replace_first_value(&name, noted);
     }
 }

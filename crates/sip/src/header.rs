@@ -5,6 +5,7 @@ mod params;
 mod via;
 
 use bytes::Bytes;
+use crosspoint_base::push_number;
 
 pub use name_addr::NameAddr;
 pub use params::Params;
@@ -29,6 +30,18 @@ impl CSeq {
         let method = Method::parse(&value.slice_ref(parts.next()?))?;
         // RFC 3261 §8.1.1.5: less than 2³¹.
         (parts.next().is_none() && number < 1 << 31).then_some(Self { number, method })
+    }
+}
+
+impl CSeq {
+    /// As a header's value.
+    #[must_use]
+    pub fn print(number: u32, method: &Method) -> String {
+        let mut text = String::with_capacity(24);
+        push_number(&mut text, number);
+        text.push(' ');
+        text.push_str(method.as_str());
+        text
     }
 }
 

@@ -4,6 +4,7 @@
 //! stay as they came.
 
 use bytes::Bytes;
+use crosspoint_base::push_number;
 use memchr::{memchr, memchr2};
 
 use crate::message_trim as trim;
@@ -72,18 +73,20 @@ impl Uri {
     /// address gets its brackets if it comes without.
     #[must_use]
     pub fn sip(user: Option<&str>, host: &str, port: Option<u16>) -> Option<Self> {
-        let mut text = String::from("sip:");
+        let mut text = String::with_capacity(64);
+        text.push_str("sip:");
         if let Some(user) = user {
             escape_user(user, &mut text);
             text.push('@');
         }
         if host.parse::<std::net::Ipv6Addr>().is_ok() {
-            text.push_str(&format!("[{host}]"));
+            ["[", host, "]"].iter().for_each(|part| text.push_str(part));
         } else {
             text.push_str(host);
         }
         if let Some(port) = port {
-            text.push_str(&format!(":{port}"));
+            text.push(':');
+            push_number(&mut text, port);
         }
         Self::parse(Bytes::from(text))
     }
@@ -288,6 +291,10 @@ pub(crate) fn split_host_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
 /// An address, with or without the brackets of an IPv6 reference.
 pub(crate) fn ip_literal(bytes: &[u8]) -> Option<std::net::IpAddr> {
     let inner = bytes.strip_prefix(b"[").and_then(|b| b.strip_suffix(b"]")).unwrap_or(bytes);
+    // Most hosts are names.
+    if !inner.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')) {
+        return None;
+    }
     let text = std::str::from_utf8(inner).ok()?;
     text.parse().ok().or_else(|| {
         // RFC 5118 §4.10: the grammar of RFC 3261 puts a colon too many before an IPv4 address.

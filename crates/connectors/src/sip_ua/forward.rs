@@ -515,7 +515,9 @@ impl SipUa {
 fn aor_of(uri: &Uri) -> Option<String> {
     let user = uri.user()?;
     let user = std::str::from_utf8(&user).ok().filter(|user| !user.is_empty())?;
-    Some(format!("{user}@{}", uri.host_text().to_ascii_lowercase()))
+    let mut host = uri.host_text();
+    host.make_ascii_lowercase();
+    Some([user, "@", &host].concat())
 }
 
 fn asked_expires(request: &Request) -> u32 {

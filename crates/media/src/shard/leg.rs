@@ -373,7 +373,8 @@ impl Shard {
             Some(address) => (std::slice::from_ref(address), &[][..]),
             None => (browsers.as_slice(), self.config.browser_tcp_addresses.as_slice()),
         };
-        let (address, video) = if leg.negotiator.is_webrtc() {
+        let is_webrtc = leg.negotiator.is_webrtc();
+        let (address, video) = if is_webrtc {
             let address = *udp.first()?;
             (address, Some(address))
         } else {
@@ -383,7 +384,7 @@ impl Shard {
             address,
             video,
             passed: self.raw_ports(id).map(|(kind, port)| (kind, at(port))).collect(),
-            candidates: super::browser::candidates(udp, tcp),
+            candidates: if is_webrtc { super::browser::candidates(udp, tcp) } else { vec![] },
             ice_lite: self.config.ice_lite,
             fingerprint: self.fingerprint.clone(),
         })

@@ -131,10 +131,8 @@ impl Verifier {
         let realm = &self.config.realm;
         let stale = if stale { ", stale=true" } else { "" };
         [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
-            format!(
-                "Digest realm=\"{realm}\", nonce=\"{nonce}\", qop=\"auth\", algorithm={}{stale}",
-                algorithm.as_str()
-            )
+            let quoted = ["Digest realm=\"", realm, "\", nonce=\"", &nonce, "\", qop=\"auth\""];
+            [&quoted[..], &[", algorithm=", algorithm.as_str(), stale]].concat().concat()
         })
     }
 

@@ -53,12 +53,11 @@ impl Matcher {
     /// The transaction of another method with the same branch, for CANCEL.
     pub(super) fn with_method(&self, request: &Request, method: &Method) -> Option<Match> {
         let via = request.headers.via()?;
-        let mut hashers = self.begun.clone();
+        // Read at once: each part by itself costs a hasher as much as some fifty bytes.
+        let mut parts = Vec::with_capacity(256);
         let mut add = |part: &[u8]| {
-            for hasher in &mut hashers {
-                hasher.write_usize(part.len());
-                hasher.write(part);
-            }
+            parts.extend_from_slice(&part.len().to_ne_bytes());
+            parts.extend_from_slice(part);
         };
         add(method.as_str().as_bytes());
         match via.branch() {
@@ -77,7 +76,11 @@ impl Matcher {
                 add(&request.headers.values(&HeaderName::VIA).next()?);
             }
         }
-        Some(Match(hashers.map(|hasher| hasher.finish())))
+        Some(Match(self.begun.each_ref().map(|begun| {
+            let mut hasher = begun.clone();
+            hasher.write(&parts);
+            hasher.finish()
+        })))
     }
 }
 

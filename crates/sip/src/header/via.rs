@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crosspoint_base::{push_ip, push_number};
 
 use super::Params;
+use super::params::parts;
 use crate::message_trim as trim;
 use crate::uri::{ip_literal, split_host_port};
 
@@ -62,21 +63,22 @@ impl Via {
     #[must_use]
     pub fn with_source(&self, value: &Bytes, source: SocketAddr) -> Option<Bytes> {
         let same_host = ip_literal(&self.host) == Some(source.ip());
-        let wants_port = self.rport().is_some();
+        let wants_port = self.params.has("rport");
         if same_host && !wants_port {
             return None;
         }
         let head = value.len() - self.params.as_bytes().len();
-        let mut out = value[..head].to_vec();
-        for (name, param) in self.params.iter() {
+        let mut out = Vec::with_capacity(value.len() + 64);
+        out.extend_from_slice(&value[..head]);
+        for (name, param) in parts(self.params.as_bytes()) {
             if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
                 continue;
             }
             out.push(b';');
-            out.extend_from_slice(&name);
+            out.extend_from_slice(name);
             if let Some(param) = param {
                 out.push(b'=');
-                out.extend_from_slice(&param);
+                out.extend_from_slice(param);
             }
         }
         let mut noted = String::with_capacity(64);

@@ -95,8 +95,13 @@ impl Headers {
 
     /// A field of this name is about to change.
     fn forget(&mut self, name: &HeaderName) {
-        if [HeaderName::VIA, HeaderName::FROM, HeaderName::TO, HeaderName::CSEQ].contains(name) {
-            self.views.take();
+        let Some(views) = self.views.get_mut() else { return };
+        match name {
+            _ if *name == HeaderName::VIA => drop(views.via.take()),
+            _ if *name == HeaderName::FROM => drop(views.from.take()),
+            _ if *name == HeaderName::TO => drop(views.to.take()),
+            _ if *name == HeaderName::CSEQ => drop(views.cseq.take()),
+            _ => {}
         }
     }
 
@@ -208,6 +213,13 @@ impl Headers {
 
     /// Replaces the first value of a list header.
     pub fn replace_first_value(&mut self, name: &HeaderName, value: impl Into<Bytes>) {
+        let first = self.fields.iter().position(|f| f.name == *name);
+        if let Some(at) = first.filter(|at| memchr::memchr(b',', &self.fields[*at].value).is_none())
+        {
+            self.forget(name);
+            self.fields[at] = Field { name: name.clone(), value: value.into(), raw: None };
+            return;
+        }
         self.remove_first_value(name);
         self.forget(name);
         let at = self.fields.iter().position(|f| f.name == *name).unwrap_or(0);
