@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 /// ten thousand timers of a second each cost little more than a hundred do.
 #[derive(Debug, Clone)]
 pub struct TimerTable<K> {
-    /// The deadline of each key, and which setting it was.
-    by_key: BTreeMap<K, (Nanos, u64)>,
-    /// What does not agree with `by_key` counts for nothing; the top always agrees. Empty only
+    /// Where the deadline of each key stands in `slots`.
+    by_key: BTreeMap<K, u32>,
+    slots: Vec<Slot>,
+    /// Slots of no key.
+    free: Vec<u32>,
+    /// What does not agree with its slot counts for nothing; the top always agrees. Empty only
     /// when there is no deadline.
     queue: BinaryHeap<Reverse<Setting<K>>>,
     /// What is due in later slices than those of the queue.
@@ -30,13 +33,25 @@ pub struct TimerTable<K> {
     slice: u64,
     /// From where deadlines and slices are counted.
     epoch: Option<Instant>,
-    /// How often anything was set.
-    settings: u64,
 }
 
 /// A deadline, its key, and which setting it was: one that was cancelled and set anew for the same
 /// time counts once.
-type Setting<K> = (Nanos, K, u64);
+type Setting<K> = (Nanos, K, Which);
+
+/// A setting by number, so that none has to be looked for by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Which {
+    slot: u32,
+    /// Of the slot: each setting of a key and each key that it is given to has another.
+    generation: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    at: Nanos,
+    generation: u32,
+}
 
 /// Nanoseconds since the epoch, or before it: half of an `Instant`, of which a hundred thousand may be kept.
 type Nanos = i64;
@@ -44,7 +59,8 @@ type Nanos = i64;
 impl<K: Ord + Clone> Default for TimerTable<K> {
     fn default() -> Self {
         let (by_key, queue, later) = (BTreeMap::new(), BinaryHeap::new(), BTreeMap::new());
-        Self { by_key, queue, later, waiting: 0, slice: 0, epoch: None, settings: 0 }
+        let (slots, free) = (Vec::new(), Vec::new());
+        Self { by_key, slots, free, queue, later, waiting: 0, slice: 0, epoch: None }
     }
 }
 
@@ -55,26 +71,34 @@ impl<K: Ord + Clone> TimerTable<K> {
     }
 
     pub fn set(&mut self, key: K, at: Instant) {
-        // Who asks a machine for its next deadline after each input mostly hears the same.
-        let setting = self.settings + 1;
         let at = self.nanos_of(at);
-        match self.by_key.entry(key.clone()) {
-            Entry::Occupied(set) if set.get().0 == at => return,
-            Entry::Occupied(mut set) => *set.get_mut() = (at, setting),
-            Entry::Vacant(unset) => {
-                unset.insert((at, setting));
+        let which = match self.by_key.entry(key.clone()) {
+            Entry::Occupied(set) => {
+                let slot = *set.get();
+                let Some(kept) = self.slots.get_mut(slot as usize) else { return };
+                // Who asks a machine for its next deadline after each input mostly hears the same.
+                if kept.at == at {
+                    return;
+                }
+                kept.at = at;
+                kept.generation = kept.generation.wrapping_add(1);
+                Which { slot, generation: kept.generation }
             }
-        }
-        self.settings = setting;
+            Entry::Vacant(unset) => {
+                let which = take_slot(&mut self.slots, &mut self.free, at);
+                unset.insert(which.slot);
+                which
+            }
+        };
         let was_first = self.is_first(&key);
         let slice = slice_of(at);
         if slice < self.slice {
             self.put_off(slice);
         }
         if slice <= self.slice {
-            self.queue.push(Reverse((at, key, setting)));
+            self.queue.push(Reverse((at, key, which)));
         } else {
-            self.later.entry(slice).or_default().push((at, key, setting));
+            self.later.entry(slice).or_default().push((at, key, which));
             self.waiting += 1;
         }
         self.tidy(was_first);
@@ -82,11 +106,10 @@ impl<K: Ord + Clone> TimerTable<K> {
 
     /// Removes a deadline; returns whether it was set.
     pub fn cancel(&mut self, key: &K) -> bool {
-        let was_set = self.by_key.remove(key).is_some();
-        if was_set {
-            self.tidy(self.is_first(key));
-        }
-        was_set
+        let Some(slot) = self.by_key.remove(key) else { return false };
+        self.release(slot);
+        self.tidy(self.is_first(key));
+        true
     }
 
     /// Removes every deadline whose key is one of these.
@@ -112,8 +135,9 @@ impl<K: Ord + Clone> TimerTable<K> {
         if self.next()? > now {
             return None;
         }
-        let Reverse((_, key, _)) = self.queue.pop()?;
+        let Reverse((_, key, which)) = self.queue.pop()?;
         self.by_key.remove(&key);
+        self.release(which.slot);
         self.tidy(true);
         Some(key)
     }
@@ -126,6 +150,14 @@ impl<K: Ord + Clone> TimerTable<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
+    }
+
+    /// Gives a slot back; what names it counts for nothing from then on.
+    fn release(&mut self, slot: u32) {
+        if let Some(kept) = self.slots.get_mut(slot as usize) {
+            kept.generation = kept.generation.wrapping_add(1);
+            self.free.push(slot);
+        }
     }
 
     fn is_first(&self, key: &K) -> bool {
@@ -167,11 +199,11 @@ impl<K: Ord + Clone> TimerTable<K> {
             self.show_next();
         }
         if self.queue.len() + self.waiting > 2 * self.by_key.len() + SPARE {
-            let by_key = &self.by_key;
-            self.queue.retain(|Reverse(setting)| is_set(by_key, setting));
+            let slots = &self.slots;
+            self.queue.retain(|Reverse(setting)| is_set(slots, setting));
             self.waiting = 0;
             self.later.retain(|_, slice| {
-                slice.retain(|setting| is_set(by_key, setting));
+                slice.retain(|setting| is_set(slots, setting));
                 self.waiting += slice.len();
                 !slice.is_empty()
             });
@@ -182,7 +214,7 @@ impl<K: Ord + Clone> TimerTable<K> {
     fn show_next(&mut self) {
         loop {
             while let Some(Reverse(setting)) = self.queue.peek()
-                && !is_set(&self.by_key, setting)
+                && !is_set(&self.slots, setting)
             {
                 self.queue.pop();
             }
@@ -192,8 +224,8 @@ impl<K: Ord + Clone> TimerTable<K> {
             let Some((slice, deadlines)) = self.later.pop_first() else { return };
             self.slice = slice;
             self.waiting -= deadlines.len();
-            let by_key = &self.by_key;
-            let set = deadlines.into_iter().filter(|setting| is_set(by_key, setting));
+            let slots = &self.slots;
+            let set = deadlines.into_iter().filter(|setting| is_set(slots, setting));
             self.queue.extend(set.map(Reverse));
         }
     }
@@ -203,8 +235,20 @@ fn slice_of(at: Nanos) -> u64 {
     at.max(0).unsigned_abs() / SLICE
 }
 
-fn is_set<K: Ord>(by_key: &BTreeMap<K, (Nanos, u64)>, (at, key, setting): &Setting<K>) -> bool {
-    by_key.get(key) == Some(&(*at, *setting))
+fn is_set<K>(slots: &[Slot], (_, _, which): &Setting<K>) -> bool {
+    slots.get(which.slot as usize).is_some_and(|slot| slot.generation == which.generation)
+}
+
+fn take_slot(slots: &mut Vec<Slot>, free: &mut Vec<u32>, at: Nanos) -> Which {
+    let reused = free.pop().and_then(|slot| Some((slot, slots.get_mut(slot as usize)?)));
+    if let Some((slot, kept)) = reused {
+        kept.at = at;
+        return Which { slot, generation: kept.generation };
+    }
+    // As many at a time as there are keys: memory ends long before the numbers do.
+    let slot = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+    slots.push(Slot { at, generation: 0 });
+    Which { slot, generation: 0 }
 }
 
 /// Nanoseconds: as many timers of a second as come due in it are put in order at a time.

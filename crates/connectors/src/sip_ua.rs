@@ -423,8 +423,13 @@ impl SipUa {
     }
 
     /// The next thing to do. Call until it gives `Timeout`.
+    /// The next output, if there is one already: for who asks when to wake up another time.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or_else(|| {
+        self.next_output().unwrap_or_else(|| {
             let times = [
                 self.endpoint_timeout(),
                 self.timers.next(),

@@ -544,8 +544,8 @@ impl Node {
     fn settle(&mut self, now: Instant) {
         loop {
             let mut is_quiet = true;
-            loop {
-                match self.sip.poll_output() {
+            while let Some(output) = self.sip.next_output() {
+                match output {
                     sip_ua::Output::Transmit(t) => {
                         self.sip_goes(now, &t);
                         self.outputs.push_back(Output::Transmit(t));
@@ -577,7 +577,8 @@ impl Node {
                         is_quiet = false;
                         self.registration_changed(now, id, state);
                     }
-                    sip_ua::Output::Timeout(_) => break,
+                    // Asked for once all is quiet.
+                    sip_ua::Output::Timeout(_) => {}
                 }
             }
             is_quiet &= !self.settle_apps(now);

@@ -211,8 +211,9 @@ impl Session {
 
     #[must_use]
     pub fn is_ice_lite(&self) -> bool {
-        let head = Lines::of(&self.0.text).take_while(|line| !line.starts_with("m="));
-        head.into_iter().any(|line| matches!(line.split(':').next(), Some("a=ice-lite")))
+        let mut head = Lines::of(&self.0.text).take_while(|line| !line.starts_with("m="));
+        let is_end = |rest: &str| rest.is_empty() || rest.starts_with(':');
+        head.any(|line| line.strip_prefix("a=ice-lite").is_some_and(is_end))
     }
 
     /// The version of the `o=` line: unchanged means the same description again.

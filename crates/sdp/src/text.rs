@@ -41,8 +41,11 @@ pub(crate) fn cut(text: &str, separator: u8) -> Option<(&str, &str)> {
 
 /// The address in `IN IP4 192.0.2.1/127`; `None` when it is a name.
 pub(crate) fn address_of(connection: &str) -> Option<IpAddr> {
-    let mut words = connection.split(' ').filter(|word| !word.is_empty());
-    words.nth(2)?.split('/').next()?.parse().ok()
+    // As nearly everybody writes it, before any other way with spaces.
+    let usual = connection.strip_prefix("IN IP4 ").or_else(|| connection.strip_prefix("IN IP6 "));
+    let mut words = usual.unwrap_or(connection).split(' ').filter(|word| !word.is_empty());
+    let address = words.nth(if usual.is_some() { 0 } else { 2 })?;
+    cut(address, b'/').map_or(address, |(address, _)| address).parse().ok()
 }
 
 /// A description of ours, line by line. What would end a line is left out of values, so that nobody
