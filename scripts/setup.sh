@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks: `build` for the gateway itself, `test` for its tests too,
-# `bench` for its benches, `interop` for the peers of interop/.
+# `bench` for its benches, `tuned` for scripts/tuned.sh, `interop` for the peers of interop/.
 # Uses Debian's and npm's packages. Safe to run again: it installs only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,12 +63,16 @@ if [ "$what" = bench ]; then
   want ip iproute2
 fi
 
-if [ ${#need[@]} -gt 0 ]; then
+if [ "$what" = tuned ]; then
+  want taskset util-linux
+fi
+
+install() { # install PACKAGE ...
   if ! command -v apt-get >/dev/null 2>&1; then
-    echo "please install: ${need[*]}" >&2
+    echo "please install: $*" >&2
     exit 1
   fi
-  echo "installing ${need[*]}"
+  echo "installing $*"
   # Services that come with these packages are not ours to start.
   policy=/usr/sbin/policy-rc.d
   placed=
@@ -78,8 +82,17 @@ if [ ${#need[@]} -gt 0 ]; then
     placed=1
   fi
   as_root apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
   [ -z "$placed" ] || as_root rm -f "$policy"
+}
+
+[ ${#need[@]} -eq 0 ] || install "${need[@]}"
+
+# Of one version of LLVM or another; without it tuned.sh leaves a step out.
+if [ "$what" = tuned ] && ! compgen -G '/usr/lib/llvm-*/bin/llvm-bolt' >/dev/null && command -v apt-cache >/dev/null 2>&1; then
+  as_root apt-get update -qq
+  bolt=$(apt-cache search --names-only '^bolt-[0-9]+$' | cut -d' ' -f1 | sort -V | tail -n 1)
+  [ -z "$bolt" ] || install "$bolt"
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then
