@@ -57,7 +57,13 @@ pub(crate) fn sample(load: &mut Load, rate: f64, waiting: &mut Vec<Browser>) -> 
         // One step of one browser, so that packets do not wait long.
         let turn = done as usize + sent as usize;
         let place = turn.checked_rem(busy.len()).unwrap_or(0);
-        let Some(browser) = busy.get_mut(place) else { continue };
+        let Some(browser) = busy.get_mut(place) else {
+            // What a server does while nobody wants anything is no part of a handshake.
+            if rate == 0.0 {
+                break;
+            }
+            continue;
+        };
         browser.work(now)?;
         if browser.is_up() {
             busy.swap_remove(place);

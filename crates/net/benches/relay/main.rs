@@ -7,8 +7,9 @@
 //! fast the load is. What the kernel does to receive runs on the load's core and is in no figure.
 //!
 //! `relay [--short] [WHAT…] [CALLS…]`; needs root. WHAT is a pairing (`webrtc`, `sdes`, `gcm`, `rtp`), a way of
-//! packet I/O, or `delay` for the delay that packets get.
+//! packet I/O, `delay` for the delay that packets get, or `alone` for DTLS with nothing around it.
 
+mod alone;
 mod bare;
 mod browser;
 mod delay;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             Allocator::take_small_pages();
             bare::serve(kind, pairing, calls)
         }
+        ["alone"] => tell_alone(),
         words => run(words),
     };
     match outcome {
@@ -160,6 +162,12 @@ fn tell_growth(costs: &BTreeMap<(&str, &str, u32), f64>) {
     }
 }
 
+/// How many handshakes a second nothing of ours can do more than.
+fn tell_alone() -> Outcome<()> {
+    println!("our end of DTLS alone: {:.0} handshakes a second", alone::handshakes(HANDSHAKES)?);
+    Ok(())
+}
+
 /// What a server adds to the time of a packet, at shares of what it can carry.
 fn delays(calls: u32, kinds: &[IoKind]) -> Outcome<()> {
     println!();
@@ -177,6 +185,7 @@ fn delays(calls: u32, kinds: &[IoKind]) -> Outcome<()> {
     println!();
     println!("| server | handshakes per second and core |");
     println!("|---|---:|");
+    handshakes.push(("our end of DTLS alone".to_owned(), alone::handshakes(HANDSHAKES)?));
     for (name, rate) in handshakes {
         println!("| {name} | {rate:.0} |");
     }
