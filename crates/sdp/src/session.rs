@@ -171,7 +171,10 @@ impl Session {
     /// Whether a section of it is video and not refused.
     #[must_use]
     pub fn has_video(&self) -> bool {
-        let is_used = |rest: &str| !matches!(rest.split([' ', '/']).next(), Some("0") | None);
+        let is_used = |rest: &str| {
+            let port = rest.split([' ', '/']).next().and_then(|port| port.parse::<u16>().ok());
+            port.is_some_and(|port| port != 0)
+        };
         self.heads().any(|head| head.strip_prefix("video ").is_some_and(is_used))
     }
 
