@@ -344,5 +344,7 @@ SIP/2.0 200 OK
 Content-Length: 0
 
   ]]></send>
+  <!-- A 200 that was lost is sent again for a BYE that is. -->
+  <timewait milliseconds="2000"/>
 </scenario>
 "#;
