@@ -39,7 +39,7 @@ build "-Cprofile-use=$out/crosspoint.profdata" "$out"
 built=$out/$host/release/crosspoint
 
 # By its own path: it looks for its library beside itself.
-bolt=$(find /usr/lib/llvm-*/bin -name llvm-bolt 2>/dev/null | sort -V | tail -n 1)
+bolt=$(compgen -G '/usr/lib/llvm-*/bin/llvm-bolt' | sort -V | tail -n 1) || true
 if [ -z "$bolt" ]; then
   echo "BOLT is missing (Debian: bolt-19): a call costs a sixth more than it could" >&2
   echo "$built"
