@@ -422,12 +422,12 @@ impl SipUa {
         seconds.to_string()
     }
 
-    /// The next thing to do. Call until it gives `Timeout`.
     /// The next output, if there is one already: for who asks when to wake up another time.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
+    /// The next thing to do. Call until it gives `Timeout`.
     pub fn poll_output(&mut self) -> Output {
         self.next_output().unwrap_or_else(|| {
             let times = [

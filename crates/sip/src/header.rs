@@ -31,9 +31,7 @@ impl CSeq {
         // RFC 3261 §8.1.1.5: less than 2³¹.
         (parts.next().is_none() && number < 1 << 31).then_some(Self { number, method })
     }
-}
 
-impl CSeq {
     /// As a header's value.
     #[must_use]
     pub fn print(number: u32, method: &Method) -> String {
@@ -47,7 +45,7 @@ impl CSeq {
 
 impl std::fmt::Display for CSeq {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.number, self.method)
+        f.write_str(&Self::print(self.number, &self.method))
     }
 }
 
