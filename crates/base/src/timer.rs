@@ -132,14 +132,18 @@ impl<K: Ord + Clone> TimerTable<K> {
 
     /// Takes one key whose deadline is not after `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        if self.next()? > now {
-            return None;
-        }
+        self.pop_overdue(now).map(|(key, _)| key)
+    }
+
+    /// As [`pop_due`](Self::pop_due), with the deadline: what comes again counts from it and not from when
+    /// it was looked at, or all that was late once would be due at the same time for ever.
+    pub fn pop_overdue(&mut self, now: Instant) -> Option<(K, Instant)> {
+        let deadline = self.next().filter(|at| *at <= now)?;
         let Reverse((_, key, which)) = self.queue.pop()?;
         self.by_key.remove(&key);
         self.release(which.slot);
         self.tidy(true);
-        Some(key)
+        Some((key, deadline))
     }
 
     #[must_use]
@@ -277,7 +281,7 @@ mod tests {
         assert_eq!(timers.next(), Some(at(1)));
         assert_eq!(timers.pop_due(at(0)), None);
         assert_eq!(timers.pop_due(at(5)), Some("a"));
-        assert_eq!(timers.pop_due(at(5)), Some("b"));
+        assert_eq!(timers.pop_overdue(at(7)), Some(("b", at(2))));
         assert_eq!(timers.pop_due(at(5)), None);
         assert!(timers.is_empty());
     }

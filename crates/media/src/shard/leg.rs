@@ -470,12 +470,13 @@ impl Shard {
         }
     }
 
-    pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
+    /// Once a second: was to be done when it was `due`.
+    pub(super) fn watch_due(&mut self, now: Instant, due: Instant, id: LegId) {
         self.observe(now, id);
         let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.negotiator.condense();
-        self.timers.set((id, Timer::Watch), now + WATCH);
+        self.timers.set((id, Timer::Watch), next_watch(now, due));
         let since = |then: Option<Instant>| {
             then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
         };
@@ -503,4 +504,24 @@ impl Shard {
     }
 }
 
+/// A second after it was due, so that legs that were late together are not due together from then on:
+/// the packets of all would wait for thousands of them.
+pub(super) fn next_watch(now: Instant, due: Instant) -> Instant {
+    let next = due + WATCH;
+    if next > now { next } else { now + WATCH }
+}
+
 pub(super) const WATCH: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legs_that_were_late_together_are_not_due_together() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!([0, 1, 30].map(|due| next_watch(at(40), at(due))), [1000, 1001, 1030].map(at));
+        assert_eq!(next_watch(at(3000), at(0)), at(4000), "what was missed is not made up for");
+    }
+}

@@ -60,7 +60,7 @@ impl Quality {
         }
         if !is_expected {
             self.quiet = Some((now, packets));
-        } else if !self.is_silent && now.saturating_duration_since(since) >= QUIET {
+        } else if !self.is_silent && now.saturating_duration_since(since) + LATE >= QUIET {
             self.is_silent = true;
             self.silences += 1;
             let when = if packets == 0 { Silence::Start } else { Silence::Running };
@@ -153,7 +153,7 @@ impl Shard {
 
     /// Once a second.
     pub(super) fn observe(&mut self, now: Instant, id: LegId) {
-        self.take_sample(now, id, PERIOD);
+        self.take_sample(now, id, PERIOD - LATE);
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.quality.is_answered) else {
             return;
         };
@@ -279,3 +279,5 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// A shorter rest says little.
 const LEAST: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(3);
+/// By how much a look may be late and the next still on time: nothing waits another second for that.
+const LATE: Duration = Duration::from_millis(50);
