@@ -3,9 +3,8 @@
 //! A handshake is hundreds of microseconds of arithmetic, in which dozens of packets would wait.
 //! So a connection that has something to do leaves the shard as a [`Handshake`], which the host
 //! runs where it likes, and comes back with what it has done. What arrives meanwhile waits; there
-//! is never more than one such job of a leg. The first step is little, and so is what is left
-//! once there are keys: that is done here. Where the peer is to begin, there is no connection
-//! before it has.
+//! is never more than one such job of a leg. Most steps are little, and waking another thread costs
+//! more than they do: those are done here. Where the peer is to begin, there is no connection before it has.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -17,7 +16,7 @@ use dimpl::{Dtls, SrtpProfile};
 use super::browser::fingerprint;
 use super::leg::Crypto;
 use super::links::Remote;
-use super::plain_records::PlainRecords;
+use super::plain_records::{Admitted, PlainRecords};
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{self, Event, Loss};
 use crate::srtp;
@@ -67,6 +66,7 @@ struct FingerprintVerified(());
 struct Input {
     at: Instant,
     records: Option<Vec<u8>>,
+    is_much: bool,
 }
 
 /// Work on one connection: hand the outcome to [`Shard::handle_handshake`].
@@ -126,7 +126,7 @@ impl Handshake {
     pub fn run(self) -> HandshakeDone {
         let Self { leg, number, mut dtls, inputs } = self;
         let mut steps = Vec::new();
-        for Input { at, records } in inputs {
+        for Input { at, records, .. } in inputs {
             // First the clock: deadlines of what the records begin count from it.
             if dtls.handle_timeout(at).is_err() {
                 steps.push(Step::Failed);
@@ -241,13 +241,13 @@ impl Shard {
             self.counters.dropped_not_ready += 1;
             return;
         }
-        let records = connection.plain_records.admit(packet);
+        let Admitted { records, is_much } = connection.plain_records.admit(packet);
         let records = Some(records).filter(|records| !records.is_empty());
         let is_listening = matches!(connection.state, State::Listening);
         if is_listening && records.is_none() {
             return;
         }
-        connection.inputs.push(Input { at: now, records });
+        connection.inputs.push(Input { at: now, records, is_much });
         if is_listening {
             self.open_dtls(now, id);
         }
@@ -257,7 +257,7 @@ impl Shard {
     pub(super) fn dtls_timeout(&mut self, now: Instant, id: LegId) {
         let Some(end) = self.end_mut(id) else { return };
         if end.connection.inputs.len() < MAX_INPUTS {
-            end.connection.inputs.push(Input { at: now, records: None });
+            end.connection.inputs.push(Input { at: now, records: None, is_much: false });
         }
         self.hand_out(now, id);
     }
@@ -273,10 +273,11 @@ impl Shard {
             return;
         };
         let inputs = std::mem::take(&mut connection.inputs);
+        let is_much = inputs.iter().any(|input| input.is_much);
         let handshake = Handshake { leg: id, number: connection.number, dtls, inputs };
-        // At first there is a ClientHello to write, or to answer with a cookie: waking others costs more.
-        let is_little = end.is_up || !std::mem::replace(&mut connection.has_begun, true);
-        if is_little {
+        // A first ClientHello is only answered with a cookie.
+        let is_first = !std::mem::replace(&mut connection.has_begun, true);
+        if is_first || end.is_up || !is_much {
             self.handle_handshake(now, handshake.run());
         } else {
             self.outputs.push_back(Output::Handshake(handshake));

@@ -6,6 +6,15 @@
 //! Nothing signs the numbers of these records, so they are given anew in the order of arrival;
 //! the messages within have numbers of their own, by which repeats are told.
 
+/// What may be looked at of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Admitted {
+    pub(super) records: Vec<u8>,
+    /// A message in the clear wants arithmetic with keys: all but the request to say hello again. What is
+    /// sealed only ends a handshake, which is hashes.
+    pub(super) is_much: bool,
+}
+
 /// What has been let through of one connection.
 #[derive(Debug, Default)]
 pub(super) struct PlainRecords {
@@ -16,8 +25,9 @@ pub(super) struct PlainRecords {
 
 impl PlainRecords {
     /// The records of a datagram that may be looked at, renumbered where they are in the clear.
-    pub(super) fn admit(&mut self, datagram: &[u8]) -> Vec<u8> {
+    pub(super) fn admit(&mut self, datagram: &[u8]) -> Admitted {
         let mut out = Vec::with_capacity(datagram.len());
+        let mut is_much = false;
         let mut rest = datagram;
         while let Some((record, behind)) = split(rest) {
             rest = behind;
@@ -28,11 +38,13 @@ impl PlainRecords {
                 out.extend_from_slice(record);
                 out[at + 5..at + 11].copy_from_slice(&self.next.to_be_bytes()[2..]);
                 self.next += 1;
+                is_much |=
+                    record[0] == HANDSHAKE && record.get(HEAD) != Some(&HELLO_VERIFY_REQUEST);
             }
         }
         // Records of version 1.3 have another head, and are sealed; so is what follows them.
         out.extend_from_slice(rest);
-        out
+        Admitted { records: out, is_much }
     }
 
     fn is_plausible(&mut self, record: &[u8]) -> bool {
@@ -66,6 +78,8 @@ fn split(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
 const HEAD: usize = 13;
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
+/// RFC 6347 §4.3.2.
+const HELLO_VERIFY_REQUEST: u8 = 3;
 /// Certificates with all that is above them have room in it.
 const LONGEST_MESSAGE: u32 = 16 * 1024;
 /// A handshake has at most eight messages of one side; a hello may be said again.
@@ -88,12 +102,13 @@ mod tests {
         let mut records = PlainRecords::default();
         let hello = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 7];
         for (n, number) in [(0, 200), (1, 3), (2, 3)] {
-            let admitted = records.admit(&record(HANDSHAKE, 0, number, &hello));
+            let admitted = records.admit(&record(HANDSHAKE, 0, number, &hello)).records;
             assert_eq!(admitted, record(HANDSHAKE, 0, n, &hello));
         }
         let sealed = record(HANDSHAKE, 1, 77, &[9; 40]);
         let both = [record(CHANGE_CIPHER_SPEC, 0, 5, &[1]), sealed.clone()].concat();
-        assert_eq!(records.admit(&both), [record(CHANGE_CIPHER_SPEC, 0, 3, &[1]), sealed].concat());
+        let admitted = records.admit(&both).records;
+        assert_eq!(admitted, [record(CHANGE_CIPHER_SPEC, 0, 3, &[1]), sealed].concat());
     }
 
     #[test]
@@ -112,8 +127,29 @@ mod tests {
             (23, &[7]),
             (24, &[7]),
         ] {
-            assert_eq!(records.admit(&record(kind, 0, 1, body)), [], "{kind}: {body:?}");
+            let nothing = Admitted { records: vec![], is_much: false };
+            assert_eq!(records.admit(&record(kind, 0, 1, body)), nothing, "{kind}: {body:?}");
         }
-        assert_eq!(records.admit(&[22, 0xfe]), [22, 0xfe], "that is for the engine to refuse");
+        let refused = records.admit(&[22, 0xfe]).records;
+        assert_eq!(refused, [22, 0xfe], "that is for the engine to refuse");
+    }
+
+    #[test]
+    fn only_messages_in_the_clear_want_much() {
+        let message =
+            |kind: u8| record(HANDSHAKE, 0, 0, &[kind, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 7]);
+        let [hello, request, server_hello, key] = [1, HELLO_VERIFY_REQUEST, 2, 12].map(message);
+        let change = record(CHANGE_CIPHER_SPEC, 0, 0, &[1]);
+        let sealed = record(HANDSHAKE, 1, 0, &[9; 40]);
+        for (datagram, is_much) in [
+            (hello, true),
+            (request.clone(), false),
+            ([request, server_hello].concat(), true),
+            ([change.clone(), sealed.clone()].concat(), false),
+            ([key, change, sealed].concat(), true),
+        ] {
+            let mut records = PlainRecords { next: 1, changes: 0 };
+            assert_eq!(records.admit(&datagram).is_much, is_much, "{datagram:?}");
+        }
     }
 }
