@@ -91,17 +91,31 @@ impl<K: Ord + Clone> TimerTable<K> {
             }
         };
         let was_first = self.is_first(&key);
-        let slice = slice_of(at);
+        self.queue_up((at, key, which));
+        self.tidy(was_first);
+    }
+
+    /// Another deadline of a key whose last one was just taken.
+    fn renew(&mut self, key: K, Which { slot, .. }: Which, at: Instant) {
+        let at = self.nanos_of(at);
+        let Some(kept) = self.slots.get_mut(slot as usize) else { return };
+        kept.at = at;
+        kept.generation = kept.generation.wrapping_add(1);
+        let generation = kept.generation;
+        self.queue_up((at, key, Which { slot, generation }));
+    }
+
+    fn queue_up(&mut self, setting: Setting<K>) {
+        let slice = slice_of(setting.0);
         if slice < self.slice {
             self.put_off(slice);
         }
         if slice <= self.slice {
-            self.queue.push(Reverse((at, key, which)));
+            self.queue.push(Reverse(setting));
         } else {
-            self.later.entry(slice).or_default().push((at, key, which));
+            self.later.entry(slice).or_default().push(setting);
             self.waiting += 1;
         }
-        self.tidy(was_first);
     }
 
     /// Removes a deadline; returns whether it was set.
@@ -132,16 +146,25 @@ impl<K: Ord + Clone> TimerTable<K> {
 
     /// Takes one key whose deadline is not after `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        self.pop_overdue(now).map(|(key, _)| key)
+        self.pop_overdue(now, |_, _| None).map(|(key, _)| key)
     }
 
-    /// As [`pop_due`](Self::pop_due), with the deadline: what comes again counts from it and not from when
-    /// it was looked at, or all that was late once would be due at the same time for ever.
-    pub fn pop_overdue(&mut self, now: Instant) -> Option<(K, Instant)> {
+    /// As [`pop_due`](Self::pop_due), with the deadline. `again` says whether the key has another one, without
+    /// having to look for it: of what comes again and again there may be tens of thousands. What it says should
+    /// count from the deadline and not from now, or all that was late once is due at the same time for ever.
+    pub fn pop_overdue(
+        &mut self,
+        now: Instant,
+        again: impl FnOnce(&K, Instant) -> Option<Instant>,
+    ) -> Option<(K, Instant)> {
         let deadline = self.next().filter(|at| *at <= now)?;
         let Reverse((_, key, which)) = self.queue.pop()?;
-        self.by_key.remove(&key);
-        self.release(which.slot);
+        if let Some(at) = again(&key, deadline) {
+            self.renew(key.clone(), which, at);
+        } else {
+            self.by_key.remove(&key);
+            self.release(which.slot);
+        }
         self.tidy(true);
         Some((key, deadline))
     }
@@ -281,7 +304,7 @@ mod tests {
         assert_eq!(timers.next(), Some(at(1)));
         assert_eq!(timers.pop_due(at(0)), None);
         assert_eq!(timers.pop_due(at(5)), Some("a"));
-        assert_eq!(timers.pop_overdue(at(7)), Some(("b", at(2))));
+        assert_eq!(timers.pop_overdue(at(7), |_, _| None), Some(("b", at(2))));
         assert_eq!(timers.pop_due(at(5)), None);
         assert!(timers.is_empty());
     }
@@ -317,7 +340,7 @@ mod tests {
         for _ in 0..20_000 {
             let key = rng.below(40);
             let at = start + Duration::from_millis(rng.below(500).into());
-            match rng.below(8) {
+            match rng.below(9) {
                 0..4 => {
                     timers.set(key, at);
                     list.retain(|(_, k)| *k != key);
@@ -331,6 +354,18 @@ mod tests {
                 6 => {
                     timers.cancel_all(&(key..=key + 3));
                     list.retain(|(_, k)| !(key..=key + 3).contains(k));
+                }
+                7 => {
+                    // Some have another one, which may be anywhere.
+                    let due = list.iter().min().copied().filter(|(when, _)| *when <= at);
+                    let next = start + Duration::from_millis(rng.below(500).into());
+                    let again = |key: &u32, _| key.is_multiple_of(2).then_some(next);
+                    let popped = timers.pop_overdue(at, again);
+                    assert_eq!(popped, due.map(|(when, key)| (key, when)));
+                    list.retain(|entry| Some(*entry) != due);
+                    list.extend(
+                        due.filter(|(_, key)| key.is_multiple_of(2)).map(|(_, k)| (next, k)),
+                    );
                 }
                 _ => {
                     let due = list.iter().min().copied().filter(|(when, _)| *when <= at);

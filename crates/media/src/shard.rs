@@ -512,16 +512,17 @@ impl Shard {
     /// Does some of what is due: the rest stays due at once, so that packets do not wait for all of it.
     pub fn handle_timeout(&mut self, now: Instant) {
         for _ in 0..TIMERS_A_TURN {
-            let Some(((leg, timer), due)) = self.timers.pop_overdue(now) else { return };
+            let again = |(_, timer): &(LegId, Timer), due| {
+                (*timer == Timer::Watch).then(|| leg::next_watch(now, due))
+            };
+            let Some(((leg, timer), _)) = self.timers.pop_overdue(now, again) else { return };
             match timer {
                 Timer::Ice => self.ice_timeout(now, leg),
                 Timer::Dtls => self.dtls_timeout(now, leg),
                 Timer::Frame => self.frame_due(now, leg),
                 Timer::Report => self.report_due(now, leg),
-                Timer::Watch if self.raw.contains_key(&(leg, None)) => {
-                    self.watch_raw(now, due, leg)
-                }
-                Timer::Watch => self.watch_due(now, due, leg),
+                Timer::Watch if self.raw.contains_key(&(leg, None)) => self.watch_raw(now, leg),
+                Timer::Watch => self.watch_due(now, leg),
                 Timer::Video => self.video_due(now, leg),
             }
         }

@@ -468,15 +468,17 @@ impl Shard {
         if let Some(peer) = peer {
             self.settle_music(now, peer);
         }
+        // Both descriptions have been read, and may now be kept for an hour.
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.negotiator.condense();
+        }
     }
 
-    /// Once a second: was to be done when it was `due`.
-    pub(super) fn watch_due(&mut self, now: Instant, due: Instant, id: LegId) {
+    /// Once a second.
+    pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
         self.observe(now, id);
         let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        leg.negotiator.condense();
-        self.timers.set((id, Timer::Watch), next_watch(now, due));
         let since = |then: Option<Instant>| {
             then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
         };

@@ -74,7 +74,7 @@ impl Shard {
             return;
         }
         self.bind_new_raw(now, (id, None), place);
-        self.watch_raw(now, now, id);
+        self.timers.set((id, super::Timer::Watch), now + super::leg::WATCH);
     }
 
     fn bind_new_raw(&mut self, now: Instant, id: RawId, place: Option<Place>) {
@@ -291,10 +291,10 @@ impl Shard {
         Some(Forward { frame: self.at_frame, socket, destination, len })
     }
 
-    pub(super) fn watch_raw(&mut self, now: Instant, due: Instant, id: LegId) {
+    /// Once a second.
+    pub(super) fn watch_raw(&mut self, now: Instant, id: LegId) {
         let timeout = self.config.rtp_timeout;
         let Some(raw) = self.raw.get_mut(&(id, None)) else { return };
-        self.timers.set((id, super::Timer::Watch), super::leg::next_watch(now, due));
         let is_silent = now.saturating_duration_since(raw.last_packet) >= timeout;
         if is_silent && !std::mem::replace(&mut raw.is_lost, true) {
             self.event(Event::Lost { leg: id, loss: Loss::Silent });
