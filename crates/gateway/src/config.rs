@@ -246,6 +246,8 @@ pub struct Media {
     pub opus_complexity: u8,
     /// Processors do not sleep.
     pub keep_awake: bool,
+    /// Media threads are of the real-time class.
+    pub realtime: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

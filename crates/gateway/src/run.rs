@@ -266,6 +266,7 @@ pub(crate) fn media_config(config: &Config, addresses: &[IpAddr]) -> MediaPoolCo
         codec_threads: media.codec_threads,
         opus_complexity: media.opus_complexity,
         keep_awake: media.keep_awake,
+        realtime: media.realtime,
     }
 }
 

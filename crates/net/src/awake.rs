@@ -4,14 +4,14 @@
 //! one's own, milliseconds on a guest whose host gives such a processor to others. A thread of the
 //! idle class on each always has work, and gives way to everybody at once.
 
-#![allow(unsafe_code, reason = "the standard library sets no scheduling class")]
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::scheduling::become_idle;
 
 /// The processors that this process may use, awake until it is dropped.
 #[derive(Debug)]
@@ -54,13 +54,7 @@ fn settle(core: usize) -> io::Result<()> {
     let mut only = CpuSet::new();
     only.set(core);
     sched_setaffinity(None, &only)?;
-    // SAFETY: zeroes are a value of it, and the one that this class asks for.
-    let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
-    // SAFETY: the parameters outlive the call, and zero is the calling thread.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    become_idle()
 }
 
 /// Of the threads, as tools show it.

@@ -22,6 +22,7 @@ mod numbering;
 pub mod packet_io;
 mod poster;
 mod recorder;
+mod scheduling;
 mod shared_port;
 mod sip_transport;
 mod socket;
@@ -49,6 +50,7 @@ pub use recorder::{
     Finished, Recorder, RecorderConfig, RecorderError, RecorderNews, RecorderReport, RecordingId,
     RefusedRemoval, RefusedStart,
 };
+pub use scheduling::probe_realtime;
 pub use shared_port::{
     Duplex, HttpConnection, HttpStream, HttpVersion, Kind as SharedPortKind,
     LONGEST as LONGEST_OPENING, Opening, SharedPort, SharedPortConfig, SharedPortCounts,

@@ -10,11 +10,11 @@ mod codecs;
 mod handshakes;
 mod links;
 mod placement;
+mod queues;
 mod thread;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
@@ -29,10 +29,12 @@ use handshakes::Handshakes;
 pub use links::{Link, LinkEnd, MediaLinks, ToLink};
 use links::{LinksOfThread, LinksToThread};
 use placement::{Orders, Placement};
+use queues::{Mail, Mailbox};
 use thread::{Work, Workers};
 
 use crate::awake::CoresAwake;
 use crate::packet_io::{self, IoConfig, IoKind, OpenIo, Waker};
+use crate::scheduling::become_realtime;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct MediaPoolConfig {
     pub opus_complexity: u8,
     /// The processors do not sleep, so that no packet waits until they are awake.
     pub keep_awake: bool,
+    /// Threads that relay packets go before all ordinary ones, where the host allows it.
+    pub realtime: bool,
 }
 
 /// Why media cannot run.
@@ -102,7 +106,7 @@ struct Host {
 }
 
 struct Thread {
-    commands: mpsc::Sender<Command>,
+    commands: Arc<Mail<Command>>,
     waker: Waker,
     report: Arc<Mutex<MediaReport>>,
     browser_address: SocketAddr,
@@ -306,7 +310,9 @@ impl Host {
         let mut woken = Vec::new();
         for (number, command) in orders {
             let Some(thread) = self.threads.get(number) else { continue };
-            if thread.commands.send(command).is_ok() && !woken.contains(&number) {
+            // Who has to be told is told once, after all is there.
+            let _ = thread.commands.post(command);
+            if !woken.contains(&number) {
                 woken.push(number);
             }
         }
@@ -336,7 +342,7 @@ struct Part {
     open: OpenIo,
     rtp_ports: (u16, u16),
     links: (LinksToThread, LinksOfThread),
-    commands: (mpsc::Sender<Command>, mpsc::Receiver<Command>),
+    commands: (Arc<Mail<Command>>, Mailbox<Command>),
     report: Arc<Mutex<MediaReport>>,
 }
 
@@ -363,7 +369,7 @@ impl Part {
         }
         let links = links::of_thread(open.poller.waker());
         let rtp_ports = share(config.rtp_ports, number, count);
-        Ok(Self { open, rtp_ports, links, commands: mpsc::channel(), report: Arc::default() })
+        Ok(Self { open, rtp_ports, links, commands: Mail::new(), report: Arc::default() })
     }
 
     fn thread(&self) -> Thread {
@@ -394,11 +400,15 @@ impl Part {
         let workers = Workers { handshakes, codecs };
         let work = Work::new(io, links.1, shard, commands.1, workers, report);
         let work = Arc::new(Mutex::new(work));
-        let shared = work.clone();
-        std::thread::Builder::new()
-            .name("media".to_owned())
-            .spawn(move || thread::run(&shared, &poller, on_event))
-            .map_err(MediaError::Thread)?;
+        let (shared, is_realtime) = (work.clone(), config.realtime);
+        let run = move || {
+            if is_realtime && let Err(error) = become_realtime() {
+                tracing::warn!(%error, "a media thread is an ordinary one, despite media.realtime");
+            }
+            thread::run(&shared, &poller, on_event);
+        };
+        let thread = std::thread::Builder::new().name("media".to_owned()).spawn(run);
+        thread.map_err(MediaError::Thread)?;
         Ok(work)
     }
 }

@@ -1,6 +1,7 @@
 //! `crosspoint check`: everything that is wrong with the configuration.
 
 use crosspoint_net::packet_io::{IoConfig, IoKind, probe};
+use crosspoint_net::probe_realtime;
 use crosspoint_state::Store;
 use serde_json::{Value, json};
 
@@ -60,5 +61,13 @@ fn media_io(home: &Home) -> (Value, String) {
         lines.push(format!("  {}: {verdict}", kind.as_str()));
         all.push(json!({ "kind": kind.as_str(), "ok": outcome.is_ok(), "reason": reason }));
     }
-    (json!({ "uses": used, "found": all }), lines.join("\n"))
+    let realtime = media.realtime.then(|| probe_realtime().map_err(|error| error.to_string()));
+    let refused = realtime.as_ref().and_then(|outcome| outcome.as_ref().err());
+    if realtime.is_some() {
+        let verdict = refused.map_or_else(|| "yes".to_owned(), |reason| format!("no: {reason}"));
+        lines.push(format!("media.realtime: {verdict}"));
+    }
+    let realtime =
+        realtime.as_ref().map(|outcome| json!({ "ok": outcome.is_ok(), "reason": refused }));
+    (json!({ "uses": used, "found": all, "realtime": realtime }), lines.join("\n"))
 }

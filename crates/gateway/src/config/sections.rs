@@ -293,6 +293,7 @@ fn media(section: Option<&Section<'_>>, has_https: bool) -> Media {
         codec_threads: value(section, cores(), |s| s.integer("codec_threads", 0..257)) as usize,
         opus_complexity: value(section, 5, |s| s.integer("opus_complexity", 0..11)) as u8,
         keep_awake: section.and_then(|s| s.boolean("keep_awake")).unwrap_or(false),
+        realtime: section.and_then(|s| s.boolean("realtime")).unwrap_or(false),
     }
 }
 

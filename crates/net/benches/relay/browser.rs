@@ -71,6 +71,8 @@ pub(crate) struct Browser {
     stream: Stream,
     pub(crate) received: u64,
     buffer: Vec<u8>,
+    /// What waits to be sent.
+    said: Vec<(Vec<u8>, SocketAddr)>,
 }
 
 impl Browser {
@@ -100,6 +102,7 @@ impl Browser {
             stream,
             received: 0,
             buffer,
+            said: Vec::new(),
         })
     }
 
@@ -143,6 +146,20 @@ impl Browser {
 
     /// Reads all that came, and does what is due in ICE and DTLS.
     pub(crate) fn work(&mut self, now: Instant) -> Outcome<()> {
+        self.think(now)?;
+        self.say()
+    }
+
+    /// Sends what there is to say.
+    pub(crate) fn say(&mut self) -> Outcome<()> {
+        for (bytes, to) in self.said.drain(..) {
+            self.socket.send_to(&bytes, to)?;
+        }
+        Ok(())
+    }
+
+    /// As `work`, but what there is to say waits.
+    pub(crate) fn think(&mut self, now: Instant) -> Outcome<()> {
         let mut packet = [0; 2048];
         loop {
             match self.socket.recv_from(&mut packet) {
@@ -155,7 +172,7 @@ impl Browser {
         while self.agent.poll_event().is_some() {}
         while let Some(transmit) = self.agent.poll_transmit() {
             let bytes: Vec<u8> = transmit.contents.into();
-            self.socket.send_to(&bytes, transmit.destination)?;
+            self.said.push((bytes, transmit.destination));
         }
         if self.keys.is_none() {
             self.dtls.handle_timeout(now).map_err(|e| format!("DTLS: {e:?}"))?;
@@ -194,7 +211,7 @@ impl Browser {
         loop {
             match self.dtls.poll_output(&mut buffer) {
                 dimpl::Output::Packet(bytes) => {
-                    self.socket.send_to(bytes, self.remote)?;
+                    self.said.push((bytes.to_vec(), self.remote));
                 }
                 dimpl::Output::KeyingMaterial(material, profile) => {
                     self.profile = Some(profile);

@@ -17,8 +17,6 @@ pub(crate) struct Delay {
     pub(crate) rate: f64,
     /// Handshakes a second that were completed meanwhile.
     pub(crate) handshakes: f64,
-    /// And in all, the time before it was measured included.
-    pub(crate) connected: u64,
 }
 
 /// Has everybody speak at this rate for a while, and browsers connect. For the thread that is
@@ -58,10 +56,6 @@ pub(crate) fn sample(load: &mut Load, rate: f64, waiting: &mut Vec<Browser>) -> 
         let turn = done as usize + sent as usize;
         let place = turn.checked_rem(busy.len()).unwrap_or(0);
         let Some(browser) = busy.get_mut(place) else {
-            // What a server does while nobody wants anything is no part of a handshake.
-            if rate == 0.0 {
-                break;
-            }
             continue;
         };
         browser.work(now)?;
@@ -84,7 +78,6 @@ pub(crate) fn sample(load: &mut Load, rate: f64, waiting: &mut Vec<Browser>) -> 
         p99: at(0.99),
         rate: per_second(measured.0),
         handshakes: per_second(measured.1),
-        connected: done,
     })
 }
 

@@ -136,7 +136,7 @@ impl Load {
 }
 
 /// Packets that came to this namespace's end of the link.
-fn received() -> Outcome<usize> {
+pub(crate) fn received() -> Outcome<usize> {
     let text = fs::read_to_string("/proc/thread-self/net/dev")?;
     let line = text.lines().find_map(|line| line.trim().strip_prefix("media0:"));
     let field = line.and_then(|line| line.split_whitespace().nth(1)).ok_or("no media0")?;

@@ -20,6 +20,7 @@ mod namespaces;
 mod probe;
 mod rtpengine;
 mod server;
+mod storm;
 mod subject;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use crosspoint_net::Allocator;
 use crosspoint_net::packet_io::IoKind;
+use delay::Delay;
 use front::Pairing;
 use namespaces::Namespaces;
 use subject::{Subject, Wanted};
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         // As the binary does; whoever starts other programs does not, for they would inherit it.
         ["serve", kind, pairing, rest @ ..] => {
             Allocator::take_small_pages();
-            server::serve(kind, pairing, rest.contains(&subject::AWAKE))
+            server::serve(kind, pairing, rest)
         }
         ["bare", kind, pairing, calls] => {
             Allocator::take_small_pages();
@@ -95,7 +97,7 @@ fn run(words: &[&str]) -> Outcome<()> {
             _ => &[512],
         };
         for calls in if sizes.is_empty() { usual } else { &sizes } {
-            let wanted = Wanted { pairing, calls: *calls, waiting: 0, keep_awake: false };
+            let wanted = Wanted { pairing, calls: *calls, waiting: 0, settings: &[] };
             let mut theirs = Subject::rtpengine(wanted)?;
             for kind in &kinds {
                 let cost = measure(wanted, *kind, rounds, &mut theirs)?;
@@ -171,17 +173,24 @@ fn tell_alone() -> Outcome<()> {
 /// What a server adds to the time of a packet, at shares of what it can carry.
 fn delays(calls: u32, kinds: &[IoKind]) -> Outcome<()> {
     println!();
-    println!("| server | load | packets/s | core busy, % | handshakes/s | p50, µs | p99, µs |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| server | load | packets/s | core busy, % | handshakes/s | p50, µs | p99, µs | least to most |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     let waiting = STORM + HANDSHAKES;
-    let wanted = Wanted { pairing: Pairing::WebRtc, calls, waiting, keep_awake: false };
+    let wanted = Wanted { pairing: Pairing::WebRtc, calls, waiting, settings: &[] };
     let mut handshakes = Vec::new();
+    let mut connect = |mut subject: Subject| -> Outcome<()> {
+        handshakes.push((subject.name().to_owned(), subject.handshakes(HANDSHAKES)?));
+        tell_delays(subject)
+    };
     for kind in kinds {
-        for keep_awake in [false, true] {
-            handshakes.push(delay_of(Subject::ours(*kind, Wanted { keep_awake, ..wanted })?)?);
+        for settings in [&[][..], &[subject::AWAKE], &[subject::REALTIME]] {
+            connect(Subject::ours(*kind, Wanted { settings, ..wanted })?)?;
         }
+        tell_delays(Subject::bare(*kind, wanted)?)?;
     }
-    handshakes.push(delay_of(Subject::rtpengine(wanted)?)?);
+    connect(Subject::rtpengine(wanted)?)?;
     println!();
     println!("| server | handshakes per second and core |");
     println!("|---|---:|");
@@ -192,30 +201,43 @@ fn delays(calls: u32, kinds: &[IoKind]) -> Outcome<()> {
     Ok(())
 }
 
-/// Prints the delays that a server adds; gives its name, and how many handshakes it does in a second
-/// of its core.
-fn delay_of(mut subject: Subject) -> Outcome<(String, f64)> {
-    let rate = subject.handshakes(HANDSHAKES)?;
+/// Prints the delays that a server adds: the middle of some samples, because a virtual machine's processor is
+/// away for milliseconds now and then.
+fn tell_delays(mut subject: Subject) -> Outcome<()> {
     subject.keep_alive()?;
     let costs = (0..4).map(|_| subject.sample()).collect::<Outcome<Vec<f64>>>()?;
     let most = 1e9 / load::median(costs);
     for (share, storm) in [(0.5, false), (0.8, false), (0.5, true)] {
-        subject.keep_alive()?;
-        let (delay, busy) = subject.delay(share * most, storm)?;
+        if storm && !subject.has_waiting() {
+            continue;
+        }
+        // Browsers connect once.
+        let samples = if storm { 1 } else { DELAYS };
+        let mut taken = Vec::new();
+        for _ in 0..samples {
+            subject.keep_alive()?;
+            taken.push(subject.delay(share * most, storm)?);
+        }
+        let middle = |of: fn(&(Delay, f64)) -> f64| load::median(taken.iter().map(of).collect());
+        let p99 = || taken.iter().map(|(delay, _)| delay.p99);
         println!(
-            "| {} | {:.0} % | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            "| {} | {:.0} % | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} to {:.0} |",
             subject.name(),
             100.0 * share,
-            delay.rate,
-            100.0 * busy,
-            delay.handshakes,
-            delay.median,
-            delay.p99,
+            middle(|(delay, _)| delay.rate),
+            100.0 * middle(|(_, busy)| *busy),
+            middle(|(delay, _)| delay.handshakes),
+            middle(|(delay, _)| delay.median),
+            middle(|(delay, _)| delay.p99),
+            p99().fold(f64::INFINITY, f64::min),
+            p99().fold(0.0, f64::max),
         );
     }
-    Ok((subject.name().to_owned(), rate))
+    Ok(())
 }
 
+/// Samples of a delay.
+const DELAYS: usize = 9;
 /// Browsers that connect while others speak: for two seconds, as many as the load can make.
 const STORM: u32 = 3000;
 /// Those that connect while nobody speaks.

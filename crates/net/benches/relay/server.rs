@@ -14,6 +14,7 @@ use crosspoint_sdp::Session;
 use crate::Outcome;
 use crate::front::Pairing;
 use crate::namespaces::Namespaces;
+use crate::subject::{AWAKE, REALTIME};
 
 const OURS: IpAddr = IpAddr::V4(Namespaces::OURS);
 
@@ -24,7 +25,7 @@ pub(crate) fn kind(name: &str) -> Outcome<IoKind> {
 /// For each call, a line comes in with a phone's offer, one goes out with ours to the front, one
 /// comes in with the front's answer and one goes out with ours to the phone; line ends within
 /// them are bars. Ends with its input.
-pub(crate) fn serve(name: &str, pairing: &str, keep_awake: bool) -> Outcome<()> {
+pub(crate) fn serve(name: &str, pairing: &str, settings: &[&str]) -> Outcome<()> {
     let (io, pairing) = (kind(name)?, Pairing::named(pairing).ok_or("no pairing")?);
     let config = MediaPoolConfig {
         browser_listen: (OURS, 8443).into(),
@@ -39,7 +40,8 @@ pub(crate) fn serve(name: &str, pairing: &str, keep_awake: bool) -> Outcome<()> 
         threads: 1,
         codec_threads: 0,
         opus_complexity: 5,
-        keep_awake,
+        keep_awake: settings.contains(&AWAKE),
+        realtime: settings.contains(&REALTIME),
     };
     let (sender, events) = mpsc::channel();
     let pool = MediaPool::start(&config, Rng::from_u64(1), move |event| {

@@ -13,7 +13,7 @@ use crate::front::{Front, Pairing};
 use crate::load::{Load, Speaker};
 use crate::namespaces::Namespaces;
 use crate::rtpengine::{self, Control};
-use crate::{Outcome, bare};
+use crate::{Outcome, bare, storm};
 
 /// The core that servers have for themselves.
 const SERVER_CORE: &str = "0";
@@ -41,12 +41,13 @@ pub(crate) struct Wanted {
     pub(crate) calls: u32,
     /// Calls besides, whose browsers connect later.
     pub(crate) waiting: u32,
-    /// `media.keep_awake`, of ours.
-    pub(crate) keep_awake: bool,
+    /// Of `[media]`, switched on where it is ours.
+    pub(crate) settings: &'static [&'static str],
 }
 
-/// The word for it; threads that do it have its name.
+/// `keep_awake`; threads that do it have this name.
 pub(crate) const AWAKE: &str = "awake";
+pub(crate) const REALTIME: &str = "realtime";
 
 type Join<'j> = dyn FnMut(u32, &mut Front, &mut Phone) -> Outcome<()> + Send + 'j;
 
@@ -54,8 +55,7 @@ impl Subject {
     /// A media thread of ours.
     pub(crate) fn ours(kind: IoKind, wanted: Wanted) -> Outcome<Self> {
         let namespaces = Namespaces::new().ok_or("no namespaces")?;
-        let awake = wanted.keep_awake.then_some(AWAKE);
-        let arguments = [&["serve", kind.as_str(), wanted.pairing.as_str()], awake.as_slice()];
+        let arguments = [&["serve", kind.as_str(), wanted.pairing.as_str()], wanted.settings];
         let (mut process, mut stdin) = Process::ours(&namespaces, &arguments.concat())?;
         let mut lines = process.lines()?;
         let identity = Identity::new(Namespaces::PEERS, Namespaces::OURS)?;
@@ -71,7 +71,7 @@ impl Subject {
         let id = process.child.id();
         let set_up = namespaces.in_peers(|| SetUp::new(&identity, id, wanted, &mut join))?;
         process.stdin = Some(stdin);
-        let name = [&[kind.as_str()], awake.as_slice()].concat().join(", ");
+        let name = [&[kind.as_str()], wanted.settings].concat().join(", ");
         Self::new(name, process, namespaces, set_up)
     }
 
@@ -147,16 +147,20 @@ impl Subject {
         Ok((delay, spent.as_secs_f64() / start.elapsed().as_secs_f64()))
     }
 
+    /// Whether there are browsers that have not connected.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Handshakes that the server does in a second of its processor's time: while nobody speaks,
     /// and so many browsers connect.
     pub(crate) fn handshakes(&mut self, browsers: u32) -> Outcome<f64> {
-        let before = spent(self.process.child.id());
         let mut some = self.waiting.split_off(self.waiting.len().saturating_sub(browsers as usize));
-        let load = &mut self.load;
-        let sample = || delay::sample(load, 0.0, &mut some).map_err(|error| error.to_string());
-        let delay = self.namespaces.in_peers(sample)?;
+        let before = spent(self.process.child.id());
+        let connect = || storm::connect(&mut some).map_err(|error| error.to_string());
+        self.namespaces.in_peers(connect)?;
         let spent = spent(self.process.child.id()) - before;
-        Ok(delay.connected as f64 / spent.as_secs_f64())
+        Ok(some.len() as f64 / spent.as_secs_f64())
     }
 
     /// Browsers answer and ask whether the other side is still there.

@@ -6,62 +6,70 @@
 use std::io;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use crosspoint_media::shard::{Handshake, HandshakeDone};
 
+use super::queues::{Jobs, Mail, Mailbox};
 use crate::packet_io::Waker;
 
 /// The end of the media thread. The others end with it.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    work: Sender<Handshake>,
-    done: Receiver<HandshakeDone>,
+    work: Arc<Jobs<Handshake>>,
+    done: Mailbox<HandshakeDone>,
 }
 
 impl Handshakes {
     /// Starts this media thread's share of as many threads as there are cores besides those of the
     /// `media` threads.
     pub(super) fn start(waker: &Waker, media: usize) -> io::Result<Self> {
-        let (work, queue) = mpsc::channel();
-        let (finished, done) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
+        let work = Arc::new(Jobs::new(usize::MAX));
+        let (finished, done) = Mail::new();
+        // Ends those that could be started, if not all can.
+        let this = Self { work, done };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         for _ in 0..(cores.saturating_sub(media) / media.max(1)).clamp(1, MOST) {
-            let (queue, finished, waker) = (queue.clone(), finished.clone(), waker.clone());
-            let run = move || work_off(&queue, &finished, &waker);
+            let (work, finished, waker) = (this.work.clone(), finished.clone(), waker.clone());
+            let run = move || work_off(&work, &finished, &waker);
             thread::Builder::new().name("handshakes".to_owned()).spawn(run)?;
         }
-        Ok(Self { work, done })
+        Ok(this)
     }
 
     pub(super) fn give(&self, handshake: Handshake) {
-        // The threads end only when this end is gone.
-        let _ = self.work.send(handshake);
+        // There is always room.
+        let _ = self.work.give(handshake);
     }
 
-    pub(super) fn take(&self) -> Option<HandshakeDone> {
-        self.done.try_recv().ok()
+    pub(super) fn take(&mut self) -> Option<HandshakeDone> {
+        self.done.next()
+    }
+
+    /// Whether there is more to be taken at once.
+    pub(super) fn has_more(&self) -> bool {
+        self.done.has_more()
     }
 }
 
-fn work_off(queue: &Mutex<Receiver<Handshake>>, finished: &Sender<HandshakeDone>, waker: &Waker) {
+impl Drop for Handshakes {
+    fn drop(&mut self) {
+        self.work.end();
+    }
+}
+
+fn work_off(work: &Jobs<Handshake>, finished: &Mail<HandshakeDone>, waker: &Waker) {
     // Without the right to be nicer, they share as equals.
     let _ = rustix::process::nice(NICER);
-    loop {
-        // Only the threads wait for each other here, and for work.
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(handshake) = next else { return };
+    while let Some(handshake) = work.take() {
         let leg = handshake.leg();
         // A defect costs its connection, not the thread.
         let done = catch_unwind(AssertUnwindSafe(|| handshake.run()))
             .unwrap_or_else(|_| HandshakeDone::failed(leg));
-        if finished.send(done).is_err() {
-            return;
+        if finished.post(done) {
+            waker.wake();
         }
-        waker.wake();
     }
 }
 

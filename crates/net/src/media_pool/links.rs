@@ -4,15 +4,16 @@
 //! the shard sends from a queue. All queues have a bound, each link one of its own towards the
 //! thread: what exceeds it is lost, as in the network. Dropping a link is its end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crosspoint_media::shard::{Forward, Frame, SocketId, shard_of};
 use tokio::sync::mpsc;
 
+use super::queues::{Mail, Mailbox};
 use crate::packet_io::Waker;
 
 /// Opens links to media threads.
@@ -25,7 +26,7 @@ pub struct MediaLinks {
 /// The near end of all links of one thread.
 #[derive(Debug, Clone)]
 pub(super) struct LinksToThread {
-    mail: Arc<Mail>,
+    mail: Arc<Mail<Letter>>,
     waker: Waker,
 }
 
@@ -55,13 +56,6 @@ pub struct LinkEnd {
     pub lost: Arc<AtomicU64>,
 }
 
-/// What waits for the media thread.
-#[derive(Debug, Default)]
-struct Mail {
-    is_there: AtomicBool,
-    letters: Mutex<VecDeque<Letter>>,
-}
-
 #[derive(Debug)]
 pub(super) enum Letter {
     Opened(SocketId, LinkEnd),
@@ -81,10 +75,8 @@ impl Drop for Place {
 
 /// Both ends of all links of one thread.
 pub(super) fn of_thread(waker: Waker) -> (LinksToThread, LinksOfThread) {
-    let mail = Arc::new(Mail::default());
-    let of_thread =
-        LinksOfThread { mail: mail.clone(), open: BTreeMap::new(), reading: VecDeque::new() };
-    (LinksToThread { mail, waker }, of_thread)
+    let (mail, mailbox) = Mail::new();
+    (LinksToThread { mail, waker }, LinksOfThread { mailbox, open: BTreeMap::new() })
 }
 
 impl MediaLinks {
@@ -145,9 +137,7 @@ impl Link {
 
 impl LinksToThread {
     fn post(&self, letter: Letter) {
-        self.mail.letters().push_back(letter);
-        // Who is being woken already sees this letter, too.
-        if !self.mail.is_there.swap(true, Ordering::AcqRel) {
+        if self.mail.post(letter) {
             self.waker.wake();
         }
     }
@@ -161,32 +151,21 @@ impl Drop for Link {
     }
 }
 
-impl Mail {
-    fn letters(&self) -> MutexGuard<'_, VecDeque<Letter>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The media thread's end of all links.
 pub(super) struct LinksOfThread {
-    mail: Arc<Mail>,
+    mailbox: Mailbox<Letter>,
     open: BTreeMap<SocketId, LinkEnd>,
-    /// Taken, and not looked at yet.
-    reading: VecDeque<Letter>,
 }
 
 impl LinksOfThread {
     /// The next letter, in the order they were posted.
     pub(super) fn next(&mut self) -> Option<Letter> {
-        if self.reading.is_empty() && self.mail.is_there.swap(false, Ordering::AcqRel) {
-            std::mem::swap(&mut self.reading, &mut *self.mail.letters());
-        }
-        self.reading.pop_front()
+        self.mailbox.next()
     }
 
     /// Whether there is more to be done at once.
     pub(super) fn has_more(&self) -> bool {
-        !self.reading.is_empty() || self.mail.is_there.load(Ordering::Acquire)
+        self.mailbox.has_more()
     }
 
     pub(super) fn add(&mut self, socket: SocketId, end: LinkEnd) {

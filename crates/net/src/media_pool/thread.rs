@@ -4,7 +4,6 @@
 //! that is cheaper than to wake the thread and be woken by it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::MediaReport;
 use super::codecs::Codecs;
 use super::handshakes::Handshakes;
 use super::links::{Letter, LinksOfThread};
+use super::queues::Mailbox;
 use crate::packet_io::{Gathering, PacketIo, Poller, Ready};
 
 /// What a media thread works on, which is shared with those who have commands for it.
@@ -22,7 +22,7 @@ pub(super) struct Work {
     io: Box<dyn PacketIo>,
     links: LinksOfThread,
     shard: Shard,
-    commands: Receiver<Command>,
+    commands: Mailbox<Command>,
     has_commands: bool,
     workers: Workers,
     report: Arc<Mutex<MediaReport>>,
@@ -67,7 +67,7 @@ impl Work {
         io: Box<dyn PacketIo>,
         links: LinksOfThread,
         mut shard: Shard,
-        commands: Receiver<Command>,
+        commands: Mailbox<Command>,
         workers: Workers,
         report: Arc<Mutex<MediaReport>>,
     ) -> Self {
@@ -98,7 +98,8 @@ impl Work {
         self.deadline = self.drain(now, told);
         self.publish(now);
         let until = self.deadline.map_or(REPORT_PERIOD, |at| at.saturating_duration_since(now));
-        let is_busy = self.has_commands || self.links.has_more();
+        let is_busy =
+            self.has_commands || self.links.has_more() || self.workers.handshakes.has_more();
         let wait = if is_busy { Duration::ZERO } else { until.min(REPORT_PERIOD) };
         self.waits_until = Some(now + wait);
         wait
@@ -153,7 +154,7 @@ impl Work {
 
     /// Gives workers what is to be done, and the shard what was.
     fn run_codecs(&mut self, now: Instant) {
-        let Some(codecs) = &self.workers.codecs else { return };
+        let Some(codecs) = &mut self.workers.codecs else { return };
         let shard = &mut self.shard;
         let work = || {
             let defects = codecs.bring_back(now, shard);
@@ -166,15 +167,14 @@ impl Work {
     /// Takes waiting commands, up to a bound that keeps packets waiting only shortly.
     fn obey(&mut self, told: Told<'_>) -> Obedience {
         for _ in 0..COMMANDS_A_TURN {
-            match self.commands.try_recv() {
-                Ok(command) => {
-                    let now = Instant::now();
-                    self.guard(|shard| shard.handle_command(now, command));
-                    self.drain(now, told);
-                }
-                Err(TryRecvError::Empty) => return Obedience::Done,
-                Err(TryRecvError::Disconnected) => return Obedience::Over,
-            }
+            // Asked first: what was posted before the last one was gone is still carried out.
+            let is_abandoned = self.commands.is_abandoned();
+            let Some(command) = self.commands.next() else {
+                return if is_abandoned { Obedience::Over } else { Obedience::Done };
+            };
+            let now = Instant::now();
+            self.guard(|shard| shard.handle_command(now, command));
+            self.drain(now, told);
         }
         Obedience::MoreToDo
     }

@@ -29,6 +29,7 @@ fn config() -> MediaPoolConfig {
         codec_threads: 2,
         opus_complexity: 5,
         keep_awake: false,
+        realtime: false,
     }
 }
 
@@ -136,8 +137,11 @@ impl Host {
     }
 
     fn of_threads(threads: usize) -> Self {
+        Self::of(MediaPoolConfig { threads, ..config() })
+    }
+
+    fn of(config: MediaPoolConfig) -> Self {
         let (sender, events) = mpsc::channel();
-        let config = MediaPoolConfig { threads, ..config() };
         let pool = MediaPool::start(&config, Rng::from_u64(1), move |event| {
             let _ = sender.send(event);
         });
@@ -223,7 +227,16 @@ fn packets_of_one_phone_reach_the_other_in_order() {
 /// One phone speaks PCMU, the other PCMA: frames are made on threads for codecs, and come in order.
 #[test]
 fn translated_sound_comes_in_order() {
-    let host = Host::start();
+    translates_in_order(&Host::start());
+}
+
+/// A thread before all others waits for what those do, and comes to no end where it interrupts them.
+#[test]
+fn sound_is_translated_for_a_realtime_thread() {
+    translates_in_order(&Host::of(MediaPoolConfig { realtime: true, ..config() }));
+}
+
+fn translates_in_order(host: &Host) {
     let [(a, to_us), (b, from_us)] = [(1, 0), (2, 8)].map(|(number, pt)| {
         let leg = LegId(number);
         host.pool.send(Command::Open { leg, profile: Profile::Rtp(SrtpPolicy::Off) });

@@ -165,6 +165,7 @@ fn media_config() -> MediaPoolConfig {
         codec_threads: 0,
         opus_complexity: 5,
         keep_awake: false,
+        realtime: false,
         ice_lite: true,
         timeout: Duration::from_secs(30),
         max_legs: 10,

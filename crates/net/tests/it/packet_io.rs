@@ -31,6 +31,7 @@ fn config(io: Option<IoKind>) -> MediaPoolConfig {
         codec_threads: 1,
         opus_complexity: 5,
         keep_awake: false,
+        realtime: false,
     }
 }
 
