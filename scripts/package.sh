@@ -56,9 +56,15 @@ tree() {
   install -d "$root/usr/bin" "$doc/examples" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \
     "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
   install -m 755 "$binary" "$root/usr/bin/crosspoint"
-  need strip binutils
-  strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/crosspoint"
   local run=$root/usr/bin/crosspoint
+  need strip binutils
+  # What BOLT has laid out is stripped already (scripts/tuned.sh), and would crash after this.
+  local sections
+  sections=$(readelf --sections --wide "$run")
+  case $sections in
+    *.note.bolt_info*) ;;
+    *) strip --strip-unneeded --remove-section=.comment --remove-section=.note "$run" ;;
+  esac
   "$run" completions bash >"$root/usr/share/bash-completion/completions/crosspoint"
   "$run" completions zsh >"$root/usr/share/zsh/vendor-completions/_crosspoint"
   "$run" completions fish >"$root/usr/share/fish/vendor_completions.d/crosspoint.fish"

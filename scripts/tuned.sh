@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-profdata=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
-[ -x "$profdata" ] || rustup component add llvm-tools >&2
+tools=$(rustc --print sysroot)/lib/rustlib/$host/bin
+[ -x "$tools/llvm-profdata" ] || rustup component add llvm-tools >&2
 out=$PWD/target/tuned
 counts=$out/counts
 rm -rf "$counts"
@@ -34,7 +34,7 @@ largest() { # largest KIND
 }
 
 train "$out/counting/$host/release/crosspoint"
-"$profdata" merge --sparse --output="$out/crosspoint.profdata" "$(largest profraw)"
+"$tools/llvm-profdata" merge --sparse --output="$out/crosspoint.profdata" "$(largest profraw)"
 build "-Cprofile-use=$out/crosspoint.profdata" "$out"
 built=$out/$host/release/crosspoint
 
@@ -50,4 +50,6 @@ fi
 train "$out/counting/bolt"
 "$bolt" "$built" -data="$(largest fdata)" -reorder-blocks=ext-tsp -reorder-functions=cdsort \
   -split-functions -split-all-cold -split-eh -icf=1 -o "$out/crosspoint" >&2
+# By a tool that knows what BOLT makes: binutils' strip leaves a program that crashes.
+"$tools/llvm-strip" --strip-unneeded "$out/crosspoint"
 echo "$out/crosspoint"

@@ -51,6 +51,16 @@ test("the package has the version of the source and everything that belongs to a
   assert.match(run(join(tree, "usr/bin/crosspoint"), ["--version"]), new RegExp(`^crosspoint ${version} \\(.+\\)\n$`));
 });
 
+test("what BOLT has laid out is packed as it is: binutils would break it", async () => {
+  const marked = join(folder, "marked");
+  run("objcopy", ["--add-section", ".note.bolt_info=/etc/hostname", binary, marked]);
+  const tarball = run("scripts/package.sh", ["--fast", "--binary", marked, "--out", folder, "tar"]).trim().split("\n").pop();
+  const unpacked = join(folder, "unpacked");
+  await mkdir(unpacked);
+  run("tar", ["-xzf", tarball, "-C", unpacked, "--strip-components=1"]);
+  run("cmp", [marked, join(unpacked, "usr/bin/crosspoint")]);
+});
+
 test("systemd understands the unit, and exposes little", { skip: !has("systemd-analyze") }, async () => {
   const etc = join(folder, "system");
   await mkdir(etc, { recursive: true });
