@@ -815,19 +815,16 @@ impl Negotiator {
             }
         }
         let (id, lite) = (self.origin_id, self.is_webrtc() && end.ice_lite);
-        let build = |version| {
-            let origin = Origin { id, version, address: end.address.ip() };
-            Session::build(&origin, lite, &sections)
-        };
+        let origin = |version| Origin { id, version, address: end.address.ip() };
         if self.sent.is_some() {
-            let same = build(self.version);
+            let same = Session::build(&origin(self.version), lite, &sections);
             if self.sent.as_ref() == Some(&same.pack()) {
                 self.agreed.local = self.sent.clone();
                 return same;
             }
         }
         self.version += 1;
-        let session = build(self.version);
+        let session = Session::build_of(&origin(self.version), lite, sections);
         let packed = session.pack();
         self.sent = Some(packed.clone());
         self.agreed.local = Some(packed);

@@ -130,6 +130,28 @@ impl Session {
         Self::of(out.finish().into(), origin.version, media.len())
     }
 
+    /// The same of sections that nobody else needs: who asks for them mostly does not have to be read what
+    /// was just printed.
+    #[must_use]
+    pub fn build_of(origin: &Origin, ice_lite: bool, media: Vec<Media>) -> Self {
+        let session = Self::build(origin, ice_lite, &media);
+        // Of a refused section little is printed, and of others it depends on their kind what is.
+        let is_as_printed = |section: &Media| {
+            !section.is_rejected()
+                && section.others.is_empty()
+                && (section.is_audio() || section.is_video())
+        };
+        if media.iter().all(is_as_printed) {
+            debug_assert!(
+                Media::read_all(&session.0.text) == media,
+                "it is read as something else"
+            );
+            // Nobody has asked before.
+            let _ = session.0.media.set(media);
+        }
+        session
+    }
+
     fn of(text: Arc<str>, version: u64, sections: usize) -> Self {
         Self(Arc::new(Parsed { text, version, sections, media: OnceLock::new() }))
     }

@@ -516,6 +516,7 @@ pub(super) fn next_watch(now: Instant, due: Instant) -> Instant {
 pub(super) const WATCH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test needs some moment to begin at")]
 mod tests {
     use super::*;
 
