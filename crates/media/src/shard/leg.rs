@@ -478,7 +478,7 @@ impl Shard {
     pub(super) fn watch_due(&mut self, now: Instant, id: LegId) {
         self.observe(now, id);
         let timeout = (self.config.rtp_timeout, self.config.consent_timeout);
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.get(&id) else { return };
         let since = |then: Option<Instant>| {
             then.map_or(Duration::ZERO, |t| now.saturating_duration_since(t))
         };

@@ -52,6 +52,13 @@ impl Legs {
         Some(leg)
     }
 
+    /// For who keeps figures and reports them, as often as once a second: changes nothing that
+    /// [`Leg::freshen`] reads, which would have to be found out anew for the next packet.
+    pub(super) fn figures_mut(&mut self, id: &LegId) -> Option<&mut Leg> {
+        let place = self.place(*id)?;
+        self.at_mut(place).map(|(_, leg)| leg)
+    }
+
     pub(super) fn at(&self, Place(place): Place) -> Option<(LegId, &Leg)> {
         let (piece, within) = (place as usize / PIECE, place as usize % PIECE);
         let (id, leg) = self.pieces.get(piece)?.get(within)?.as_ref()?;

@@ -573,7 +573,7 @@ impl Shard {
 
     /// Sends an RTCP compound that we made.
     pub(super) fn send_rtcp(&mut self, id: LegId, mut bytes: Vec<u8>) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.figures_mut(&id) else { return };
         if leg.is_secure() && leg.crypto.is_none() {
             return;
         }

@@ -154,7 +154,7 @@ impl Shard {
     /// Once a second.
     pub(super) fn observe(&mut self, now: Instant, id: LegId) {
         self.take_sample(now, id, PERIOD - LATE);
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.quality.is_answered) else {
+        let Some(leg) = self.legs.figures_mut(&id).filter(|leg| leg.quality.is_answered) else {
             return;
         };
         let is_expected = leg.expects_media() && !leg.receiving.is_paused;
@@ -182,7 +182,7 @@ impl Shard {
     }
 
     fn take_sample(&mut self, now: Instant, id: LegId, least: Duration) {
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.figures_mut(&id) else { return };
         let Some(sample) = leg.sample(now, least) else { return };
         self.counters.of_kind(leg.negotiator.is_webrtc()).add(&sample);
         self.event(Event::Quality { leg: id, sample });

@@ -75,7 +75,7 @@ impl Shard {
         self.timers.set((id, Timer::Report), now + INTERVAL / 2 + Duration::from_millis(spread));
         let (started, in_step) = (self.started, self.time_in_step(now, id, true));
         self.report_video(now, id, false);
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.can_report()) else { return };
+        let Some(leg) = self.legs.figures_mut(&id).filter(|leg| leg.can_report()) else { return };
         let bytes = leg.report(now, started, in_step);
         self.send_rtcp(id, bytes);
     }
@@ -96,7 +96,7 @@ impl Shard {
 
     pub(super) fn take_report(&mut self, now: Instant, id: LegId, report: &Compound) {
         let started = self.started;
-        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(leg) = self.legs.figures_mut(&id) else { return };
         leg.receiving.last_packet = Some(now);
         // Before its first packet a lone report is that of the sound.
         let may_be_first = leg.video.is_none();

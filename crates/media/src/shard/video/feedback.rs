@@ -379,7 +379,8 @@ impl Shard {
     pub(in crate::shard) fn report_video(&mut self, now: Instant, id: LegId, is_last: bool) {
         let time = self.time_in_step(now, id, false);
         let started = self.started;
-        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.has_video_keys()) else { return };
+        let figures = self.legs.figures_mut(&id);
+        let Some(leg) = figures.filter(|leg| leg.has_video_keys()) else { return };
         let Some(video) = leg.video.as_mut().filter(|v| v.config.is_some()) else { return };
         let outgoing = &mut video.outgoing;
         let sender = outgoing.report_as_sender().then(|| SenderInfo {
