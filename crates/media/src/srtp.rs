@@ -82,8 +82,8 @@ pub struct Context {
     rtcp: Box<Sources>,
 }
 
-/// Has the first bytes of a value on their way into the cache, where the processor can.
-pub(crate) fn prefetch<T>(value: &T, bytes: usize) {
+/// Has these bytes of a value on their way into the cache, where the processor can.
+pub(crate) fn prefetch<T>(value: &T, bytes: std::ops::Range<usize>) {
     #[cfg(target_arch = "x86_64")]
     simd::prefetch(value, bytes);
     #[cfg(not(target_arch = "x86_64"))]

@@ -29,6 +29,8 @@ pub(super) struct Fast {
     pub(super) speaks: Option<(Codec, u8)>,
     /// Something lies over what it hears.
     pub(super) is_overlaid: bool,
+    /// What it is sent is translated.
+    pub(super) is_fed: bool,
     /// Of what is sent.
     pub(super) clock: u32,
     pub(super) to: Option<(SocketId, SocketAddr)>,
@@ -74,6 +76,7 @@ impl Leg {
             takes,
             speaks: send.filter(|_| self.may_send() && self.sender.is_none()),
             is_overlaid: self.overlays.is_some(),
+            is_fed: self.feed.is_some(),
             clock: send.map_or(8000, |(codec, _)| codec.clock_rate()),
             to: self.destination(),
             peer: None,
@@ -156,7 +159,7 @@ impl Shard {
                 self.by_socket.get(&frame.socket).map(|(_, place)| place)
             };
             if let Some(place) = *place {
-                self.legs.prefetch(place);
+                self.legs.prefetch_coming(place);
             }
         }
         for place in places.into_iter().flatten() {
@@ -165,7 +168,7 @@ impl Shard {
                 crypto.inbound.prefetch_keys();
             }
             if let Some(peer) = leg.fast.peer {
-                self.legs.prefetch(peer);
+                self.legs.prefetch_going(peer);
             }
         }
         for place in places.into_iter().flatten() {

@@ -1,7 +1,9 @@
 //! One leg of a shard: its state, and how descriptions become a stream.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::LegId;
@@ -26,10 +28,13 @@ use crate::negotiation::{Keys, LocalEnd, Negotiator, StreamConfig, Transport};
 use crate::rtcp::ReportBlock;
 use crate::srtp;
 
-/// One side of a call. What every packet asks for comes first and lies together.
+/// One side of a call. What every packet asks for comes first and lies together: for those that
+/// come from it up to [`Crypto::is_there`], for those that go to it from there on.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leg {
+    pub(super) is_there: IsThere,
+    pub(super) id: LegId,
     pub(super) fast: Fast,
     pub(super) peer: Option<LegId>,
     pub(super) detector: EventDetector,
@@ -39,9 +44,9 @@ pub(super) struct Leg {
     /// Set when this leg stands for another one.
     pub(super) proxy: Option<Box<Proxy>>,
     pub(super) receiving: Receiving,
-    pub(super) outgoing: Outgoing,
     /// Set once keys are agreed; a leg that must be secure sends and takes nothing before.
     pub(super) crypto: Option<Crypto>,
+    pub(super) outgoing: Outgoing,
     pub(super) negotiator: Box<Negotiator>,
     /// `Describe` and `Accept`, answered in order once the sockets are there.
     pub(super) waiting: VecDeque<Command>,
@@ -74,15 +79,39 @@ pub(super) struct Leg {
     has_listened: bool,
 }
 
+/// Where it stands an `Option` is told from nothing: no other field has as many values that
+/// it cannot have. Else the compiler chooses one, and each packet waits for the memory that it is in.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(u64)]
+pub(super) enum IsThere {
+    #[default]
+    Yes = 1,
+}
+
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Crypto {
     pub(super) inbound: srtp::Context,
+    is_there: IsThere,
     pub(super) outbound: srtp::Context,
-    /// What the keys were made from: an unchanged one keeps its context, because a counter
-    /// that starts again under the same key would give the cipher away.
+    secrets: Box<Secrets>,
+}
+
+/// What the keys were made from: an unchanged one keeps its context, because a counter
+/// that starts again under the same key would give the cipher away.
+#[derive(Debug)]
+struct Secrets {
     local: (srtp::Profile, Vec<u8>),
     remote: (srtp::Profile, Vec<u8>),
 }
+
+/// What of a leg the packet path asks for, in bytes from its beginning: of any, and besides that of
+/// one whose packet came and of one that it goes to.
+pub(super) const HOT: usize = offset_of!(Leg, peer);
+pub(super) const HOT_COMING: Range<usize> = HOT..SIGN;
+pub(super) const HOT_GOING: Range<usize> = SIGN..offset_of!(Leg, negotiator);
+/// Between the two.
+const SIGN: usize = offset_of!(Leg, crypto) + offset_of!(Crypto, outbound);
 
 impl Crypto {
     pub(super) fn new(profile: srtp::Profile, local: &[u8], remote: &[u8]) -> Option<Self> {
@@ -92,8 +121,11 @@ impl Crypto {
         Some(Self {
             inbound: srtp::Context::new(profile, remote_key, remote_salt)?,
             outbound: srtp::Context::new(profile, local_key, local_salt)?,
-            local: (profile, local.to_vec()),
-            remote: (profile, remote.to_vec()),
+            is_there: IsThere::Yes,
+            secrets: Box::new(Secrets {
+                local: (profile, local.to_vec()),
+                remote: (profile, remote.to_vec()),
+            }),
         })
     }
 
@@ -105,10 +137,10 @@ impl Crypto {
         remote: &[u8],
     ) -> Option<Self> {
         let mut new = Self::new(profile, local, remote)?;
-        if new.local == self.local {
+        if new.secrets.local == self.secrets.local {
             new.outbound = self.outbound;
         }
-        if new.remote == self.remote {
+        if new.secrets.remote == self.secrets.remote {
             new.inbound = self.inbound;
         }
         Some(new)
@@ -145,10 +177,12 @@ impl Playout {
 }
 
 impl Leg {
-    fn new(profile: Profile, shard: u8, rng: &mut crosspoint_base::Rng) -> Self {
+    fn new(id: LegId, profile: Profile, shard: u8, rng: &mut crosspoint_base::Rng) -> Self {
         let negotiator = Box::new(Negotiator::new(profile, rng).of_shard(shard));
         let outgoing = Outgoing::new(negotiator.ssrc(), rng);
         Self {
+            is_there: IsThere::Yes,
+            id,
             fast: Fast::default(),
             negotiator,
             waiting: VecDeque::new(),
@@ -276,9 +310,9 @@ impl Shard {
             // `Describe` and `Accept` find no leg and are refused.
             return;
         }
-        let mut leg = Leg::new(profile, self.number, &mut self.rng);
+        let mut leg = Leg::new(id, profile, self.number, &mut self.rng);
         leg.taps = self.taps.of_new_leg();
-        self.legs.insert(id, leg);
+        self.legs.insert(leg);
     }
 
     /// Answers what waits, in order, as far as it can be answered now.

@@ -3,9 +3,11 @@
 //! The packet path knows a leg by its [`Place`], which is an index; everybody else by its id. A
 //! place that was given back is taken by the next leg, so what remembers one asks for the id too.
 
+use std::ops::Range;
+
 use crosspoint_base::{LegId, Rng};
 
-use super::leg::Leg;
+use super::leg::{HOT, HOT_COMING, HOT_GOING, Leg};
 use super::table::Table;
 use crate::srtp;
 
@@ -13,7 +15,7 @@ use crate::srtp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
-type Piece = Box<[Option<(LegId, Leg)>]>;
+type Piece = Box<[Option<Leg>]>;
 
 #[derive(Debug)]
 pub(super) struct Legs {
@@ -61,28 +63,39 @@ impl Legs {
 
     pub(super) fn at(&self, Place(place): Place) -> Option<(LegId, &Leg)> {
         let (piece, within) = (place as usize / PIECE, place as usize % PIECE);
-        let (id, leg) = self.pieces.get(piece)?.get(within)?.as_ref()?;
-        Some((*id, leg))
+        let leg = self.pieces.get(piece)?.get(within)?.as_ref()?;
+        Some((leg.id, leg))
     }
 
     /// For the packet path, which changes nothing that [`Leg::freshen`] reads.
     pub(super) fn at_mut(&mut self, Place(place): Place) -> Option<(LegId, &mut Leg)> {
         let (piece, within) = (place as usize / PIECE, place as usize % PIECE);
-        let (id, leg) = self.pieces.get_mut(piece)?.get_mut(within)?.as_mut()?;
-        Some((*id, leg))
+        let leg = self.pieces.get_mut(piece)?.get_mut(within)?.as_mut()?;
+        Some((leg.id, leg))
     }
 
-    /// Has a leg on its way into the cache, as far as the packet path asks for it.
-    pub(super) fn prefetch(&self, Place(place): Place) {
+    /// Has a leg on its way into the cache, as far as a packet that came from it needs it.
+    pub(super) fn prefetch_coming(&self, place: Place) {
+        self.prefetch(place, HOT_COMING);
+    }
+
+    /// The same for a packet that goes to it.
+    pub(super) fn prefetch_going(&self, place: Place) {
+        self.prefetch(place, HOT_GOING);
+    }
+
+    fn prefetch(&self, Place(place): Place, bytes: Range<usize>) {
         let piece = self.pieces.get(place as usize / PIECE);
         if let Some(slot) = piece.and_then(|piece| piece.get(place as usize % PIECE)) {
-            srtp::prefetch(slot, HOT);
+            srtp::prefetch(slot, 0..HOT);
+            srtp::prefetch(slot, bytes);
         }
     }
 
-    pub(super) fn insert(&mut self, id: LegId, leg: Leg) {
+    pub(super) fn insert(&mut self, leg: Leg) {
+        let id = leg.id;
         if let Some(place) = self.place(id) {
-            self.put(place, Some((id, leg)));
+            self.put(place, Some(leg));
             return;
         }
         if self.free.is_empty() {
@@ -92,21 +105,21 @@ impl Legs {
             self.free.extend(places.filter_map(|n| u32::try_from(n).ok()).map(Place));
         }
         let Some(place) = self.free.pop() else { return };
-        self.put(place, Some((id, leg)));
+        self.put(place, Some(leg));
         self.by_id.insert(id, place);
     }
 
     pub(super) fn remove(&mut self, id: &LegId) -> Option<Leg> {
         let place = self.by_id.remove(id)?;
         self.free.push(place);
-        self.put(place, None).map(|(_, leg)| leg)
+        self.put(place, None)
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &Leg> {
-        self.pieces.iter().flatten().flatten().map(|(_, leg)| leg)
+        self.pieces.iter().flatten().flatten()
     }
 
-    fn put(&mut self, Place(place): Place, leg: Option<(LegId, Leg)>) -> Option<(LegId, Leg)> {
+    fn put(&mut self, Place(place): Place, leg: Option<Leg>) -> Option<Leg> {
         let (piece, within) = (place as usize / PIECE, place as usize % PIECE);
         let slot = self.pieces.get_mut(piece)?.get_mut(within)?;
         std::mem::replace(slot, leg)
@@ -114,5 +127,3 @@ impl Legs {
 }
 
 const PIECE: usize = 64;
-/// What of a leg the packet path asks for.
-const HOT: usize = std::mem::offset_of!(Leg, negotiator);

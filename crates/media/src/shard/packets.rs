@@ -470,9 +470,10 @@ impl Shard {
             self.counters.packets_transcoded += 1;
             return None;
         }
-        if to.feed.is_some() {
+        if to.fast.is_fed {
             // It spoke another codec before.
             to.stop_translating();
+            to.fast.is_fed = to.feed.is_some();
         }
         self.forward_at(now, from, peer, pt, header, buffer, len)
     }

@@ -174,6 +174,7 @@ impl Shard {
                 self.counters.codec_changes += 1;
             }
             leg.feed = Some(self.codecs.feed(Kind::Foreign(from), codec, pauses));
+            leg.fast.is_fed = true;
             self.start_frames(now, id);
         }
         let Some((_, leg)) = self.legs.at_mut(to) else { return };

@@ -88,7 +88,7 @@ impl<K: Key, V: Copy> Table<K, V> {
     /// Has the place of a key on its way into the cache.
     pub(super) fn prefetch(&self, key: &K) {
         if let Some(slot) = self.slots.get(self.home(key)) {
-            srtp::prefetch(slot, usize::MAX);
+            srtp::prefetch(slot, 0..usize::MAX);
         }
     }
 

@@ -80,8 +80,8 @@ impl Cipher {
 
     pub(super) fn prefetch_keys(&self) {
         match self {
-            Self::Cm { rtp, .. } => super::prefetch(&**rtp, usize::MAX),
-            Self::Gcm { rtp, .. } => super::prefetch(&**rtp, usize::MAX),
+            Self::Cm { rtp, .. } => super::prefetch(&**rtp, 0..usize::MAX),
+            Self::Gcm { rtp, .. } => super::prefetch(&**rtp, 0..usize::MAX),
         }
     }
 

@@ -278,10 +278,11 @@ fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-/// Has the first bytes of a value on their way into the cache before they are asked for.
-pub(crate) fn prefetch<T>(value: &T, bytes: usize) {
+/// Has these bytes of a value on their way into the cache before they are asked for.
+pub(crate) fn prefetch<T>(value: &T, bytes: std::ops::Range<usize>) {
     let start = std::ptr::from_ref(value).cast::<i8>();
-    for at in (0..bytes.min(size_of::<T>())).step_by(64) {
+    let lines = bytes.start / 64 * 64..bytes.end.min(size_of::<T>());
+    for at in lines.step_by(64) {
         // SAFETY: a prefetch reads nothing and never faults; the address is within the value.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
     }
