@@ -29,7 +29,7 @@ use crate::rtcp::ReportBlock;
 use crate::srtp;
 
 /// One side of a call. What every packet asks for comes first and lies together: for those that
-/// come from it up to [`Crypto::is_there`], for those that go to it from there on.
+/// come from it up to the middle of [`Crypto`], for those that go to it from there on.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Leg {
@@ -108,10 +108,10 @@ struct Secrets {
 /// What of a leg the packet path asks for, in bytes from its beginning: of any, and besides that of
 /// one whose packet came and of one that it goes to.
 pub(super) const HOT: usize = offset_of!(Leg, peer);
-pub(super) const HOT_COMING: Range<usize> = HOT..SIGN;
-pub(super) const HOT_GOING: Range<usize> = SIGN..offset_of!(Leg, negotiator);
-/// Between the two.
-const SIGN: usize = offset_of!(Leg, crypto) + offset_of!(Crypto, outbound);
+pub(super) const HOT_COMING: Range<usize> = HOT..MIDDLE + size_of::<IsThere>();
+pub(super) const HOT_GOING: Range<usize> = MIDDLE..offset_of!(Leg, negotiator);
+/// Both have this.
+const MIDDLE: usize = offset_of!(Leg, crypto) + offset_of!(Crypto, is_there);
 
 impl Crypto {
     pub(super) fn new(profile: srtp::Profile, local: &[u8], remote: &[u8]) -> Option<Self> {
