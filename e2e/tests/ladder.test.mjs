@@ -95,7 +95,7 @@ test("a call between a browser and a phone is there message by message", async (
   const source = (party) => ladder.entries.find((entry) => entry.party === party && entry.direction === "in" && /a=ssrc:/.test(entry.text))?.text.match(/a=ssrc:(\d+)/)[1];
   it.sources = [0, 1].map((party) => `0x${Number(source(party)).toString(16).padStart(8, "0")}`);
 
-  const drawn = it.gateway.cli(["call", "show", gcid.slice(0, 12), "--width", "120"]);
+  const drawn = it.gateway.cli(["call", "show", gcid.slice(0, 20), "--width", "120"]);
   assert.match(drawn, /COMPLETED: Hung up by the caller/);
   assert.match(drawn, /alice +Crosspoint +bob/);
   assert.match(drawn, /\d\.\d{3} .*- INVITE \+ SDP -+>\|/);

@@ -13,6 +13,7 @@ mod plain;
 mod redact;
 mod rng;
 mod timer;
+mod wall_clock;
 
 pub use digits::{host_text, push_endpoint, push_hex_number, push_ip, push_number};
 pub use flow::{Flow, Transmit, Transport};
@@ -23,3 +24,4 @@ pub use plain::{is_plain, plain_address, plain_name};
 pub use redact::{Private, Secret, is_same_secret};
 pub use rng::{Rng, hex};
 pub use timer::TimerTable;
+pub use wall_clock::WallClock;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::{
-    BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable, hex,
+    BindingId, ConnectionId, Gcid, LegId, Maker, RegistrationId, Rng, TimerTable, WallClock, hex,
 };
 use crosspoint_call::{Identity, LegCommand, LegEvent, Text};
 
@@ -56,8 +56,7 @@ pub const MOST_USER_CALLS: usize = 128;
 pub struct RtcEngineConfig {
     /// The domain our users live in.
     pub domain: String,
-    /// An instant, and its time of day in Unix seconds.
-    pub epoch: (Instant, i64),
+    pub clock: WallClock,
     /// How long a client may be without a socket.
     pub resume_window: Duration,
     /// Sockets, and clients in their resume window too.
@@ -80,10 +79,10 @@ pub struct RtcEngineConfig {
 impl RtcEngineConfig {
     /// The limits of `docs/protocols/rtcengine.md`.
     #[must_use]
-    pub fn new(domain: impl Into<String>, epoch: (Instant, i64)) -> Self {
+    pub fn new(domain: impl Into<String>, clock: WallClock) -> Self {
         Self {
             domain: domain.into(),
-            epoch,
+            clock,
             resume_window: Duration::from_secs(30),
             max_clients: 100_000,
             max_clients_per_session: 64,
@@ -442,13 +441,6 @@ impl RtcEngine {
     fn is_leg_of(&self, leg: LegId, client: ClientKey) -> bool {
         let call = self.legs.get(&leg).and_then(|call| self.calls.get(call));
         call.is_some_and(|call| call.client == client)
-    }
-
-    /// The time of day in Unix seconds.
-    fn unix(&self, now: Instant) -> i64 {
-        let (start, seconds) = self.config.epoch;
-        let passed = now.saturating_duration_since(start).as_secs();
-        seconds.saturating_add_unsigned(passed)
     }
 
     /// A random UUID (RFC 9562 §5.4).

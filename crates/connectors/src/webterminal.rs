@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{BindingId, ConnectionId, LegId, Maker, Rng, Secret, TimerTable};
+use crosspoint_base::{BindingId, ConnectionId, LegId, Maker, Rng, Secret, TimerTable, WallClock};
 use crosspoint_call::{LegCommand, LegEvent};
 
 use crate::rtcengine::UserCall;
@@ -176,6 +176,7 @@ enum Timer {
 #[derive(Debug)]
 pub struct WebTerminals {
     config: WebTerminalConfig,
+    clock: WallClock,
     rng: Rng,
     streams: BTreeMap<ConnectionId, TerminalKey>,
     terminals: BTreeMap<TerminalKey, Terminal>,
@@ -200,9 +201,10 @@ pub struct WebTerminals {
 
 impl WebTerminals {
     #[must_use]
-    pub fn new(config: WebTerminalConfig, rng: Rng) -> Self {
+    pub fn new(config: WebTerminalConfig, clock: WallClock, rng: Rng) -> Self {
         Self {
             config,
+            clock,
             rng,
             streams: BTreeMap::new(),
             terminals: BTreeMap::new(),

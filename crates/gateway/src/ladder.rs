@@ -9,20 +9,20 @@ use crosspoint_ladder::{
 };
 use serde_json::{Value, json};
 
-use crate::run::Clock;
+use crosspoint_base::WallClock;
 
 /// A ladder and how its times are read.
 #[derive(Debug)]
 pub(crate) struct Dated {
     pub(crate) ladder: CallLadder,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
 }
 
 /// The last calls and how their times are read.
 #[derive(Debug)]
 pub(crate) struct RecentCalls {
     pub(crate) calls: Vec<Summary>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
 }
 
 impl RecentCalls {
@@ -97,7 +97,7 @@ impl Dated {
     }
 }
 
-fn facts(facts: &Facts, clock: &Clock) -> Value {
+fn facts(facts: &Facts, clock: &WallClock) -> Value {
     let (ended_at, ended) = facts.ended.unzip();
     json!({
         "from": facts.from.expose(),

@@ -4,7 +4,7 @@
 
 mod web;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crosspoint_net::packet_io::IoKind;
 use crosspoint_net::{
@@ -50,7 +50,7 @@ async fn serve(home: &Home, output: &Output) -> Result<(), Failure> {
                 can_record: config.recording.is_some(),
                 can_forward: config.stream.is_some(),
                 interfaces: config.ng.interfaces.clone(),
-                epoch: (Instant::now(), unix_micros()),
+                clock: crate::run::clock::now(),
             },
             admission: admission.clone(),
             recording: config.recording.as_ref().map(|recording| recording_of(home, recording)),
@@ -128,11 +128,6 @@ fn media_config(config: &Config) -> MediaPoolConfig {
     // Only sockets of their own send from the address that each leg is at.
     let io = if config.ng.interfaces.is_empty() { media.io } else { Some(IoKind::Sockets) };
     MediaPoolConfig { timeout, io, ..media }
-}
-
-fn unix_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// For the ends of files that are being written.

@@ -6,7 +6,7 @@ mod bans;
 mod bindings;
 mod callers;
 mod capturing;
-mod clock;
+pub(crate) mod clock;
 pub(crate) mod control;
 pub(crate) mod drain;
 mod driver;
@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{Rng, Secret, Transport};
+use crosspoint_base::{Rng, Secret, Transport, WallClock};
 use crosspoint_call::router::Plan;
 use crosspoint_media::capture::CaptureReader;
 use crosspoint_media::control::Event as MediaEvent;
@@ -68,7 +68,6 @@ use crate::webhooks::Webhooks;
 use crate::{addresses, certificate, log, passwords, plan, tls};
 use announcement::Open;
 use callers::Callers;
-pub(crate) use clock::Clock;
 use control::Control;
 use drain::Draining;
 use driver::{Driver, Wish};
@@ -444,7 +443,7 @@ impl Signaling {
         let sound_streams = streams.as_ref().map(|streams| streams.streams.clone());
         let turn = relay::start(prepared, &media, http, admission.clone(), &mut rng)?;
         let transport = prepared.listen(admission, arrivals_in).await?;
-        let (clock, events) = (Clock::now(), &prepared.events);
+        let (clock, events) = (clock::now(), &prepared.events);
         let node = node(prepared, &transport, &clock, &mut rng).await?;
         let (wishes, wished) = mpsc::channel(16);
         let (apps, app_arrivals) = app_sockets();
@@ -643,7 +642,7 @@ fn app_sockets() -> (AppSockets, mpsc::Receiver<AppArrival>) {
 async fn node(
     prepared: &Prepared,
     transport: &SipTransport,
-    clock: &Clock,
+    clock: &WallClock,
     rng: &mut Rng,
 ) -> Result<Node, Failure> {
     let config = &prepared.home.config;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{CallId, Flow, Gcid, LegId, Private, Rng, Transmit};
+use crosspoint_base::{CallId, Flow, Gcid, LegId, Private, Rng, Transmit, WallClock};
 use crosspoint_call::Ended;
 use crosspoint_call::router::Refusal;
 use memchr::memmem::Finder;
@@ -94,6 +94,7 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Ladders {
     config: LadderConfig,
+    clock: WallClock,
     rng: Rng,
     /// By age.
     kept: BTreeMap<u64, Kept>,
@@ -164,9 +165,10 @@ impl Kept {
 
 impl Ladders {
     #[must_use]
-    pub fn new(config: LadderConfig, mut rng: Rng) -> Self {
+    pub fn new(config: LadderConfig, clock: WallClock, mut rng: Rng) -> Self {
         Self {
             config,
+            clock,
             secret: rng.next_u64(),
             rng,
             kept: BTreeMap::new(),
@@ -445,7 +447,7 @@ impl Ladders {
 
     /// A call of an app or terminal that is refused before it has a leg, and what it said.
     pub fn refused(&mut self, now: Instant, gcid: Option<Gcid>, message: Message) -> RefusedCall {
-        let gcid = gcid.unwrap_or_else(|| Gcid::generate(&mut self.rng));
+        let gcid = gcid.unwrap_or_else(|| Gcid::generate(now, &self.clock, &mut self.rng));
         let (side, name, protocol) = (Side::Caller, Private::default(), message.protocol);
         let line = Line { side, leg: None, name, protocol, remote: None };
         let place = self.open(now, gcid, line, true);
@@ -546,7 +548,7 @@ impl Ladders {
         if call_id.len() > LONGEST_ID {
             return None;
         }
-        let gcid = Gcid::generate(&mut self.rng);
+        let gcid = Gcid::generate(now, &self.clock, &mut self.rng);
         let (protocol, name) = (Protocol::Sip, Private::default());
         let line = Line { side: Side::Caller, leg: None, name, protocol, remote: Some(remote) };
         let place = self.open(now, gcid, line, true);

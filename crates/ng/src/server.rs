@@ -15,9 +15,9 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crosspoint_base::{LegId, TimerTable};
+use crosspoint_base::{LegId, TimerTable, WallClock};
 use crosspoint_media::control::{Command, Event, Place, Refusal};
 
 use crate::cookies::{Cookies, Known};
@@ -41,8 +41,7 @@ pub struct ServerConfig {
     pub can_forward: bool,
     /// By name; the first is taken when none is named, and without any all legs are in one place.
     pub interfaces: Vec<(String, Place)>,
-    /// An instant and what the clock on the wall said then, in microseconds of Unix time.
-    pub epoch: (Instant, i64),
+    pub clock: WallClock,
 }
 
 /// What a server wants done.
@@ -386,12 +385,8 @@ impl<T> Server<T> {
 
     /// Wall clock, in microseconds of Unix time.
     fn unix(&self, at: Instant) -> i64 {
-        let (then, micros) = self.config.epoch;
-        let since = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
-        match at.checked_duration_since(then) {
-            Some(since_then) => micros.saturating_add(since(since_then)),
-            None => micros.saturating_sub(since(then.saturating_duration_since(at))),
-        }
+        let micros = self.config.clock.since_epoch(at).as_micros();
+        i64::try_from(micros).unwrap_or(i64::MAX)
     }
 
     /// Frees all that a call has.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crosspoint_base::{
     CallId, Conduct, ConnectionId, Flow, Gcid, LegId, RegistrationId, Rng, Secret, TimerTable,
-    Transmit, Transport,
+    Transmit, Transport, WallClock,
 };
 use crosspoint_call::router::{
     self, Decision, Device, Meter, Pickup, Plan, Refusal, RouteRequest, Snapshot, Target,
@@ -279,7 +279,7 @@ pub struct Node {
     known_sessions: BTreeMap<LegId, OurSession>,
     /// Calls whose media is not ours.
     direct_calls: BTreeSet<CallId>,
-    epoch: (Instant, i64),
+    clock: WallClock,
     switchboard: Switchboard,
     /// Who waits where: the call, by the key of the slot.
     parked: BTreeMap<Arc<str>, CallId>,
@@ -316,12 +316,13 @@ impl Node {
     pub fn new(config: NodeConfig) -> Self {
         let mut rng = Rng::from_seed(config.seed);
         let mut sip = SipUa::new(config.sip, rng.fork());
-        sip.start(config.apps.epoch.0);
+        let clock = config.apps.clock;
+        sip.start(clock.set_at());
         Self {
             sip,
-            epoch: config.apps.epoch,
+            clock,
             apps: RtcEngine::new(config.apps, rng.fork()),
-            terminals: WebTerminals::new(config.terminals, rng.fork()),
+            terminals: WebTerminals::new(config.terminals, clock, rng.fork()),
             resolving: BTreeMap::new(),
             resolve_again: TimerTable::new(),
             postbox: Postbox::default(),
@@ -337,7 +338,7 @@ impl Node {
             sound: config.sound,
             ruled: BTreeMap::new(),
             max_calls: config.max_calls,
-            ladders: Ladders::new(config.ladder, rng.fork()),
+            ladders: Ladders::new(config.ladder, clock, rng.fork()),
             hearing: Hearing::default(),
             rng,
             outputs: VecDeque::new(),
@@ -659,7 +660,7 @@ impl Node {
         let call_id = self.sip.call_id_of(leg).cloned();
         let known = || self.ladders.gcid_of_dialog(call_id.as_ref()?).cloned();
         let gcid = offer.gcid.clone().or_else(known);
-        let gcid = gcid.unwrap_or_else(|| Gcid::generate(&mut self.rng));
+        let gcid = gcid.unwrap_or_else(|| Gcid::generate(now, &self.clock, &mut self.rng));
         if self.may_go_past_us(&offer) {
             offer.path = MediaPath::Bypass;
         }
@@ -914,13 +915,6 @@ impl Node {
         self.switchboard.handle(now, call, CallInput::Routed { decision, legs });
     }
 
-    /// Unix seconds.
-    fn unix(&self, at: Instant) -> i64 {
-        let (start, unix) = self.epoch;
-        let seconds = at.saturating_duration_since(start).as_secs();
-        unix.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX))
-    }
-
     /// Keeps what a trunk allows until the leg's media is opened.
     fn rule_sound(&mut self, leg: LegId, trunk: Option<&str>) {
         let Some(rules) = trunk.and_then(|trunk| self.sound.get(trunk)) else { return };
@@ -1006,7 +1000,7 @@ impl Snapshot for Present<'_> {
     }
 
     fn now(&self) -> i64 {
-        self.node.unix(self.now)
+        self.node.clock.seconds(self.now)
     }
 
     fn is_busy(&self, user: &str) -> bool {

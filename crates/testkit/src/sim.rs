@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Guard, GuardConfig, LegId, Rng, Transport};
+use crosspoint_base::{Flow, Guard, GuardConfig, LegId, Rng, Transport, WallClock};
 use crosspoint_call::router::{
     Features, NumberForm, Plan, Refusal, Rewrite, RouteRequest, TrunkRoute,
 };
@@ -65,6 +65,8 @@ pub struct Sim {
 }
 
 const REALM: &str = "crosspoint";
+/// What the clock on the wall shows when a story begins.
+const START_TIME: Duration = Duration::from_secs(1_700_000_000);
 
 impl Sim {
     /// # Panics
@@ -113,7 +115,8 @@ impl Sim {
         let mut node_seed = [0; 32];
         rng.fill(&mut node_seed);
         let start = some_instant();
-        let apps = RtcEngineConfig::new("gateway.test", (start, 1_700_000_000));
+        let clock = WallClock::new(start, START_TIME);
+        let apps = RtcEngineConfig::new("gateway.test", clock);
         let node = Node::new(NodeConfig {
             sip,
             apps,

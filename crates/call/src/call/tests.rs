@@ -7,7 +7,7 @@ use crate::{
     Described, Digit, MediaPath, MediaRefusal, Party, ReofferFailure, Scope, SrtpPolicy,
     TransferTarget,
 };
-use crosspoint_base::{BindingId, Rng};
+use crosspoint_base::BindingId;
 use crosspoint_sdp::Session;
 
 const A: LegId = LegId(1);
@@ -67,7 +67,7 @@ impl Story {
             auto_answer: true,
             may_press,
         };
-        let gcid = Gcid::generate(&mut Rng::from_u64(1));
+        let gcid = Gcid::from_peer("the-call").unwrap();
         let mut story = Self {
             now,
             call: Call::new(now, CallId(1), gcid, A, offer),

@@ -142,7 +142,11 @@ impl RtcEngine {
             legs: vec![(leg, known)],
             is_outgoing: false,
             phase: Phase::Starting,
-            story: Story { peer: offer.from, is_outgoing: false, since: self.unix(now) },
+            story: Story {
+                peer: offer.from,
+                is_outgoing: false,
+                since: self.config.clock.seconds(now),
+            },
             fingerprint: 0,
             has_early_media: false,
             awaits_ack: false,

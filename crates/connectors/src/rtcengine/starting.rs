@@ -49,7 +49,7 @@ struct Way {
 impl RtcEngine {
     pub(super) fn start_call(&mut self, now: Instant, key: ClientKey, message: &Message) {
         let gcid = match message.text("gcid") {
-            "" => Some(Gcid::generate(&mut self.rng)),
+            "" => Some(Gcid::generate(now, &self.config.clock, &mut self.rng)),
             gcid => Gcid::from_peer(gcid),
         };
         let (Some(id), Some(gcid)) = (message.id("id"), gcid) else {
@@ -210,7 +210,7 @@ impl RtcEngine {
         let story = self.story(&ways, replaces.as_ref()).unwrap_or_else(|| Story {
             peer: Identity { address: to.clone(), ..Identity::default() },
             is_outgoing: true,
-            since: self.unix(now),
+            since: self.config.clock.seconds(now),
         });
         let mut offers: Vec<(LegId, IncomingOffer)> = vec![];
         let mut legs = vec![];

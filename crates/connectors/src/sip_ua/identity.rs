@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{Flow, TimerTable};
+use crosspoint_base::{Flow, TimerTable, WallClock};
 use crosspoint_call::{CallerCheck, CallerVerdict, Identity, OutgoingOffer, Reach};
 use crosspoint_sip::endpoint::ServerKey;
 use crosspoint_sip::{HeaderName, NameAddr, Request, StatusCode, Uri};
@@ -26,15 +26,14 @@ pub struct StirConfig {
     pub verifying: Option<Verifying>,
     /// The trunks that this is about; all when empty.
     pub trunks: Vec<Arc<str>>,
-    /// An instant and the Unix seconds then.
-    pub epoch: (Instant, i64),
+    pub clock: WallClock,
 }
 
 impl StirConfig {
     /// The same with the time and the name that this process goes by already.
     pub(super) fn going_on_from(mut self, old: Option<&Self>) -> Self {
         let Some(old) = old else { return self };
-        self.epoch = old.epoch;
+        self.clock = old.clock;
         if let (Some(new), Some(old)) = (&mut self.signing, &old.signing) {
             new.origin.clone_from(&old.origin);
         }
@@ -294,9 +293,7 @@ impl StirConfig {
     }
 
     fn unix(&self, now: Instant) -> u64 {
-        let (then, seconds) = self.epoch;
-        let seconds = u64::try_from(seconds).unwrap_or(0);
-        seconds + now.saturating_duration_since(then).as_secs()
+        self.clock.since_epoch(now).as_secs()
     }
 }
 

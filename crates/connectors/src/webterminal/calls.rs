@@ -112,7 +112,7 @@ impl WebTerminals {
         let before = self.leg_of(key, &id);
         let is_offer = matches!(message.body, Body::Offer { .. });
         match message.body {
-            Body::Offer { sdp, number } => self.offered(key, &id, &sdp, number.as_ref()),
+            Body::Offer { sdp, number } => self.offered(now, key, &id, &sdp, number.as_ref()),
             Body::Answer { sdp } => self.terminal_answers(key, &id, &sdp),
             Body::Ringing => self.terminal_rings(key, &id),
             Body::Bye => self.terminal_ends(key, &id),
@@ -194,6 +194,7 @@ impl WebTerminals {
 
     fn offered(
         &mut self,
+        now: Instant,
         key: TerminalKey,
         id: &str,
         sdp: &Private<String>,
@@ -232,7 +233,7 @@ impl WebTerminals {
         let Some(description) = description(sdp) else { return self.refuse(key, id) };
         let id: Box<str> = if id.is_empty() { self.uuid().into() } else { id.into() };
         let beginning = Beginning { id, description, to: Private(to), number, replaces };
-        self.begin(key, beginning);
+        self.begin(now, key, beginning);
     }
 
     /// Nobody can be called by this.
@@ -241,13 +242,13 @@ impl WebTerminals {
         self.send(key, id, Body::Bye);
     }
 
-    fn begin(&mut self, key: TerminalKey, beginning: Beginning) {
+    fn begin(&mut self, now: Instant, key: TerminalKey, beginning: Beginning) {
         let leg = self.next_leg_id();
         let call = CallKey(self.number());
         let fingerprints = fingerprints(&beginning.description);
         let gcid = match &beginning.replaces {
             Some(Replaces::Own(gcid)) => gcid.clone(),
-            _ => Gcid::generate(&mut self.rng),
+            _ => Gcid::generate(now, &self.clock, &mut self.rng),
         };
         let Beginning { id, description, to, number, replaces } = beginning;
         let Some(offer) = self.incoming(key, to, description, (&gcid, replaces)) else { return };

@@ -13,7 +13,7 @@ use crosspoint_stir::{
 };
 
 use crate::harness::{
-    Desk, OFFER, OURS, Peer, Sent, browser, millis, sdp, secs, some_instant, trunk,
+    Desk, OFFER, OURS, Peer, Sent, browser, millis, sdp, secs, some_instant, trunk, wall_clock,
 };
 use crate::phones::Phone;
 
@@ -35,7 +35,7 @@ fn desk(adjust: impl FnOnce(&mut StirConfig)) -> Desk {
             signing: None,
             verifying: Some(verifying),
             trunks: vec![],
-            epoch: (some_instant(), EPOCH),
+            clock: wall_clock(some_instant(), EPOCH),
         };
         adjust(&mut stir);
         config.stir = Some(stir);

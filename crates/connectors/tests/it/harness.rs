@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crosspoint_base::{
-    Conduct, ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport,
+    Conduct, ConnectionId, Flow, Gcid, LegId, Private, RegistrationId, Rng, Transport, WallClock,
 };
 use crosspoint_call::{Cause, Identity, LegCommand, LegEvent, OutgoingOffer, Reach};
 use crosspoint_connectors::sip_ua::{
@@ -34,6 +34,11 @@ pub(crate) const OURS: &str = "v=0\r\no=- 7 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP
 t=0 0\r\nm=audio 6000 RTP/AVP 0\r\n";
 
 pub(crate) const T1: Duration = Duration::from_millis(500);
+
+/// A clock that showed these Unix seconds at `instant`.
+pub(crate) fn wall_clock(instant: Instant, unix_seconds: i64) -> WallClock {
+    WallClock::new(instant, secs(unix_seconds.try_into().unwrap()))
+}
 
 pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

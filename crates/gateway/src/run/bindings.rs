@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crosspoint_base::{Flow, Transport};
+use crosspoint_base::{Flow, Transport, WallClock};
 use crosspoint_node::Input;
 use crosspoint_sip::Uri;
 use crosspoint_sip::registrar::{Binding, Change};
 use crosspoint_state::{BindingRow, Write};
 use serde_json::{Value, json};
-
-use super::clock::Clock;
 
 /// What a restart needs to know of a binding.
 #[derive(Debug, PartialEq)]
@@ -42,7 +40,7 @@ impl Restored {
 }
 
 /// What a change of the registrar's table means for the store.
-pub(super) fn write(change: &Change, clock: &Clock) -> Option<Write> {
+pub(super) fn write(change: &Change, clock: &WallClock) -> Option<Write> {
     let (binding, is_there) = match change {
         Change::Added(binding) | Change::Refreshed(binding) => (binding, true),
         Change::Removed(binding) => (binding, false),
@@ -65,7 +63,7 @@ pub(super) fn write(change: &Change, clock: &Clock) -> Option<Write> {
 }
 
 /// The binding in a row; none when it has expired or is of another version.
-pub(super) fn read(row: &BindingRow, clock: &Clock) -> Option<Restored> {
+pub(super) fn read(row: &BindingRow, clock: &WallClock) -> Option<Restored> {
     let record: Value = serde_json::from_str(&row.record).ok()?;
     let text = |key: &str| record.get(key).and_then(Value::as_str);
     let address = |key: &str| text(key)?.parse::<SocketAddr>().ok();
@@ -108,7 +106,7 @@ mod tests {
 
     #[test]
     fn reads_what_was_written_and_nothing_else() {
-        let clock = Clock::now();
+        let clock = crate::run::clock::now();
         let soon = clock.seconds(Instant::now() + Duration::from_secs(600));
         let record = r#"{"contact":"sip:alice@192.0.2.9:5062","transport":"UDP",
             "local":"192.0.2.1:5060","remote":"192.0.2.9:5062"}"#;

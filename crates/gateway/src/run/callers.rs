@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crosspoint_base::WallClock;
 use crosspoint_connectors::sip_ua::{Signing, StirConfig, Unproved, Verifying};
 use crosspoint_net::{Documents, DocumentsConfig, Resolver};
 use crosspoint_stir::{Anchors, Chain, Claim, ClaimError, MAX_CHAIN, Proof};
@@ -48,11 +49,7 @@ impl Callers {
 }
 
 /// What the node does about signatures. `origin` names this process to those who trace a call.
-pub(super) fn node_config(
-    stir: &Stir,
-    epoch: (std::time::Instant, i64),
-    origin: String,
-) -> StirConfig {
+pub(super) fn node_config(stir: &Stir, clock: WallClock, origin: String) -> StirConfig {
     let signing =
         stir.signer.clone().map(|signer| Signing { signer, attestation: stir.attestation, origin });
     let verifying = stir
@@ -60,7 +57,7 @@ pub(super) fn node_config(
         .as_ref()
         .map(|_| Verifying { is_demanded: stir.is_demanded, freshness: stir.freshness });
     let trunks = stir.trunks.iter().map(|name| name.as_str().into()).collect();
-    StirConfig { signing, verifying, trunks, epoch }
+    StirConfig { signing, verifying, trunks, clock }
 }
 
 /// The node waits five seconds.

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{Conduct, Flow, RegistrationId, Transmit, Transport};
+use crosspoint_base::{Conduct, Flow, RegistrationId, Transmit, Transport, WallClock};
 use crosspoint_call::router::{Decision, Plan, RouteRequest};
 use crosspoint_connectors::rtcengine::{Denial, Grant, Lookup};
 use crosspoint_connectors::sip_ua::{Certified, VerificationId};
@@ -26,7 +26,6 @@ use crosspoint_stir::Claim;
 use tokio::sync::{mpsc, oneshot};
 
 use super::callers::Callers;
-use super::clock::Clock;
 use super::hep::HepQueue;
 use super::live_calls::LiveCalls;
 use super::media_plane::MediaPlane;
@@ -96,7 +95,7 @@ pub(super) struct Driver {
     pub(super) names: Arc<Resolver>,
     pub(super) places: Arc<TrunkPlaces>,
     pub(super) writer: WriterHandle,
-    pub(super) clock: Clock,
+    pub(super) clock: WallClock,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     pub(super) media_events: mpsc::Receiver<control::Event>,
     pub(super) stream_events: mpsc::Receiver<StreamEvent>,

@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
 use crate::config::Hep;
+use crosspoint_base::WallClock;
 
 /// What has become of the packets.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) struct HepQueue {
 }
 
 impl HepQueue {
-    pub(super) fn start(config: Hep, clock: Clock) -> Self {
+    pub(super) fn start(config: Hep, clock: WallClock) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         let counters = Arc::new(HepCounters::default());
         tokio::spawn(run(config, clock, waiting, counters.clone()));
@@ -53,7 +53,7 @@ impl HepQueue {
 
 async fn run(
     config: Hep,
-    clock: Clock,
+    clock: WallClock,
     mut waiting: mpsc::Receiver<Told>,
     counters: Arc<HepCounters>,
 ) {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{CallId, LegId};
+use crosspoint_base::{CallId, LegId, WallClock};
 use crosspoint_call::{CallState, Grade, MediaPath, Profile, Quality, Role, View};
 use crosspoint_media::clip::Clip;
 use crosspoint_media::control::{Command, Laid, LaidSound, Layer, Tap};
@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::capturing::Capturing;
-use super::clock::Clock;
 use super::ledger::Ledger;
 use super::media_plane::MediaPlane;
 use super::recording::Reminder;
@@ -31,7 +30,7 @@ pub(super) struct LiveCalls {
     pub(super) media: MediaPlane,
     pub(super) recording: Option<Recordings>,
     pub(super) streams: Option<Streams>,
-    pub(super) clock: Clock,
+    pub(super) clock: WallClock,
     events: Events,
     calls: BTreeMap<CallId, Box<Tracked>>,
     /// Whether anything is kept of packets, and of how many calls they are captured whole.
@@ -93,7 +92,7 @@ impl LiveCalls {
         media: &MediaPlane,
         recording: &Option<Recordings>,
         streams: Option<Streams>,
-        clock: Clock,
+        clock: WallClock,
         events: &Events,
         keeps_packets: bool,
     ) -> Self {

@@ -1,15 +1,13 @@
 //! A finished call as a call detail record, and as the one line the log has about it.
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, WallClock};
 use crosspoint_call::{CallRecord, Diverted, Playback, Profile};
 use crosspoint_media::control::{LegStats, VideoStats};
 use crosspoint_media::emodel::Mos;
 use crosspoint_state::{Cdr, LegFigures, VideoFigures};
 
-use super::clock::Clock;
-
 /// Joins what the call knows with what its media carried.
-pub(super) fn cdr(record: &CallRecord, stats: &[(LegId, LegStats)], clock: &Clock) -> Cdr {
+pub(super) fn cdr(record: &CallRecord, stats: &[(LegId, LegStats)], clock: &WallClock) -> Cdr {
     let started_at = clock.millis(record.started);
     let ended_at = clock.millis(record.ended_at);
     let answered_at = record.answered.map(|at| clock.millis(at));

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::callers::{self, Callers};
 use super::driver::Wish;
 use super::trunks::{self, TrunkPlaces};
-use super::{Overrides, Prepared, max_legs, signaling};
+use super::{Overrides, Prepared, clock, max_legs, signaling};
 use crate::cli::{Failure, system_rng, unix_now};
 use crate::config::{Config, Drain, Trunk};
 use crate::home::Home;
@@ -247,7 +247,7 @@ impl Reloader {
         reach.webhooks.set(&config.webhooks);
         *reach.drain.lock().unwrap_or_else(PoisonError::into_inner) = config.drain;
         let order = config.trunks.iter().map(|trunk| trunk.name.as_str().into()).collect();
-        let epoch = (Instant::now(), unix_now());
+        let clock = clock::now();
         let mut seed = [0; 32];
         system_rng()?.fill(&mut seed);
         let stir = config.stir.as_ref();
@@ -256,7 +256,7 @@ impl Reloader {
             registrar: signaling::registrar_config(&config),
             max_server_transactions: limits.transactions,
             max_legs: signaling::max_legs(&config),
-            stir: stir.map(|stir| callers::node_config(stir, epoch, signaling::uuid(&seed))),
+            stir: stir.map(|stir| callers::node_config(stir, clock, signaling::uuid(&seed))),
         };
         let networks = config.trunks.iter().flat_map(|trunk| trunk.sources.networks.clone());
         // Whoever changes users waits meanwhile, so that no older plan comes after this one.

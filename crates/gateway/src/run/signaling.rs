@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use crosspoint_base::{Flow, Rng, Transport, hex};
 use crosspoint_connectors::rtcengine::RtcEngineConfig;
@@ -18,10 +17,9 @@ use crosspoint_sip::endpoint::EndpointConfig;
 use crosspoint_sip::registrar::RegistrarConfig;
 use crosspoint_state::User;
 
-use super::{callers, trunks};
+use super::{callers, clock, trunks};
 use crosspoint_connectors::webterminal::WebTerminalConfig;
 
-use crate::cli::unix_now;
 use crate::config::{Config, Trunk};
 use crate::plan::plan;
 
@@ -41,8 +39,8 @@ pub(super) async fn node_config(
         known.push(trunks::trunk_config(trunk, &config.general.realm, hops));
     }
     let domain = config.general.domains.first().cloned();
-    let epoch = (Instant::now(), unix_now());
-    let stir = config.stir.as_ref().map(|stir| callers::node_config(stir, epoch, uuid(&seed)));
+    let clock = clock::now();
+    let stir = config.stir.as_ref().map(|stir| callers::node_config(stir, clock, uuid(&seed)));
     let sip = SipUaConfig {
         stir,
         realm: config.general.realm.clone(),
@@ -62,7 +60,7 @@ pub(super) async fn node_config(
     };
     let apps = RtcEngineConfig {
         resume_window: config.rtcengine.resume_window,
-        ..RtcEngineConfig::new(sip.domain.clone(), epoch)
+        ..RtcEngineConfig::new(sip.domain.clone(), clock)
     };
     let terminals = WebTerminalConfig {
         resume_window: config.rtcengine.resume_window,

@@ -1,14 +1,12 @@
 //! Texts that wait, over a restart: as rows of the store, and back.
 
-use crosspoint_base::Private;
+use crosspoint_base::{Private, WallClock};
 use crosspoint_call::{Identity, Text};
 use crosspoint_node::KeptText;
 use crosspoint_state::{TextRow, Write};
 use serde_json::{Value, json};
 
-use super::clock::Clock;
-
-pub(super) fn write(kept: &KeptText, clock: &Clock) -> Write {
+pub(super) fn write(kept: &KeptText, clock: &WallClock) -> Write {
     let text = &kept.text;
     let record = json!({
         "from": text.from.address.expose(),
@@ -25,7 +23,7 @@ pub(super) fn write(kept: &KeptText, clock: &Clock) -> Write {
 }
 
 /// The text in a row; none when it has expired or is of another version.
-pub(super) fn read(row: &TextRow, clock: &Clock) -> Option<KeptText> {
+pub(super) fn read(row: &TextRow, clock: &WallClock) -> Option<KeptText> {
     let record: Value = serde_json::from_str(&row.record).ok()?;
     let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
     Some(KeptText {
@@ -50,7 +48,7 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_was() {
-        let clock = Clock::now();
+        let clock = crate::run::clock::now();
         let kept = KeptText {
             id: "1".to_owned(),
             user: "alice".into(),

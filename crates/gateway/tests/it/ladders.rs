@@ -130,7 +130,7 @@ fn headers_of_each_call_are_captured_and_sound_when_an_operator_wants_it() {
     assert!(heads.iter().all(|(packet, _)| packet.len() == 12));
 
     let command =
-        |more: &[&str]| gateway.command(&[&["call", "capture", &gcid[..12]], more].concat());
+        |more: &[&str]| gateway.command(&[&["call", "capture", &gcid[..20]], more].concat());
     assert_eq!(command(&["--packets", "7"])["packets"], 7);
     assert_eq!(ask(&gateway, &format!("/api/v1/calls/{gcid}")).json()["capture"]["packets"], 7);
     assert_eq!(command(&["--stop"])["ok"], true);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crosspoint_base::{CallId, Flow, LegId, Private, Rng, Transmit, Transport};
+use crosspoint_base::{CallId, Flow, LegId, Private, Rng, Transmit, Transport, WallClock};
 use crosspoint_ladder::{Front, LadderConfig, Ladders, Note, Protocol, Sample, What};
 
 pub(crate) const SMALL: LadderConfig = LadderConfig {
@@ -28,7 +28,10 @@ impl World {
             #[expect(clippy::disallowed_methods, reason = "any instant will do")]
             Instant::now()
         };
-        Self { ladders: Ladders::new(config, Rng::from_u64(1)), now }
+        Self {
+            ladders: Ladders::new(config, WallClock::new(now, Duration::ZERO), Rng::from_u64(1)),
+            now,
+        }
     }
 
     pub(crate) fn comes(&mut self, call_id: &str, text: &str, opens: bool) {

@@ -246,7 +246,7 @@ impl<T> Server<T> {
             .with("transcodedmedia", 0_i64);
         let timed_out = counters.calls_timed_out;
         let ended = counters.calls_started.saturating_sub(counters.calls + timed_out);
-        let uptime = now.saturating_duration_since(self.config.epoch.0).as_secs();
+        let uptime = now.saturating_duration_since(self.config.clock.set_at()).as_secs();
         let total = Dictionary::new()
             .with("uptime", uptime.to_string())
             .with("managedsessions", counters.calls_started)

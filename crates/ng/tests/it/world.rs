@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::Rng;
+use crosspoint_base::{Rng, WallClock};
 use crosspoint_media::clip::Clip;
 use crosspoint_media::control::Place;
 use crosspoint_media::shard::{Output as ShardOutput, Shard, ShardConfig, SocketId};
@@ -69,7 +69,7 @@ impl World {
         let mut shard = Shard::new(config, Rng::from_u64(1));
         let (writer, taps) = tap::ring(1 << 16, now);
         shard.set_taps(Some(writer), None);
-        let epoch = (now, 1_700_000_000_000_000);
+        let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
         Self {
             now,
             server: Server::new(ServerConfig {
@@ -77,7 +77,7 @@ impl World {
                 can_record: true,
                 can_forward: true,
                 interfaces,
-                epoch,
+                clock,
             }),
             streams: vec![],
             shard,

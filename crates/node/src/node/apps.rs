@@ -164,7 +164,7 @@ impl Node {
                 gcid: gcid.clone(),
                 is_outgoing: side.role == Role::Front,
                 is_active: side.is_active,
-                since_unix: self.unix(side.started),
+                since_unix: self.clock.seconds(side.started),
                 device: kind_of(&side),
                 peer: side.peer,
             })

@@ -18,7 +18,7 @@ use crosspoint_connectors::rtcengine::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{sdp, secs};
+use crate::harness::{sdp, secs, wall_clock};
 
 /// A browser's description without candidates.
 pub(crate) const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
@@ -116,7 +116,7 @@ impl Gate {
 
     pub(crate) fn with(adjust: impl FnOnce(&mut RtcEngineConfig)) -> Self {
         let now = some_instant();
-        let mut config = RtcEngineConfig::new("gateway.test", (now, EPOCH));
+        let mut config = RtcEngineConfig::new("gateway.test", wall_clock(now, EPOCH));
         adjust(&mut config);
         let grants = ["alice", "bob"].map(|user| (format!("{user}-token"), Ok(grant(user))));
         Self {

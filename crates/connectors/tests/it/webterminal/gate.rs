@@ -12,7 +12,7 @@ use crosspoint_connectors::webterminal::{
     WebTerminals,
 };
 
-use crate::harness::{sdp, secs};
+use crate::harness::{sdp, secs, wall_clock};
 use crate::rtcengine::app::{OFFER, OURS};
 
 /// Ids that terminals choose.
@@ -49,9 +49,10 @@ impl Gate {
     pub(crate) fn with(adjust: impl FnOnce(&mut WebTerminalConfig)) -> Self {
         let mut config = WebTerminalConfig::default();
         adjust(&mut config);
+        let now = some_instant();
         Self {
-            engine: WebTerminals::new(config, Rng::from_u64(1)),
-            now: some_instant(),
+            engine: WebTerminals::new(config, wall_clock(now, 0), Rng::from_u64(1)),
+            now,
             is_page: false,
             session: None,
             deadline: None,

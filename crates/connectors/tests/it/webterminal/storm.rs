@@ -15,7 +15,7 @@ use crosspoint_connectors::webterminal::{
 };
 
 use super::gate::user_call;
-use crate::harness::{sdp, secs};
+use crate::harness::{sdp, secs, wall_clock};
 use crate::rtcengine::app::{OFFER, OURS};
 
 #[test]
@@ -39,10 +39,11 @@ impl Storm {
     #[expect(clippy::disallowed_methods, reason = "a story needs some instant to count from")]
     fn new(seed: u64) -> Self {
         let config = WebTerminalConfig { max_devices: 3, ..WebTerminalConfig::default() };
+        let now = std::time::Instant::now();
         Self {
-            engine: WebTerminals::new(config, Rng::from_u64(seed)),
+            engine: WebTerminals::new(config, wall_clock(now, 0), Rng::from_u64(seed)),
             rng: Rng::from_u64(seed + 1000),
-            now: std::time::Instant::now(),
+            now,
             streams: BTreeSet::new(),
             keys: vec![Secret::new("none".to_owned())],
             ids: vec![
