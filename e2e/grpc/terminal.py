@@ -29,13 +29,18 @@ FRAME = 960
 
 def stubs(proto):
     """Python modules made from the schema."""
-    folder = tempfile.mkdtemp(prefix="crosspoint-stubs-")
+    with tempfile.TemporaryDirectory(prefix="crosspoint-stubs-") as folder:
+        return read_stubs(proto, folder)
+
+
+def read_stubs(proto, folder):
     files = [str(p.relative_to(proto)) for p in Path(proto).rglob("*.proto")]
     code = protoc.main(["protoc", f"-I{proto}", f"--python_out={folder}", f"--grpc_python_out={folder}", *files])
     if code != 0:
         raise RuntimeError(f"protoc ended with {code}")
     sys.path.insert(0, folder)
     from wgtwo.webterminal.v0 import webterminal_pb2, webterminal_pb2_grpc
+    sys.path.remove(folder)
     return webterminal_pb2, webterminal_pb2_grpc
 
 

@@ -1,15 +1,15 @@
 // Two private authorities, each with a certificate for the loopback address.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { temporaryFolder } from "./folder.mjs";
 
 /**
  * Makes them, and gives the path of each file by its name: `ours-ca.pem` is our authority, `ours.pem` and `ours.key` a
  * certificate of it; `other*` are another authority's.
  */
 export function certificates() {
-  const folder = mkdtempSync(join(tmpdir(), "crosspoint-certificates-"));
+  const folder = temporaryFolder("certificates");
   const run = (...args) => {
     const { status, stderr } = spawnSync("openssl", args, { cwd: folder, encoding: "utf8" });
     if (status !== 0) throw new Error(`openssl ${args.join(" ")}: ${stderr}`);

@@ -1,10 +1,10 @@
 // Starts the crosspoint binary on free ports with a folder of its own, and stops it.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { temporaryFolder } from "./folder.mjs";
 import { PROGRAM_LIMIT, threads } from "./limits.mjs";
 import { end, until } from "./wait.mjs";
 
@@ -30,7 +30,7 @@ export class Gateway {
    * It runs in the network namespace `namespace` if there is one.
    */
   static async start({ config = "", users = {}, host = "127.0.0.1", http, media, namespace } = {}) {
-    const data = await mkdtemp(join(tmpdir(), "crosspoint-e2e-"));
+    const data = temporaryFolder("e2e");
     const file = join(data, "crosspoint.toml");
     // Tests of hold listen for silence, unless they are about music.
     const sound = config.includes("[sound]") ? "" : '[sound]\nmusic_on_hold = "off"\n';

@@ -1,15 +1,15 @@
 // Operators who sign in at the console with an identity of a certified provider, in a real browser.
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { certificates } from "../lib/certificates.mjs";
+import { temporaryFolder } from "../lib/folder.mjs";
 import { CLIENT, Identities } from "../lib/identities.mjs";
 import { stage } from "../lib/world.mjs";
 
 const pem = certificates();
-const secret = join(mkdtempSync(join(tmpdir(), "crosspoint-oidc-")), "secret");
+const secret = join(temporaryFolder("oidc"), "secret");
 writeFileSync(secret, CLIENT.secret);
 const identities = await Identities.start({ pem, groups: { olga: ["staff", "noc"], eve: ["staff"] } });
 const it = stage({

@@ -1,13 +1,12 @@
 // The operators' console as operators have it: in a real browser, under its own rules, by what it says to a screen reader.
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { after, afterEach, before, test } from "node:test";
+import { temporaryFolder } from "../lib/folder.mjs";
 import { until } from "../lib/wait.mjs";
 import { stage, USERS } from "../lib/world.mjs";
 
-const folder = mkdtempSync(join(tmpdir(), "crosspoint-console-"));
+const folder = temporaryFolder("console");
 const PASSWORD = "an operator's password";
 const HOSTILE = `<img src=x onerror="window.broken=1">`;
 const it = stage({

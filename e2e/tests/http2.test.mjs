@@ -1,17 +1,17 @@
 // The port of HTTPS speaks HTTP/2 as well: real clients, WebSockets within it (RFC 8441), and clients that mean harm.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import http2 from "node:http2";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { connect } from "node:tls";
+import { temporaryFolder } from "../lib/folder.mjs";
 import { until } from "../lib/wait.mjs";
 import { world } from "../lib/world.mjs";
 
 const TOKEN = "an-operators-token-of-some-length";
-const folder = mkdtempSync(join(tmpdir(), "crosspoint-http2-"));
+const folder = temporaryFolder("http2");
 writeFileSync(join(folder, "admin.token"), TOKEN);
 const it = world({ config: `\n[admin]\ntoken_file = "${folder}/admin.token"\n` });
 afterEach(async () => {

@@ -1,16 +1,16 @@
 // Phones whose media goes past the gateway, from one to the other, until somebody needs it there.
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { bestToneShare, readWav } from "../lib/audio.mjs";
+import { temporaryFolder } from "../lib/folder.mjs";
 import { operator } from "../lib/operator.mjs";
 import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, PHONE_TONE, world } from "../lib/world.mjs";
 
 const TOKEN = "an-operators-token-of-some-length";
-const folder = mkdtempSync(join(tmpdir(), "crosspoint-past-us-"));
+const folder = temporaryFolder("past-us");
 writeFileSync(join(folder, "admin.token"), TOKEN);
 /** In Hz, of the phone that calls. */
 const CALLER_TONE = 700;

@@ -1,18 +1,18 @@
 // A browser and a phone: their call recorded by rule and by an operator, prompts, music on hold, a service that speaks.
 import assert from "node:assert/strict";
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createHash } from "node:crypto";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { bestToneShare, readWav, toneShare, writeTone } from "../lib/audio.mjs";
+import { temporaryFolder } from "../lib/folder.mjs";
 import { operator } from "../lib/operator.mjs";
 import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, PHONE_TONE, world } from "../lib/world.mjs";
 
 const TOKEN = "an-operators-token-of-some-length";
-const folder = mkdtempSync(join(tmpdir(), "crosspoint-recordings-"));
+const folder = temporaryFolder("recordings");
 writeFileSync(join(folder, "admin.token"), TOKEN);
 /** In Hz. */
 const MUSIC = 600;
