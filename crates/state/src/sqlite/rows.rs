@@ -1,6 +1,7 @@
 //! Rows to values and back.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use crosspoint_base::{Private, Secret};
 use rusqlite::types::Type;
@@ -232,9 +233,17 @@ fn write_cdr(tx: &Transaction<'_>, cdr: &Cdr) -> Result<(), StoreError> {
         cdr.parked,
         cdr.media,
     ];
-    let places = vec!["?"; values.len()].join(", ");
-    tx.prepare_cached(&format!("INSERT INTO cdrs VALUES ({places})"))?.execute(values)?;
+    tx.prepare_cached(insert_cdr(values.len()))?.execute(values)?;
     Ok(())
+}
+
+/// Made once: each record has as many values.
+fn insert_cdr(values: usize) -> &'static str {
+    static INSERT: OnceLock<String> = OnceLock::new();
+    INSERT.get_or_init(|| {
+        let places = vec!["?"; values].join(", ");
+        format!("INSERT INTO cdrs VALUES ({places})")
+    })
 }
 
 pub(super) fn cdrs(connection: &Connection, filter: &CdrFilter) -> Result<Vec<Cdr>, StoreError> {
