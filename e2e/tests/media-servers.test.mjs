@@ -26,15 +26,18 @@ consent_tone = "1s"
 /** Of what both sides hear while they are recorded, in Hz. */
 const NOTICE_TONE = 1400;
 
-/** A play with a gateway on these media servers, a browser and a phone; whose failure tells what everybody saw. */
-const playing = (starts, play) => async () => {
+/**
+ * A play with a gateway on these media servers, a browser and a phone; whose failure tells what everybody saw.
+ * `media` replaces the gateway's usual section.
+ */
+const playing = (starts, play, { media } = {}) => async () => {
   const open = [];
   const keep = (thing) => (open.push(thing), thing);
   try {
     const servers = [];
     for (const start of starts) servers.push(keep(await start()));
     const config = servers.map((s) => `\n[[media_server]]\naddress = "127.0.0.1:${s.port()}"\n`).join("") + OPERATED;
-    const gateway = await Gateway.start({ users: USERS, config });
+    const gateway = await Gateway.start({ users: USERS, config, media });
     open.push({ log: gateway.log, stop: () => gateway.remove() });
     const chromium = keep(await Browser.start({ frequency: BROWSER_TONE }));
     await until("the servers are healthy", async () =>
@@ -144,6 +147,33 @@ for (const [name, start] of SERVERS) {
       for (const record of records) assert.match(JSON.stringify(record), /"packets_received":[1-9]/);
     }));
   });
+}
+
+/** Media of phones goes from one to the other. */
+const PAST_US = 'addresses = ["127.0.0.1"]\nlisten = "127.0.0.1"\nbrowser_listen = "127.0.0.1:0"\nphones = "direct"';
+
+for (const [name, start] of SERVERS) {
+  test(`a call of phones past us comes to ${name} when it is to be recorded`, playing([start], async (it) => {
+    const carol = await it.phone("carol", CAROL_TONE);
+    it.bob.dial("carol");
+    await it.bob.event("CALL_ESTABLISHED");
+    await Promise.all([it.bob.hears(CAROL_TONE), carol.hears(PHONE_TONE)]);
+    assert.equal(await calls(it.servers[0]), 0, "the server has nothing to do");
+    const api = (...asked) => operator(it.gateway, TOKEN, ...asked);
+    const [{ gcid, media }] = (await api("GET", "/calls")).items;
+    assert.equal(media, "direct");
+    const before = written(join(folder, name)).length;
+    assert.equal((await api("POST", `/calls/${gcid}/recording`, { action: "start" })).state, "running");
+    await flows(it.servers[0]);
+    await Promise.all([it.bob.hears(CAROL_TONE, { fresh: true }), carol.hears(PHONE_TONE, { fresh: true })]);
+    assert.equal((await api("GET", "/calls")).items[0].media, "anchored");
+    assert.equal(await it.gateway.metric("crosspoint_media_legs"), 0, "our own media plane has nothing to do");
+    assert.equal((await api("POST", `/calls/${gcid}/recording`, { action: "stop" })).state, "stopped");
+    await until("the recording is on the server's disk", () => written(join(folder, name)).length > before);
+    it.bob.command("hangup");
+    await carol.event("CALL_CLOSED");
+    await until("the server has no call", async () => (await calls(it.servers[0])) === 0);
+  }, { media: PAST_US }));
 }
 
 describe("a pool", () => {

@@ -4,6 +4,7 @@ pub(crate) mod acme;
 pub(crate) mod announcement;
 mod bans;
 mod bindings;
+mod bringing;
 mod callers;
 mod capturing;
 pub(crate) mod clock;
@@ -473,6 +474,7 @@ impl Signaling {
             media_events: told,
             stream_events,
             wishes: wished,
+            later: wishes.downgrade(),
             ended: EndedCalls::default(),
             leaving: Vec::new(),
             commands: Vec::new(),

@@ -53,10 +53,11 @@ pub enum ClientOutput {
         ticket: u64,
         reply: RecordingReply,
     },
-    /// Whether a leg's media passes a media server, and not us.
+    /// Who carries a leg's media, once it is decided and whenever it is decided anew; `None` when
+    /// the leg is over.
     Carried {
         leg: LegId,
-        is_elsewhere: bool,
+        by: Option<Carrier>,
     },
     Timeout(Option<Instant>),
 }
@@ -95,6 +96,15 @@ struct Leg {
     /// What the media plane beside us has to know of it before all else.
     rules: Vec<Command>,
     watch: Watch,
+}
+
+/// Who carries a leg's media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// The media plane beside us.
+    Us,
+    /// A media server of the pool.
+    Server,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +276,7 @@ impl Client {
         match &event {
             Event::Closed { leg, .. } => {
                 self.legs.remove(leg);
+                self.carried(*leg, None);
                 self.repeated.retain(|other| other != leg);
             }
             Event::Accepted { leg, .. }
@@ -500,7 +511,7 @@ impl Client {
     fn join(&mut self, call: u64, leg: LegId) {
         if let Some(state) = self.legs.get_mut(&leg) {
             state.home = Home::Remote(call);
-            self.outputs.push_back(ClientOutput::Carried { leg, is_elsewhere: true });
+            self.carried(leg, Some(Carrier::Server));
         }
         if let Some(call) = self.calls.get_mut(&call)
             && !call.legs.contains(&leg)
@@ -517,6 +528,7 @@ impl Client {
         }
         state.home = Home::Local;
         let said = state.said.take();
+        self.carried(leg, Some(Carrier::Us));
         self.open_local(leg);
         if let Some((kind, description, _)) = said {
             self.repeated.push(leg);
@@ -530,6 +542,7 @@ impl Client {
                 return self.local(Command::Close { leg });
             }
             self.legs.remove(&leg);
+            self.carried(leg, None);
             return self.event(Event::Closed { leg, stats: LegStats::default() });
         };
         let Some(call) = self.calls.get_mut(&number) else { return };
@@ -540,6 +553,10 @@ impl Client {
         } else if call.legs.len() > 2 {
             self.drop_fork(now, number, leg);
         }
+    }
+
+    fn carried(&mut self, leg: LegId, by: Option<Carrier>) {
+        self.outputs.push_back(ClientOutput::Carried { leg, by });
     }
 
     fn home(&self, leg: LegId) -> Option<Home> {

@@ -16,7 +16,7 @@ mod rewrite;
 mod server;
 
 pub use client::{
-    Client, ClientOutput, PoolCounters, RecordingReply, RemoteRecording, ServerHealth,
+    Carrier, Client, ClientOutput, PoolCounters, RecordingReply, RemoteRecording, ServerHealth,
 };
 pub use dictionary::{DecodeError, Dictionary, Format, Value};
 pub use framing::{Framer, FramingError, MAX_MESSAGE};

@@ -71,6 +71,8 @@ pub(super) enum Wish {
     Recent(usize, oneshot::Sender<RecentCalls>),
     /// Something about running calls.
     Calls(Asked),
+    /// The same about one whose media came here for it.
+    Brought(Asked),
     /// These session tokens are worth nothing any more.
     Revoke(Vec<Arc<str>>),
     /// End every call; the sender hears when all are over.
@@ -100,6 +102,8 @@ pub(super) struct Driver {
     pub(super) media_events: mpsc::Receiver<control::Event>,
     pub(super) stream_events: mpsc::Receiver<StreamEvent>,
     pub(super) wishes: mpsc::Receiver<Wish>,
+    /// For wishes that are put off.
+    pub(super) later: mpsc::WeakSender<Wish>,
     pub(super) calls: LiveCalls,
     pub(super) captures: Option<CaptureReader>,
     pub(super) hep: Option<HepQueue>,
@@ -283,19 +287,8 @@ impl Driver {
                 let calls = self.node.recent_calls(most);
                 let _ = answer.send(RecentCalls { calls, clock: self.clock });
             }
-            Wish::Calls(asked) => {
-                if let CallWish::Of(gcid, step) = &asked.wish
-                    && let Some(words) = step.in_words()
-                {
-                    self.node.note_on_ladder(Instant::now(), gcid, words);
-                }
-                if let CallWish::Of(gcid, step) = &asked.wish
-                    && step.needs_media()
-                {
-                    self.bring_media(gcid);
-                }
-                self.calls.handle(self.node.views(), asked);
-            }
+            Wish::Calls(asked) => self.asked_of_call(asked),
+            Wish::Brought(asked) => self.calls.handle(self.node.views(), asked),
             Wish::Revoke(sessions) => {
                 for session in sessions {
                     self.handle(Input::Revoked(session));

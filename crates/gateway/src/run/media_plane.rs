@@ -1,6 +1,6 @@
 //! The media plane that a node commands: ours alone, or a pool of media servers with ours beside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,9 +8,9 @@ use std::time::Instant;
 use crosspoint_base::{LegId, Rng};
 use crosspoint_media::control::{Command, Event, Exchange};
 use crosspoint_net::MediaPool;
-use crosspoint_ng::{Client, ClientOutput, PoolCounters, RecordingReply, RemoteRecording};
+use crosspoint_ng::{Carrier, Client, ClientOutput, PoolCounters, RecordingReply, RemoteRecording};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::MediaServer;
 
@@ -18,7 +18,7 @@ use crate::config::MediaServer;
 #[derive(Debug, Clone)]
 pub(crate) struct MediaPlane {
     local: MediaPool,
-    pool: Option<(mpsc::UnboundedSender<Order>, Arc<Mutex<Known>>)>,
+    pool: Option<(mpsc::UnboundedSender<Order>, Arc<Shared>)>,
 }
 
 /// Hears what became of a wish.
@@ -37,10 +37,34 @@ impl std::fmt::Debug for Order {
 
 /// What is known of the pool outside of its task.
 #[derive(Debug, Default)]
+struct Shared {
+    known: Mutex<Known>,
+    /// Who carries a leg was decided.
+    decided: Notify,
+}
+
+#[derive(Debug, Default)]
 struct Known {
     counters: PoolCounters,
-    /// Legs whose media passes a server of it.
-    elsewhere: BTreeSet<LegId>,
+    /// Who carries each leg, as far as it is decided.
+    carriers: BTreeMap<LegId, Carrier>,
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn are_decided(&self, legs: &[LegId]) {
+        loop {
+            // Before looking, or what is decided meanwhile would be missed.
+            let decided = self.decided.notified();
+            if { legs }.iter().all(|leg| self.known().carriers.contains_key(leg)) {
+                return;
+            }
+            decided.await;
+        }
+    }
 }
 
 impl MediaPlane {
@@ -63,18 +87,18 @@ impl MediaPlane {
         let weights: Vec<u32> = servers.iter().map(|server| server.weight).collect();
         // The queue needs no bound of its own: the node bounds the calls.
         let (orders, waiting) = mpsc::unbounded_channel();
-        let known = Arc::new(Mutex::new(Known::default()));
+        let shared = Arc::new(Shared::default());
         let host = Host {
             client: Client::new(&weights, rng),
             local: local.clone(),
             sockets,
             node,
-            known: known.clone(),
+            shared: shared.clone(),
             answers: BTreeMap::new(),
             asked: 0,
         };
         tokio::spawn(host.run(waiting, told, replies));
-        Ok((Self { local, pool: Some((orders, known)) }, events))
+        Ok((Self { local, pool: Some((orders, shared)) }, events))
     }
 
     pub(super) fn send(&self, command: Command) {
@@ -126,18 +150,24 @@ impl MediaPlane {
 
     /// How the servers of the pool are doing.
     pub(crate) fn pool(&self) -> PoolCounters {
-        let known = self.pool.as_ref().map(|(_, known)| lock(known));
-        known.map_or_else(PoolCounters::default, |known| known.counters.clone())
+        let shared = self.pool.as_ref().map(|(_, shared)| shared);
+        shared.map_or_else(PoolCounters::default, |shared| shared.known().counters.clone())
     }
 
-    /// Whether a leg's media passes another server, so that nothing of it is heard here.
+    /// Whether a leg's media is not ours, so that nothing of it is heard here: another server has it,
+    /// or may yet get it.
     pub(super) fn is_elsewhere(&self, leg: LegId) -> bool {
-        self.pool.as_ref().is_some_and(|(_, known)| lock(known).elsewhere.contains(&leg))
+        let Some((_, shared)) = &self.pool else { return false };
+        shared.known().carriers.get(&leg) != Some(&Carrier::Us)
     }
-}
 
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until it is decided who carries these legs; `None` when it is.
+    pub(super) fn deciding(&self, legs: Vec<LegId>) -> Option<impl Future<Output = ()> + use<>> {
+        let (_, shared) = self.pool.as_ref()?;
+        let is_decided = legs.iter().all(|leg| shared.known().carriers.contains_key(leg));
+        let shared = shared.clone();
+        (!is_decided).then_some(async move { shared.are_decided(&legs).await })
+    }
 }
 
 /// A socket that hears this server alone.
@@ -175,7 +205,7 @@ struct Host {
     local: MediaPool,
     sockets: Vec<Arc<UdpSocket>>,
     node: mpsc::Sender<Event>,
-    known: Arc<Mutex<Known>>,
+    shared: Arc<Shared>,
     /// Who waits for what a server says to a wish to record.
     answers: BTreeMap<u64, Answer>,
     asked: u64,
@@ -243,14 +273,15 @@ impl Host {
                         answer(reply);
                     }
                 }
-                ClientOutput::Carried { leg, is_elsewhere: true } => {
-                    lock(&self.known).elsewhere.insert(leg);
+                ClientOutput::Carried { leg, by: Some(carrier) } => {
+                    self.shared.known().carriers.insert(leg, carrier);
+                    self.shared.decided.notify_waiters();
                 }
-                ClientOutput::Carried { leg, is_elsewhere: false } => {
-                    lock(&self.known).elsewhere.remove(&leg);
+                ClientOutput::Carried { leg, by: None } => {
+                    self.shared.known().carriers.remove(&leg);
                 }
                 ClientOutput::Timeout(deadline) => {
-                    lock(&self.known).counters = self.client.counters();
+                    self.shared.known().counters = self.client.counters();
                     return deadline;
                 }
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crosspoint_base::{CallId, Flow, Secret, Transport};
+use crosspoint_call::CallState;
 use crosspoint_call::router::TrunkState;
-use crosspoint_call::{CallState, MediaPath, View};
 use crosspoint_connectors::sip_ua::{
     ForwardReport, Hop, HopState, RegistrationFailure, RegistrationState, Sources, TrunkChange,
     TrunkConfig, TrunkForward, TrunkLogin, TrunkNews, TrunkRegistration, TrunkReport, route_to,
@@ -366,24 +366,6 @@ impl super::driver::Driver {
             self.node.handle_input(Instant::now(), Input::EndCall(call));
         }
         Ok(json!({}))
-    }
-
-    /// Media that goes past us comes here, for who wants to do something with it.
-    pub(super) fn bring_media(&mut self, gcid: &str) {
-        let is_past = |view: &View| {
-            view.gcid.as_str() == gcid
-                && view.state == CallState::Active
-                && view.path == MediaPath::Bypass
-        };
-        let past: Vec<CallId> = self.node.views().filter(is_past).map(|view| view.call).collect();
-        if past.is_empty() {
-            return;
-        }
-        for call in past {
-            self.node.handle_input(Instant::now(), Input::BringMedia(call));
-        }
-        // Its legs are to be known to media control before anything is done with them.
-        self.settle();
     }
 
     pub(super) fn trunks_shown(&self) -> Value {

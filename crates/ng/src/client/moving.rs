@@ -10,7 +10,7 @@ use crosspoint_base::LegId;
 use crosspoint_media::control::{Command, Event, SdpKind};
 use crosspoint_sdp::Session;
 
-use super::{Client, ClientOutput, Home};
+use super::{Carrier, Client, Home};
 
 impl Client {
     pub(super) fn bridge(&mut self, now: Instant, a: LegId, b: LegId) {
@@ -40,7 +40,7 @@ impl Client {
         let Some(state) = self.legs.get_mut(&leg) else { return };
         state.home = Home::Local;
         let said = state.said.take();
-        self.outputs.push_back(ClientOutput::Carried { leg, is_elsewhere: false });
+        self.carried(leg, Some(Carrier::Us));
         self.open_local(leg);
         if let Some((kind, said, _)) = said {
             // As if its party had offered that: sections, their names and codecs stay as they are.

@@ -10,7 +10,7 @@ use crosspoint_media::control::{
 use crosspoint_media::emodel::Mos;
 use crosspoint_sdp::fragment::Fragment;
 
-use super::{Client, ClientOutput};
+use super::Client;
 use crate::dictionary::{Dictionary, Format, Value};
 use crate::framing::split;
 
@@ -270,7 +270,7 @@ impl Client {
     }
 
     fn closed(&mut self, leg: LegId, stats: LegStats) {
-        self.outputs.push_back(ClientOutput::Carried { leg, is_elsewhere: false });
+        self.carried(leg, None);
         self.event(Event::Closed { leg, stats });
     }
 

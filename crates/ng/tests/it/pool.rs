@@ -1,6 +1,6 @@
 //! A node's media control over a pool: the client against servers with shards of their own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crosspoint_media::clip::Clip;
 use crosspoint_media::control::{
     Command, Event, Laid, LaidSound, Layer, Loss, Playback, Profile, SdpKind, SrtpPolicy,
 };
-use crosspoint_ng::{Client, ClientOutput, RecordingReply, RemoteRecording, SoundSource};
+use crosspoint_ng::{Carrier, Client, ClientOutput, RecordingReply, RemoteRecording, SoundSource};
 use crosspoint_sdp::Session;
 
 use crate::world::*;
@@ -25,8 +25,7 @@ struct Pool {
     events: Vec<Event>,
     /// What went to the media plane beside us.
     local: Vec<String>,
-    /// Legs whose media passes a server.
-    elsewhere: BTreeSet<LegId>,
+    carriers: BTreeMap<LegId, Carrier>,
     recorded: Vec<RecordingReply>,
     /// What was said with servers about legs.
     told: Vec<(LegId, usize, bool, Vec<u8>)>,
@@ -39,9 +38,8 @@ impl Pool {
         let now = servers.first().expect("a server").now;
         let client = Client::new(weights, Rng::from_u64(3));
         let (dead, events, local) = (vec![], vec![], vec![]);
-        let (elsewhere, recorded, told) = (BTreeSet::new(), vec![], vec![]);
-        let mut pool =
-            Self { client, servers, dead, events, local, elsewhere, recorded, told, now };
+        let (carriers, recorded, told) = (BTreeMap::new(), vec![], vec![]);
+        let mut pool = Self { client, servers, dead, events, local, carriers, recorded, told, now };
         pool.client.handle_timeout(now);
         pool.settle();
         pool
@@ -69,11 +67,11 @@ impl Pool {
                 }
                 ClientOutput::Event(event) => self.events.push(*event),
                 ClientOutput::Recorded { reply, .. } => self.recorded.push(reply),
-                ClientOutput::Carried { leg, is_elsewhere: true } => {
-                    self.elsewhere.insert(leg);
+                ClientOutput::Carried { leg, by: Some(carrier) } => {
+                    self.carriers.insert(leg, carrier);
                 }
-                ClientOutput::Carried { leg, is_elsewhere: false } => {
-                    self.elsewhere.remove(&leg);
+                ClientOutput::Carried { leg, by: None } => {
+                    self.carriers.remove(&leg);
                 }
                 ClientOutput::Timeout(_) => return,
             }
@@ -150,7 +148,7 @@ fn a_call_runs_on_a_server_and_its_figures_come_back_with_its_end() {
     assert!(pool.local.is_empty() && pool.running() == [1], "{:?}", pool.local);
     let connected = pool.events.iter().filter(|e| matches!(e, Event::Connected { .. })).count();
     assert_eq!(connected, 2);
-    assert!(pool.elsewhere.iter().eq([&A, &B]));
+    assert_eq!(pool.carriers, BTreeMap::from([A, B].map(|leg| (leg, Carrier::Server))));
     let (port, _) = (pool.servers[0].sockets.values().next().unwrap().port(), ());
     pool.tell(Command::SendDtmf { leg: B, digit: '5', duration: Duration::from_millis(200) });
     for seq in 1..4 {
@@ -167,7 +165,7 @@ fn a_call_runs_on_a_server_and_its_figures_come_back_with_its_end() {
         })
         .collect();
     assert_eq!(figures, [(A, 0), (B, 3)]);
-    assert!(pool.elsewhere.is_empty());
+    assert!(pool.carriers.is_empty());
     assert!(pool.client.is_empty() && pool.servers[0].server.is_empty());
     assert!(pool.servers[0].shard.is_empty());
 }
@@ -281,7 +279,7 @@ fn legs_of_two_servers_come_to_us_to_be_joined_and_are_offered_anew() {
         pool.events.iter().filter(is_it).count()
     };
     assert_eq!([first.2, other.2].map(displaced), [1, 1]);
-    assert!(![first.2, other.2].iter().any(|leg| pool.elsewhere.contains(leg)));
+    assert_eq!([first.2, other.2].map(|leg| pool.carriers[&leg]), [Carrier::Us; 2]);
     // The calls over there end with those who stayed in them, and have figures.
     let running: u64 = pool.running().iter().sum();
     for leg in [first.1, other.1] {
