@@ -95,6 +95,8 @@ struct Leg {
     restarts_ice: bool,
     /// What the media plane beside us has to know of it before all else.
     rules: Vec<Command>,
+    /// Whom it is to hear, which was said before it had a home.
+    bridged: Option<LegId>,
     watch: Watch,
 }
 
@@ -205,6 +207,7 @@ impl Client {
                     is_connected: false,
                     restarts_ice: false,
                     rules: vec![],
+                    bridged: None,
                     watch: Watch::default(),
                 };
                 self.legs.insert(leg, state);
@@ -221,7 +224,7 @@ impl Client {
             },
             Command::Play { leg, .. } => {
                 self.fetch(now, leg);
-                self.stay(leg);
+                self.stay(now, leg);
                 self.local(command);
             }
             Command::RefuseVideo { leg }
@@ -475,8 +478,8 @@ impl Client {
             _ => None,
         };
         let (Some(call), Some(peer)) = (call, peer) else {
-            self.stay(leg);
-            peer.into_iter().for_each(|peer| self.stay(peer));
+            self.stay(now, leg);
+            peer.into_iter().for_each(|peer| self.stay(now, peer));
             return self.local(Command::Describe { leg, kind, peer });
         };
         self.join(call, leg);
@@ -521,18 +524,21 @@ impl Client {
     }
 
     /// This leg's media is beside us: what it has said is said again there.
-    fn stay(&mut self, leg: LegId) {
+    fn stay(&mut self, now: Instant, leg: LegId) {
         let Some(state) = self.legs.get_mut(&leg) else { return };
         if state.home != Home::Undecided {
             return;
         }
         state.home = Home::Local;
-        let said = state.said.take();
+        let (said, bridged) = (state.said.take(), state.bridged.take());
         self.carried(leg, Some(Carrier::Us));
         self.open_local(leg);
         if let Some((kind, description, _)) = said {
             self.repeated.push(leg);
             self.local(Command::Accept { leg, kind, description });
+        }
+        if let Some(other) = bridged {
+            self.bridge(now, leg, other);
         }
     }
 

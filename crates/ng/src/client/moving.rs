@@ -22,6 +22,16 @@ impl Client {
                 self.fetch(now, a);
                 self.fetch(now, b);
             }
+            // Its description decides, and with a peer on a server it has joined that one then.
+            (Some(Home::Undecided), _) | (_, Some(Home::Undecided)) => {
+                for (leg, other) in [(a, b), (b, a)] {
+                    let state = self.legs.get_mut(&leg);
+                    if let Some(state) = state.filter(|state| state.home == Home::Undecided) {
+                        state.bridged = Some(other);
+                    }
+                }
+                return;
+            }
             _ => {}
         }
         self.local(Command::Bridge { a, b });

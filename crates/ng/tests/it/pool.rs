@@ -234,6 +234,40 @@ fn what_needs_us_alone_stays_beside_us() {
     assert_eq!(pool.running(), [0]);
 }
 
+/// A call that is parked and taken up: who takes it up is joined with who waits before anything is
+/// said to it.
+#[test]
+fn a_leg_that_is_joined_before_it_is_described_hears_who_is_beside_us() {
+    let mut pool = Pool::new(&[1]);
+    pool.open();
+    pool.accept(B, SdpKind::Offer, &phone(8, 6000, "0", ""));
+    pool.describe(B, SdpKind::Answer, None);
+    pool.local.clear();
+    pool.accept(A, SdpKind::Offer, BROWSER);
+    pool.tell(Command::Bridge { a: B, b: A });
+    assert!(pool.local.is_empty(), "nobody beside us knows of it: {:?}", pool.local);
+    pool.describe(A, SdpKind::Answer, Some(B));
+    assert_eq!(pool.local, ["Open", "Accept", "Bridge", "Describe"]);
+    assert_eq!([A, B].map(|leg| pool.carriers[&leg]), [Carrier::Us; 2]);
+}
+
+/// The same where who waits is on a server, and its new party turns out to be beside us.
+#[test]
+fn a_leg_that_is_joined_and_stays_beside_us_fetches_who_is_on_a_server() {
+    let mut pool = Pool::new(&[1]);
+    pool.call();
+    let late = LegId(77);
+    pool.tell(Command::Open { leg: late, profile: Profile::Rtp(SrtpPolicy::Off) });
+    pool.tell(Command::Bridge { a: late, b: B });
+    assert!(pool.local.is_empty(), "{:?}", pool.local);
+    pool.describe(late, SdpKind::Offer, None);
+    assert_eq!(pool.local.last().map(String::as_str), Some("Describe"));
+    assert!(pool.local.contains(&"Bridge".to_owned()), "{:?}", pool.local);
+    assert_eq!([late, B].map(|leg| pool.carriers[&leg]), [Carrier::Us; 2]);
+    let displaced = |e: &Event| matches!(e, Event::Displaced { leg } if *leg == B);
+    assert!(pool.events.iter().any(displaced));
+}
+
 #[test]
 fn without_a_healthy_server_calls_stay_beside_us() {
     let mut pool = Pool::new(&[1]);
