@@ -187,7 +187,10 @@ impl Shard {
     pub(super) fn start_dtls(&mut self, now: Instant, id: LegId) {
         let has_way = self.way_of(id).is_some();
         let Some(end) = self.end_mut(id) else { return };
-        if !end.connection.is_none() || end.has_failed || end.fingerprints.is_empty() {
+        // Nothing has been said to who only listens: a later description may still have us begin.
+        let turns = end.active && matches!(end.connection.state, State::Listening);
+        let is_begun = !end.connection.is_none() && !turns;
+        if is_begun || end.has_failed || end.fingerprints.is_empty() {
             return;
         }
         if end.active && !has_way {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crosspoint_media::codec::Codec;
-use crosspoint_media::control::{Loss, Step};
+use crosspoint_media::control::{Loss, Profile, SdpKind, Step};
 
 use crate::browser::birthplace;
 use crate::dtls_records::{
@@ -164,6 +164,28 @@ fn worlds_with_roles() -> impl Iterator<Item = (&'static str, World)> {
 
 fn calls_as(world: &mut World, role: &str) {
     world.browser_calls(|offer| offer.replace("a=setup:actpass", &format!("a=setup:{role}")));
+}
+
+/// A browser that comes here from a media server was told of another end than ours: what we answer to
+/// its words of then nobody hears, and in its answer to our offer it keeps the part that it had.
+#[test]
+fn a_browser_that_turns_out_to_wait_is_begun_with() {
+    for (role, mut world) in worlds_with_roles() {
+        world.open(BROWSER, Profile::WebRtc);
+        let then = world.browser().offer();
+        world.accept(BROWSER, SdpKind::Offer, &then);
+        let unheard = world.describe(BROWSER, SdpKind::Answer, None);
+        assert!(unheard.contains("a=setup:passive"), "{unheard}");
+        let offer = world.describe(BROWSER, SdpKind::Offer, None);
+        assert!(offer.contains("a=setup:actpass"), "{offer}");
+        let answer =
+            world.browser().answer(&offer.replace("setup:actpass", &format!("setup:{role}")));
+        let taken = if role == "active" { "passive" } else { "active" };
+        assert!(answer.contains(&format!("a=setup:{taken}")), "{answer}");
+        world.accept(BROWSER, SdpKind::Answer, &answer);
+        world.run_until("DTLS connects", |w| w.is_connected(BROWSER) && w.browser().is_connected);
+        world.close();
+    }
 }
 
 #[test]
