@@ -51,7 +51,12 @@ const playing = (starts, play, { media } = {}) => async () => {
       await phone.registered();
       return phone;
     };
-    await play({ servers, gateway, alice, bob, phone });
+    const app = async (user) => {
+      const app = keep(await chromium.client("sdk", gateway, user, USERS[user].password));
+      await app.registered();
+      return app;
+    };
+    await play({ servers, gateway, alice, bob, phone, app });
   } catch (error) {
     error.message += `\n${open.map((o) => [o.log ?? ""].flat().slice(-25).join("\n")).join("\n")}`;
     throw error;
@@ -174,6 +179,33 @@ for (const [name, start] of SERVERS) {
     await carol.event("CALL_CLOSED");
     await until("the server has no call", async () => (await calls(it.servers[0])) === 0);
   }, { media: PAST_US }));
+}
+
+// An app tells of its addresses as it finds them, after its answer.
+for (const [name, start] of SERVERS) {
+  test(`a phone sends a browser on to an app over ${name}: both hear each other`, playing([start], async (it) => {
+    const carol = await it.app("carol");
+    await call(it);
+    it.bob.command("transfer", `sip:carol@${it.bob.server}`);
+    await carol.event("incoming");
+    await carol.do("answer");
+    await carol.event("confirmed");
+    await it.bob.event("CALL_CLOSED");
+    await Promise.all([it.alice.hears(BROWSER_TONE), carol.hears(BROWSER_TONE)]);
+    const onServer = name === "crosspoint media";
+    await until("one of them carries it", async () => (await calls(it.servers[0])) === (onServer ? 1 : 0));
+    assert.equal(await it.gateway.metric("crosspoint_media_legs"), onServer ? 0 : 2);
+    await carol.do("hangUp");
+    await it.alice.event("ended");
+    await it.alice.do("dial", "carol");
+    await carol.event("incoming");
+    await carol.do("answer");
+    await it.alice.event("confirmed");
+    assert.equal(await calls(it.servers[0]), 1);
+    await Promise.all([it.alice.hears(BROWSER_TONE), carol.hears(BROWSER_TONE)]);
+    await it.alice.do("hangUp");
+    await carol.event("ended");
+  }));
 }
 
 describe("a pool", () => {

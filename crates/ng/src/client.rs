@@ -22,6 +22,7 @@ use crosspoint_media::control::{
 use crosspoint_sdp::{Media, Session};
 
 use crate::dictionary::Dictionary;
+use crate::{CROSSPOINT, SERVER};
 use pool::Pool;
 pub use pool::{PoolCounters, ServerHealth};
 use quality::Watch;
@@ -86,6 +87,8 @@ struct Leg {
     tag: String,
     /// Its last description, of which kind it was, and when it came.
     said: Option<(SdpKind, Session, u64)>,
+    /// The last answer that it was told.
+    told: Option<Session>,
     /// What stood before its last offer, which may come to nothing.
     before: Option<(SdpKind, Session, u64)>,
     /// Whether it has answered or was answered: from then on its tag is known over there.
@@ -124,6 +127,8 @@ struct Call {
     legs: Vec<LegId>,
     /// Closed here; their figures come with the end of the call.
     closed: Vec<LegId>,
+    /// Some of its legs came to us.
+    is_fetched_from: bool,
     /// Something of it was answered over there.
     is_begun: bool,
     /// When its figures are asked next; not before it was answered.
@@ -202,6 +207,7 @@ impl Client {
                     home,
                     tag,
                     said: None,
+                    told: None,
                     before: None,
                     is_named: false,
                     is_connected: false,
@@ -248,14 +254,13 @@ impl Client {
                 }
             }
             Command::Bridge { a, b } => self.bridge(now, a, b),
-            Command::Candidate { leg, candidate } => match self.call_of(leg) {
-                Some(call) => self.trickle(now, call, leg, &candidate),
-                None if self.home(leg) == Some(Home::Local) => {
+            // Servers learn of addresses by the checks that come from them. Told of them by fragments,
+            // rtpengine 10.5 sends this leg nothing more.
+            Command::Candidate { leg, candidate } => {
+                if self.home(leg) == Some(Home::Local) {
                     self.local(Command::Candidate { leg, candidate });
                 }
-                // The peer's checks reach the server anyway.
-                None => {}
-            },
+            }
             other => self.pass(other),
         }
     }
@@ -320,11 +325,16 @@ impl Client {
         }
         let is_ok = reply.text("result").is_some_and(|r| r == "ok" || r == "pong");
         match ask {
-            Ask::Ping => {}
+            Ask::Ping => {
+                let is_ours = reply.text(SERVER).is_some_and(|name| name == CROSSPOINT);
+                self.pool.told(server, is_ours);
+            }
             Ask::Describe { leg, kind, call, attempt } if !is_ok => {
                 self.refused(now, server, leg, kind, call, attempt, &reply);
             }
             Ask::Describe { leg, kind, call, .. } => self.described(leg, kind, call, &reply),
+            Ask::Join { call, .. } if is_ok => self.connect(call),
+            Ask::Join { leg, .. } => self.not_joined(leg),
             Ask::Delete { legs } => self.deleted(&legs, &reply),
             Ask::Figures { call } if is_ok => self.looked(call, &reply),
             Ask::Recording { ticket } => self.recorded(ticket, Some(&reply)),
@@ -333,17 +343,20 @@ impl Client {
     }
 
     fn described(&mut self, leg: LegId, kind: SdpKind, call: u64, reply: &Dictionary) {
-        let legs = self.calls.get_mut(&call).map(|call| {
+        if let Some(call) = self.calls.get_mut(&call) {
             call.is_begun = true;
-            call.legs.clone()
-        });
+        }
         let text = reply.text("sdp").unwrap_or_default();
         match Session::parse(text.as_bytes()) {
             Ok(description) => {
+                if kind == SdpKind::Answer
+                    && let Some(state) = self.legs.get_mut(&leg)
+                {
+                    state.told = Some(description.clone());
+                }
                 self.event(Event::Described { leg, description });
                 if kind == SdpKind::Answer {
-                    // What becomes of ICE and keys is between the server and its peers.
-                    legs.unwrap_or_default().into_iter().for_each(|leg| self.connected(leg));
+                    self.connect(call);
                 }
             }
             Err(_) => {
@@ -409,6 +422,7 @@ impl Client {
                 }
             }
             Ask::Delete { legs } => self.deleted(&legs, &Dictionary::new()),
+            Ask::Join { leg, .. } => self.not_joined(leg),
             Ask::Recording { ticket } => self.recorded(ticket, None),
             Ask::Ping | Ask::Figures { .. } | Ask::Other => {}
         }
@@ -454,6 +468,17 @@ impl Client {
         };
         state.take(kind, description, self.clock);
         self.event(Event::Accepted { leg, accepted });
+    }
+
+    /// What becomes of ICE and keys is between the server and its peers.
+    fn connect(&mut self, call: u64) {
+        let legs = self.calls.get(&call).map(|call| call.legs.clone());
+        legs.unwrap_or_default().into_iter().for_each(|leg| self.connected(leg));
+    }
+
+    /// A party that stays would hear nobody.
+    fn not_joined(&mut self, leg: LegId) {
+        self.event(Event::Lost { leg, loss: Loss::ServerGone });
     }
 
     fn connected(&mut self, leg: LegId) {
@@ -506,7 +531,8 @@ impl Client {
         self.next_call += 1;
         let id = self.rng.hex(16);
         let (legs, closed, is_begun) = (vec![peer, leg], vec![], false);
-        let call = Call { id, server, legs, closed, is_begun, next_look: None };
+        let is_fetched_from = false;
+        let call = Call { id, server, legs, closed, is_fetched_from, is_begun, next_look: None };
         self.calls.insert(self.next_call, call);
         Some(self.next_call)
     }

@@ -24,3 +24,7 @@ pub use server::{
     Beginning, Counters, FORWARD_RATE, ForwardOrder, ForwardRefusal, Output, RecordOrder, Server,
     ServerConfig, SoundSource,
 };
+
+/// What a server says of itself when it is asked whether it is there; rtpengine says nothing.
+const SERVER: &str = "server";
+const CROSSPOINT: &str = "crosspoint";

@@ -25,6 +25,7 @@ use crate::dictionary::{DecodeError, Dictionary, Format, Value};
 use crate::flags::Flags;
 use crate::framing::split;
 use crate::request::{Names, reason};
+use crate::{CROSSPOINT, SERVER};
 use calls::{Call, Party};
 use exchange::Exchange;
 pub use forwarding::{FORWARD_RATE, ForwardOrder, ForwardRefusal};
@@ -274,7 +275,7 @@ impl<T> Server<T> {
         let names = Names::read(request);
         let flags = Flags::read(request);
         match command {
-            "ping" => Some(Dictionary::new().with("result", "pong")),
+            "ping" => Some(Dictionary::new().with("result", "pong").with(SERVER, CROSSPOINT)),
             "offer" => self.offer(now, asker, request, &names, flags),
             "answer" => self.answer(now, asker, request, &names, flags),
             "delete" => self.delete(now, asker, request, &names, &flags),

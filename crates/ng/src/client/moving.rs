@@ -16,7 +16,9 @@ impl Client {
     pub(super) fn bridge(&mut self, now: Instant, a: LegId, b: LegId) {
         match (self.home(a), self.home(b)) {
             // Offer and answer joined those over there already.
-            (Some(Home::Remote(first)), Some(Home::Remote(second))) if first == second => return,
+            (Some(Home::Remote(call)), Some(Home::Remote(second))) if call == second => {
+                return self.join_over_there(now, call, a, b);
+            }
             (Some(Home::Remote(_) | Home::Local), Some(Home::Remote(_)))
             | (Some(Home::Remote(_)), Some(Home::Local)) => {
                 self.fetch(now, a);
@@ -37,12 +39,34 @@ impl Client {
         self.local(Command::Bridge { a, b });
     }
 
+    /// A party of the call has another one for its peer: what was said for it is offered and answered
+    /// over there, and it is told of nothing. The first answer of a call comes by itself.
+    ///
+    /// Interop: rtpengine 10.5 does that for parties of one kind only. What it has comes to us.
+    fn join_over_there(&mut self, now: Instant, call: u64, a: LegId, b: LegId) {
+        let is_in = |leg: LegId| self.legs.get(&leg).is_some_and(|leg| leg.is_named);
+        let (old, new) = match (is_in(a), is_in(b)) {
+            (true, false) => (a, b),
+            (false, true) => (b, a),
+            _ => return,
+        };
+        let server = self.calls.get(&call).map(|call| call.server);
+        if server.is_some_and(|server| self.pool.is_ours(server)) {
+            self.ask_to_join(now, old, new, call);
+        } else {
+            self.fetch(now, old);
+            self.fetch(now, new);
+            self.local(Command::Bridge { a, b });
+        }
+    }
+
     /// Takes a leg from its server.
     pub(super) fn fetch(&mut self, now: Instant, leg: LegId) {
         let Some(number) = self.call_of(leg) else { return };
         if let Some(call) = self.calls.get_mut(&number) {
             call.legs.retain(|other| *other != leg);
             call.closed.retain(|other| *other != leg);
+            call.is_fetched_from = true;
             if call.legs.iter().all(|leg| call.closed.contains(leg)) {
                 self.delete(now, number);
             }

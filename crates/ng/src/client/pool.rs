@@ -20,6 +20,8 @@ struct Server {
     is_asked: bool,
     calls_started: u64,
     failures: u64,
+    /// It is `crosspoint media`, as far as it has told.
+    is_ours: bool,
 }
 
 /// How the servers are doing.
@@ -46,6 +48,7 @@ impl Pool {
             is_asked: false,
             calls_started: 0,
             failures: 0,
+            is_ours: false,
         };
         Self { servers: weights.iter().map(server).collect() }
     }
@@ -90,6 +93,17 @@ impl Pool {
             server.is_asked = false;
             server.next_ping = Some(now + PERIOD);
         }
+    }
+
+    /// What a server is, as it answers whether it is there.
+    pub(super) fn told(&mut self, place: usize, is_ours: bool) {
+        if let Some(server) = self.servers.get_mut(place) {
+            server.is_ours = is_ours;
+        }
+    }
+
+    pub(super) fn is_ours(&self, place: usize) -> bool {
+        self.servers.get(place).is_some_and(|server| server.is_ours)
     }
 
     /// The question whether it is there was not answered; says whether that is news.

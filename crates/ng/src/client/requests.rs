@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crosspoint_base::LegId;
-use crosspoint_media::control::{
-    Candidate, Event, Laid, LaidSound, LegStats, Profile, SdpKind, SrtpPolicy,
-};
+use crosspoint_media::control::{Event, Laid, LaidSound, LegStats, Profile, SdpKind, SrtpPolicy};
 use crosspoint_media::emodel::Mos;
-use crosspoint_sdp::fragment::Fragment;
+use crosspoint_sdp::Session;
 
 use super::Client;
 use crate::dictionary::{Dictionary, Format, Value};
@@ -32,6 +30,12 @@ pub(super) enum Ask {
     },
     Recording {
         ticket: u64,
+    },
+    /// An answer to what was offered in the name of a party that is in the call already, and that
+    /// is told nothing of it.
+    Join {
+        leg: LegId,
+        call: u64,
     },
     /// Whose reply changes nothing.
     Other,
@@ -129,19 +133,42 @@ impl Client {
         call: u64,
         attempt: usize,
     ) -> bool {
+        self.ask_for(now, (leg, kind, peer), call, Ask::Describe { leg, kind, call, attempt })
+    }
+
+    /// The answer of a leg that was offered what `leg` said in the call before, of which it is told
+    /// nothing; false when there is none.
+    pub(super) fn ask_to_join(&mut self, now: Instant, leg: LegId, new: LegId, call: u64) -> bool {
+        self.ask_for(now, (leg, SdpKind::Answer, new), call, Ask::Join { leg, call })
+    }
+
+    fn ask_for(
+        &mut self,
+        now: Instant,
+        (leg, kind, peer): (LegId, SdpKind, LegId),
+        call: u64,
+        ask: Ask,
+    ) -> bool {
         let Some(state) = self.legs.get(&leg) else { return false };
         let Some(other) = self.legs.get(&peer) else { return false };
-        let Some((_, description, at)) = &other.said else { return false };
+        let Some((said, description, at)) = &other.said else { return false };
         let asked_at = state.said.as_ref().map_or(0, |(_, _, at)| *at);
         // What the peer said before it heard the offer is no answer to it.
         if kind == SdpKind::Answer && *at < asked_at {
             return false;
         }
         let Some(remote) = self.calls.get(&call) else { return false };
+        let mut sdp = without_sources(&description.to_string(), state.profile);
+        // Who was answered once goes on with that, whoever else comes to hear it.
+        if let Some(told) = other.told.as_ref().filter(|_| *said == SdpKind::Offer)
+            && !state.is_named
+        {
+            sdp = within(&sdp, told);
+        }
         let mut request = Dictionary::new()
             .with("command", if kind == SdpKind::Offer { "offer" } else { "answer" })
             .with("call-id", remote.id.as_str())
-            .with("sdp", without_sources(&description.to_string(), state.profile))
+            .with("sdp", sdp)
             .with("replace", words(&["origin"]))
             .with("supports", words(&["load limit"]));
         for (key, value) in flags(state.profile, kind, state.restarts_ice) {
@@ -176,7 +203,6 @@ impl Client {
                 }
             }
         }
-        let ask = Ask::Describe { leg, kind, call, attempt };
         // Who looks on may not know yet whom an offer is for.
         let about = Some(if kind == SdpKind::Offer { peer } else { leg });
         let bytes = self.waiting.begin(now, (server, about), ask, &request);
@@ -227,27 +253,6 @@ impl Client {
         self.send(server, None, bytes);
     }
 
-    pub(super) fn trickle(&mut self, now: Instant, call: u64, leg: LegId, candidate: &Candidate) {
-        let (Some(remote), Some(state)) = (self.calls.get(&call), self.legs.get(&leg)) else {
-            return;
-        };
-        let fragment = Fragment {
-            ufrag: candidate.ufrag.clone(),
-            mid: candidate.mid.clone(),
-            candidates: vec![crosspoint_sdp::Candidate(candidate.text.clone())],
-            ..Fragment::default()
-        };
-        let request = Dictionary::new()
-            .with("command", "offer")
-            .with("call-id", remote.id.as_str())
-            .with("from-tag", state.tag.as_str())
-            .with("sdp", fragment.print())
-            .with("flags", words(&["fragment"]));
-        let server = remote.server;
-        let bytes = self.waiting.begin(now, (server, Some(leg)), Ask::Other, &request);
-        self.send(server, Some(leg), bytes);
-    }
-
     /// One branch ends while others go on.
     pub(super) fn drop_fork(&mut self, now: Instant, number: u64, leg: LegId) {
         let Some(call) = self.calls.get_mut(&number) else { return };
@@ -256,17 +261,24 @@ impl Client {
         let front = call.legs.first().copied();
         let (id, server) = (call.id.clone(), call.server);
         let front = front.and_then(|leg| self.legs.get(&leg)).map(|leg| leg.tag.clone());
-        if let (Some(state), Some(front)) = (self.legs.remove(&leg), front) {
-            let mut request = Dictionary::new()
-                .with("command", "delete")
-                .with("call-id", id)
-                .with("from-tag", front)
-                .with("delete delay", 0_i64);
-            request.push(if state.is_named { "to-tag" } else { "via-branch" }, state.tag);
-            let bytes = self.waiting.begin(now, (server, Some(leg)), Ask::Other, &request);
-            self.send(server, Some(leg), bytes);
+        let Some((state, front)) = self.legs.get(&leg).zip(front) else {
+            self.legs.remove(&leg);
+            return self.closed(leg, LegStats::default());
+        };
+        let mut request = Dictionary::new()
+            .with("command", "delete")
+            .with("call-id", id)
+            .with("from-tag", front)
+            .with("delete delay", 0_i64);
+        request.push(if state.is_named { "to-tag" } else { "via-branch" }, state.tag.as_str());
+        // Who was in the call has figures, which come with the reply.
+        let ask = if state.is_named { Ask::Delete { legs: vec![leg] } } else { Ask::Other };
+        if !state.is_named {
+            self.legs.remove(&leg);
+            self.closed(leg, LegStats::default());
         }
-        self.closed(leg, LegStats::default());
+        let bytes = self.waiting.begin(now, (server, Some(leg)), ask, &request);
+        self.send(server, Some(leg), bytes);
     }
 
     fn closed(&mut self, leg: LegId, stats: LegStats) {
@@ -280,8 +292,10 @@ impl Client {
             .with("command", "delete")
             .with("call-id", call.id)
             .with("delete delay", 0_i64);
-        // Interop: rtpengine 10.5 gives no figures when no tag is named.
-        let mut states = call.legs.iter().filter_map(|leg| self.legs.get(leg));
+        // Interop: rtpengine 10.5 gives no figures when no tag is named, and when one is keeps
+        // parties that are not in a dialogue with that one, so those that we took from it.
+        let named = if call.is_fetched_from { &[] } else { call.legs.as_slice() };
+        let mut states = named.iter().filter_map(|leg| self.legs.get(leg));
         if let Some(state) = states.find(|state| state.said.is_some()) {
             request.push("from-tag", state.tag.as_str());
         }
@@ -371,6 +385,38 @@ fn without_sources(description: &str, to: Profile) -> String {
             _ if is_sound && line.starts_with("a=ssrc") => {}
             _ => out.extend([line, "\r\n"]),
         }
+    }
+    out
+}
+
+/// A description with no other formats than those that were agreed on.
+fn within(description: &str, agreed: &Session) -> String {
+    let mut sections = agreed.sections().iter();
+    let mut formats: &[String] = &[];
+    let mut out = String::with_capacity(description.len());
+    let is_of = |line: &str, formats: &[String]| {
+        let kinds = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind));
+        let format = rest.and_then(|rest| rest.split(' ').next());
+        format.is_none_or(|format| format == "*" || formats.iter().any(|f| f == format))
+    };
+    for line in description.lines() {
+        let Some(media) = line.strip_prefix("m=") else {
+            if formats.is_empty() || is_of(line, formats) {
+                out.extend([line, "\r\n"]);
+            }
+            continue;
+        };
+        formats = sections.next().filter(|m| !m.is_rejected()).map_or(&[], |m| &m.formats);
+        let words: Vec<&str> = media.split(' ').collect();
+        let (head, listed) = words.split_at(words.len().min(3));
+        let both: Vec<&str> =
+            listed.iter().copied().filter(|f| formats.iter().any(|a| a == f)).collect();
+        if both.is_empty() {
+            formats = &[];
+        }
+        let kept = if both.is_empty() { listed } else { &both };
+        out.extend(["m=", &[head, kept].concat().join(" "), "\r\n"]);
     }
     out
 }

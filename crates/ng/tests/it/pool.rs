@@ -16,6 +16,7 @@ use crate::world::*;
 
 const A: LegId = LegId(1);
 const B: LegId = LegId(2);
+const C: LegId = LegId(3);
 
 struct Pool {
     client: Client,
@@ -26,6 +27,8 @@ struct Pool {
     /// What went to the media plane beside us.
     local: Vec<String>,
     carriers: BTreeMap<LegId, Carrier>,
+    /// The servers do not say that they are ours.
+    is_foreign: bool,
     recorded: Vec<RecordingReply>,
     /// What was said with servers about legs.
     told: Vec<(LegId, usize, bool, Vec<u8>)>,
@@ -39,7 +42,18 @@ impl Pool {
         let client = Client::new(weights, Rng::from_u64(3));
         let (dead, events, local) = (vec![], vec![], vec![]);
         let (carriers, recorded, told) = (BTreeMap::new(), vec![], vec![]);
-        let mut pool = Self { client, servers, dead, events, local, carriers, recorded, told, now };
+        let mut pool = Self {
+            client,
+            servers,
+            dead,
+            events,
+            local,
+            carriers,
+            recorded,
+            told,
+            now,
+            is_foreign: false,
+        };
         pool.client.handle_timeout(now);
         pool.settle();
         pool
@@ -55,6 +69,9 @@ impl Pool {
                     let world = &mut self.servers[server];
                     world.say(0, &bytes);
                     for (_, reply) in std::mem::take(&mut world.replies) {
+                        let text = String::from_utf8_lossy(&reply);
+                        let foreign = text.replace("6:server10:crosspoint", "").into_bytes();
+                        let reply = if self.is_foreign { foreign } else { reply };
                         self.client.handle_reply(self.now, server, &reply);
                     }
                 }
@@ -231,6 +248,77 @@ fn what_needs_us_alone_stays_beside_us() {
     pool.client.handle_local(Event::Accepted { leg: A, accepted });
     pool.settle();
     assert_eq!(pool.events.len(), before, "it was accepted already");
+    assert_eq!(pool.running(), [0]);
+}
+
+/// The port of a description's sound.
+fn port_of(description: &str) -> u16 {
+    let line = description.lines().find_map(|line| line.strip_prefix("m=audio "));
+    line.and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+}
+
+/// A phone calls another, which sends it on to a third.
+fn transferred(pool: &mut Pool) -> [u16; 2] {
+    for leg in [A, B, C] {
+        pool.tell(Command::Open { leg, profile: Profile::Rtp(SrtpPolicy::Off) });
+    }
+    pool.accept(A, SdpKind::Offer, &phone(7, 5000, "0 8", ""));
+    let to_b = pool.describe(B, SdpKind::Offer, Some(A)).expect("an offer");
+    assert!(to_b.contains("RTP/AVP 0 8"), "{to_b}");
+    pool.accept(B, SdpKind::Answer, &phone(8, 6000, "8", ""));
+    pool.tell(Command::Bridge { a: A, b: B });
+    let to_a = pool.describe(A, SdpKind::Answer, Some(B)).expect("an answer");
+    for seq in 1..4 {
+        pool.servers[0].packet("192.0.2.8:6000", port_of(&to_b), &rtp(8, seq, &[1; 160]));
+    }
+    let to_c = pool.describe(C, SdpKind::Offer, Some(A)).expect("an offer");
+    assert!(to_c.contains("RTP/AVP 8\r\n"), "who stays was told of one codec: {to_c}");
+    pool.accept(C, SdpKind::Answer, &phone(9, 7000, "8", ""));
+    pool.tell(Command::Bridge { a: A, b: C });
+    pool.tell(Command::Close { leg: B });
+    [&to_a, &to_c].map(|description| port_of(description))
+}
+
+fn received(pool: &Pool, leg: LegId) -> Option<u64> {
+    pool.events.iter().find_map(|event| match event {
+        Event::Closed { leg: l, stats } if *l == leg => Some(stats.packets_received),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_is_sent_on_hears_the_new_party_over_the_same_server() {
+    let mut pool = Pool::new(&[1]);
+    let [of_a, of_c] = transferred(&mut pool);
+    assert!(pool.local.is_empty() && pool.running() == [1], "{:?}", pool.local);
+    let connected = |e: &Event| matches!(e, Event::Connected { leg } if *leg == C);
+    assert!(pool.events.iter().any(connected));
+    assert_eq!(received(&pool, B), Some(3), "its figures come when it goes");
+    let server = &mut pool.servers[0];
+    let heard = server.packet("192.0.2.9:7000", of_c, &rtp(8, 1, &[2; 160]));
+    assert_eq!(heard.unwrap().0, "192.0.2.7:5000".parse().unwrap());
+    let heard = server.packet("192.0.2.7:5000", of_a, &rtp(8, 1, &[3; 160]));
+    assert_eq!(heard.unwrap().0, "192.0.2.9:7000".parse().unwrap());
+    for leg in [A, C] {
+        pool.tell(Command::Close { leg });
+    }
+    assert_eq!([A, C].map(|leg| received(&pool, leg)), [Some(1), Some(1)]);
+    assert!(pool.client.is_empty() && pool.servers[0].server.is_empty());
+}
+
+/// rtpengine does it for some.
+#[test]
+fn who_is_sent_on_over_a_server_of_another_make_comes_to_us_with_the_new_party() {
+    let mut pool = Pool { is_foreign: true, ..Pool::new(&[1]) };
+    pool.pass(Duration::from_secs(30));
+    transferred(&mut pool);
+    assert_eq!([A, C].map(|leg| pool.carriers[&leg]), [Carrier::Us; 2]);
+    assert_eq!(pool.local.last().map(String::as_str), Some("Bridge"));
+    let displaced = |leg| {
+        let is_it = |e: &&Event| matches!(e, Event::Displaced { leg: l } if *l == leg);
+        pool.events.iter().filter(is_it).count()
+    };
+    assert_eq!([A, C].map(displaced), [1, 1]);
     assert_eq!(pool.running(), [0]);
 }
 
