@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::LegId;
+use crosspoint_base::{LegId, WallClock};
 use crosspoint_media::clip::Clip;
 use crosspoint_media::control::{Accepted, Command, Event, LegStats, Loss, Refusal};
 use crosspoint_ng::{
@@ -50,7 +50,7 @@ fn serve(datagram: &[u8], messages: &[Vec<u8>], takes: bool) {
         can_record: true,
         can_forward: true,
         interfaces: vec![],
-        epoch: (now, 0),
+        clock: WallClock::new(now, Duration::ZERO),
     });
     let mut asked = 0;
     let mut legs = Vec::new();

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{ConnectionId, Gcid, LegId, Private, RegistrationId, Rng, Secret, Transport};
+use crosspoint_base::{
+    ConnectionId, Gcid, LegId, Private, RegistrationId, Rng, Secret, Transport, WallClock,
+};
 use crosspoint_call::{
     Candidate, Cause, Digit, Identity, LegCommand, LegEvent, MediaPath, OutgoingOffer, Reach,
     TransferProgress,
@@ -78,7 +80,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::now();
-        let mut config = RtcEngineConfig::new("gateway.test", (now, 0));
+        let mut config = RtcEngineConfig::new("gateway.test", WallClock::new(now, Duration::ZERO));
         config.max_clients = 6;
         config.max_clients_per_session = 4;
         config.max_calls_per_client = 4;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crosspoint_base::{ConnectionId, Gcid, LegId, Private, Rng, Secret};
+use crosspoint_base::{ConnectionId, Gcid, LegId, Private, Rng, Secret, WallClock};
 use crosspoint_call::{
     Cause, Digit, Identity, LegCommand, LegEvent, OutgoingOffer, Reach, TransferProgress,
 };
@@ -36,12 +36,8 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n\
 m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=ice-ufrag:abcd\r\n\
 a=rtpmap:111 opus/48000/2\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\n";
 
-const IDS: [&str; 4] = [
-    "",
-    "11111111-1111-4111-8111-111111111111",
-    "22222222-2222-4222-8222-222222222222",
-    "no uuid",
-];
+const IDS: [&str; 4] =
+    ["", "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222", "no uuid"];
 const DEVICES: usize = 3;
 const CALLS: usize = 4;
 
@@ -66,9 +62,14 @@ impl World {
             max_calls_per_terminal: CALLS,
             ..WebTerminalConfig::default()
         };
+        let now = Instant::now();
         Self {
-            now: Instant::now(),
-            engine: WebTerminals::new(config, Rng::from_u64(1)),
+            now,
+            engine: WebTerminals::new(
+                config,
+                WallClock::new(now, Duration::ZERO),
+                Rng::from_u64(1),
+            ),
             deadline: None,
             next: 0,
             streams: BTreeSet::new(),
@@ -246,7 +247,9 @@ impl World {
                     assert_eq!(read, Some(message), "what we send reads back");
                 }
                 Output::Close { connection, .. } => drop(self.streams.remove(&connection.0)),
-                Output::Away(leg) => assert!(!self.ended.contains(&leg), "a leg went after its end"),
+                Output::Away(leg) => {
+                    assert!(!self.ended.contains(&leg), "a leg went after its end")
+                }
                 Output::Leg(leg, event) => self.heard(leg, &event),
                 Output::Timeout(deadline) => {
                     self.deadline = deadline;

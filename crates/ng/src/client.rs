@@ -93,6 +93,8 @@ struct Leg {
     before: Option<(SdpKind, Session, u64)>,
     /// Whether it has answered or was answered: from then on its tag is known over there.
     is_named: bool,
+    /// Its call is up: what it was told stands, and is no early answer.
+    is_answered: bool,
     is_connected: bool,
     /// The next offer to it begins ICE again.
     restarts_ice: bool,
@@ -210,6 +212,7 @@ impl Client {
                     told: None,
                     before: None,
                     is_named: false,
+                    is_answered: false,
                     is_connected: false,
                     restarts_ice: false,
                     rules: vec![],
@@ -240,7 +243,12 @@ impl Client {
                 _ => {}
             },
             Command::Close { leg } => self.close(now, leg),
-            Command::Answered { leg } if self.call_of(leg).is_some() => self.watch(now, leg),
+            Command::Answered { leg } if self.call_of(leg).is_some() => {
+                if let Some(state) = self.legs.get_mut(&leg) {
+                    state.is_answered = true;
+                }
+                self.watch(now, leg);
+            }
             Command::RestartIce { leg } if self.call_of(leg).is_some() => {
                 if let Some(state) = self.legs.get_mut(&leg) {
                     state.restarts_ice = true;

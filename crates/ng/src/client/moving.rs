@@ -44,10 +44,13 @@ impl Client {
     ///
     /// Interop: rtpengine 10.5 does that for parties of one kind only. What it has comes to us.
     fn join_over_there(&mut self, now: Instant, call: u64, a: LegId, b: LegId) {
-        let is_in = |leg: LegId| self.legs.get(&leg).is_some_and(|leg| leg.is_named);
-        let (old, new) = match (is_in(a), is_in(b)) {
-            (true, false) => (a, b),
-            (false, true) => (b, a),
+        let joins = |old: LegId, new: LegId| {
+            let [old, new] = [old, new].map(|leg| self.legs.get(&leg));
+            old.is_some_and(|old| old.is_answered) && new.is_some_and(|new| !new.is_named)
+        };
+        let (old, new) = match (joins(a, b), joins(b, a)) {
+            (true, _) => (a, b),
+            (_, true) => (b, a),
             _ => return,
         };
         let server = self.calls.get(&call).map(|call| call.server);

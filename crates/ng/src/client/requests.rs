@@ -161,7 +161,7 @@ impl Client {
         let mut sdp = without_sources(&description.to_string(), state.profile);
         // Who was answered once goes on with that, whoever else comes to hear it.
         if let Some(told) = other.told.as_ref().filter(|_| *said == SdpKind::Offer)
-            && !state.is_named
+            && (other.is_answered && !state.is_named)
         {
             sdp = within(&sdp, told);
         }

@@ -268,6 +268,9 @@ fn transferred(pool: &mut Pool) -> [u16; 2] {
     pool.accept(B, SdpKind::Answer, &phone(8, 6000, "8", ""));
     pool.tell(Command::Bridge { a: A, b: B });
     let to_a = pool.describe(A, SdpKind::Answer, Some(B)).expect("an answer");
+    for leg in [A, B] {
+        pool.tell(Command::Answered { leg });
+    }
     for seq in 1..4 {
         pool.servers[0].packet("192.0.2.8:6000", port_of(&to_b), &rtp(8, seq, &[1; 160]));
     }
@@ -284,6 +287,26 @@ fn received(pool: &Pool, leg: LegId) -> Option<u64> {
         Event::Closed { leg: l, stats } if *l == leg => Some(stats.packets_received),
         _ => None,
     })
+}
+
+/// A branch that sounded before it rang off binds nobody.
+#[test]
+fn who_is_tried_after_early_media_is_offered_all_that_the_caller_offers() {
+    let mut pool = Pool::new(&[1]);
+    for leg in [A, B, C] {
+        pool.tell(Command::Open { leg, profile: Profile::Rtp(SrtpPolicy::Off) });
+    }
+    pool.accept(A, SdpKind::Offer, &phone(7, 5000, "0 8", ""));
+    pool.describe(B, SdpKind::Offer, Some(A)).expect("an offer");
+    pool.accept(B, SdpKind::Answer, &phone(8, 6000, "8", ""));
+    pool.describe(A, SdpKind::Answer, Some(B)).expect("an early answer");
+    let to_c = pool.describe(C, SdpKind::Offer, Some(A)).expect("an offer");
+    assert!(to_c.contains("RTP/AVP 0 8\r\n"), "{to_c}");
+    pool.accept(C, SdpKind::Answer, &phone(9, 7000, "0", ""));
+    let asked = pool.told.len();
+    pool.tell(Command::Bridge { a: A, b: C });
+    assert_eq!(pool.told.len(), asked, "its answer is told with what the caller hears of it");
+    assert!(pool.local.is_empty(), "{:?}", pool.local);
 }
 
 #[test]
