@@ -25,6 +25,8 @@ pub use server::{
     ServerConfig, SoundSource,
 };
 
-/// What a server says of itself when it is asked whether it is there; rtpengine says nothing.
+/// What our client says of itself when it asks whether a server is there, and what our server then
+/// says. To nobody else: the answer of rtpengine is `pong` and not a word more.
+const CLIENT: &str = "client";
 const SERVER: &str = "server";
 const CROSSPOINT: &str = "crosspoint";

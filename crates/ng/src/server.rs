@@ -25,7 +25,7 @@ use crate::dictionary::{DecodeError, Dictionary, Format, Value};
 use crate::flags::Flags;
 use crate::framing::split;
 use crate::request::{Names, reason};
-use crate::{CROSSPOINT, SERVER};
+use crate::{CLIENT, CROSSPOINT, SERVER};
 use calls::{Call, Party};
 use exchange::Exchange;
 pub use forwarding::{FORWARD_RATE, ForwardOrder, ForwardRefusal};
@@ -275,7 +275,7 @@ impl<T> Server<T> {
         let names = Names::read(request);
         let flags = Flags::read(request);
         match command {
-            "ping" => Some(Dictionary::new().with("result", "pong").with(SERVER, CROSSPOINT)),
+            "ping" => Some(pong(request)),
             "offer" => self.offer(now, asker, request, &names, flags),
             "answer" => self.answer(now, asker, request, &names, flags),
             "delete" => self.delete(now, asker, request, &names, &flags),
@@ -417,6 +417,12 @@ impl<T> Server<T> {
         self.legs.remove(&leg);
         self.command(Command::Close { leg });
     }
+}
+
+fn pong(request: &Dictionary) -> Dictionary {
+    let pong = Dictionary::new().with("result", "pong");
+    let is_ours = request.text(CLIENT).is_some_and(|name| name == CROSSPOINT);
+    if is_ours { pong.with(SERVER, CROSSPOINT) } else { pong }
 }
 
 fn refusal(reason: &str) -> Dictionary {

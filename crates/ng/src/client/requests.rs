@@ -11,6 +11,7 @@ use crosspoint_sdp::Session;
 use super::Client;
 use crate::dictionary::{Dictionary, Format, Value};
 use crate::framing::split;
+use crate::{CLIENT, CROSSPOINT};
 
 /// What a request was for.
 #[derive(Debug, Clone)]
@@ -86,7 +87,8 @@ impl Waiting {
     }
 
     pub(super) fn begin_ping(&mut self, now: Instant, server: usize) -> Vec<u8> {
-        self.begin(now, (server, None), Ask::Ping, &Dictionary::new().with("command", "ping"))
+        let ping = Dictionary::new().with("command", "ping").with(CLIENT, CROSSPOINT);
+        self.begin(now, (server, None), Ask::Ping, &ping)
     }
 
     /// The same bytes again, for what was not answered in time.

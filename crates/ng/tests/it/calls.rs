@@ -11,6 +11,20 @@ fn delete(delay: i64) -> Dictionary {
 }
 
 #[test]
+fn a_ping_is_answered_as_by_the_original_and_our_own_client_is_told_more() {
+    let mut world = World::new();
+    world.say(1, b"5_1 d7:command4:pinge");
+    world.say(1, b"5_2 d6:client10:crosspoint7:command4:pinge");
+    world.say(1, b"5_3 d6:client9:rtpengine7:command4:pinge");
+    let expected: [(u32, Vec<u8>); 3] = [
+        (1, b"5_1 d6:result4:ponge".to_vec()),
+        (1, b"5_2 d6:result4:pong6:server10:crosspointe".to_vec()),
+        (1, b"5_3 d6:result4:ponge".to_vec()),
+    ];
+    assert_eq!(world.replies, expected);
+}
+
+#[test]
 fn what_a_phone_said_goes_on_with_our_address_in_it() {
     let mut world = World::new();
     let rest = format!("{EVENTS}a=ptime:20\r\na=x-unknown:kept\r\na=sendrecv\r\n");
