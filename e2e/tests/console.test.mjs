@@ -111,6 +111,24 @@ test("addresses are banned and lifted, and who did it is in the audit", async ()
   }
 });
 
+test("the cursor is where a page wants it before anybody can write elsewhere", async () => {
+  const page = await open("admin");
+  // What is focused as soon as a field is there, before anything else happens on the page.
+  const focused = (label) => page.evaluate((label) => new Promise((told) => {
+    new MutationObserver((_, observer) => {
+      const field = [...document.querySelectorAll("label")].find((it) => it.textContent === label)?.control;
+      if (!field) return;
+      observer.disconnect();
+      told(document.activeElement?.labels?.[0]?.textContent ?? document.activeElement?.tagName);
+    }).observe(document.body, { childList: true, subtree: true });
+  }), label);
+  const [onPage] = await Promise.all([focused("Dials"), show(page, "Route test")]);
+  assert.equal(onPage, "Dials");
+  await show(page, "Users");
+  const [inTheDialog] = await Promise.all([focused("Name"), press(page, "Add a user")]);
+  assert.equal(inTheDialog, "Name");
+});
+
 test("a user who was added signs in, and what its device calls itself is text", async () => {
   const page = await open("admin");
   await show(page, "Users");

@@ -1,6 +1,6 @@
 // Small pieces that every page uses.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icons";
 import { useAction } from "./hooks";
 import { grade, moment, type Grade } from "./words";
@@ -128,7 +128,7 @@ interface DialogProps {
 /** A dialogue over the page, closed by Escape. */
 export function Dialog({ title, open, onClose, children }: DialogProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const it = dialog.current;
     if (!it) return;
     if (open && !it.open) it.showModal();
@@ -194,14 +194,15 @@ interface FieldProps {
 
 export function Field({ label, value, onInput, type = "text", hint, placeholder, required, autoFocus, autoComplete = "off", minLength }: FieldProps) {
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // Before anybody can have begun to write elsewhere, whose letters would go here.
+  useLayoutEffect(() => {
     if (autoFocus) input.current?.focus();
   }, []);
   const id = useId();
   return (
     <div class="field">
       <label for={id}>{label}</label>
-      <input id={id} aria-describedby={hint ? `${id}-hint` : undefined} ref={input} type={type} value={value} placeholder={placeholder} required={required} minLength={minLength} autoComplete={autoComplete} spellcheck={false} onInput={(event) => onInput(event.currentTarget.value)} />
+      <input id={id} aria-describedby={hint ? `${id}-hint` : undefined} ref={input} type={type} value={value} placeholder={placeholder} required={required} autofocus={autoFocus} minLength={minLength} autoComplete={autoComplete} spellcheck={false} onInput={(event) => onInput(event.currentTarget.value)} />
       {hint && <small id={`${id}-hint`}>{hint}</small>}
     </div>
   );

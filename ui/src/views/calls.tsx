@@ -1,6 +1,6 @@
 // The calls: the one that has the user's ear large, others small, incoming ones to be answered.
 import type { Call } from "@crosspoint/client";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Phone } from "../phone";
 import { duration, numberOf, stateText } from "../words";
 import { Icon } from "./icons";
@@ -102,7 +102,7 @@ function Digits({ phone, call }: { phone: Phone; call: Call }) {
 function Transfer({ phone, call }: { phone: Phone; call: Call }) {
   const field = useRef<HTMLInputElement>(null);
   const [progress, setProgress] = useState("");
-  useEffect(() => field.current?.focus(), []);
+  useLayoutEffect(() => field.current?.focus(), []);
   const send = (event: Event) => {
     event.preventDefault();
     setProgress("Transferring…");
