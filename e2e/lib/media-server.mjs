@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { binary } from "./gateway.mjs";
-import { freePort } from "./ports.mjs";
+import { freePort, portRange } from "./ports.mjs";
 import { end, until } from "./wait.mjs";
 
 let requests = 0;
@@ -138,24 +138,28 @@ ${config}`);
   }
 }
 
-/** The original, in user space. It records into the folder `recordings`, if there is one. */
+/**
+ * The original, in user space. It records into the folder `recordings`, if there is one, and tells digits to the port `dtmfLog`.
+ */
 export class Rtpengine {
-  static async start({ recordings } = {}) {
+  static async start({ recordings, dtmfLog } = {}) {
     const recording = recordings ? [`--recording-dir=${recordings}`, "--recording-method=pcap", "--recording-format=eth"] : [];
     if (recordings) await mkdir(recordings, { recursive: true });
     const port = await freePort();
     const folder = await mkdtemp(join(tmpdir(), "crosspoint-rtpengine-"));
     const server = new Rtpengine(folder, port);
     // It takes ports that others have, too, where both say SO_REUSEADDR, as Kamailio does and another rtpengine:
-    // below what the kernel gives away, and hardly ever where another is.
-    const first = 10000 + 1000 * Math.floor(Math.random() * 22);
+    // below what the kernel gives away, and where no other is.
+    server.ports = await portRange();
     server.process = spawn("rtpengine", [
       "--table=-1", "--config-file=none", "--interface=127.0.0.1", `--listen-ng=127.0.0.1:${port}`,
-      `--port-min=${first}`, `--port-max=${first + 999}`, "-f", "-E", "--log-level=6", ...recording,
+      `--port-min=${server.ports.first}`, `--port-max=${server.ports.last}`, "-f", "-E", "--log-level=6", ...recording,
+      ...(dtmfLog ? [`--dtmf-log-dest=127.0.0.1:${dtmfLog}`] : []),
     ], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
     server.exited = new Promise((resolve) => server.process.once("exit", resolve));
     for (const stream of [server.process.stdout, server.process.stderr]) {
-      createInterface({ input: stream }).on("line", (line) => server.log.push(line));
+      // Without what is asked again and again, behind which all else would be lost.
+      createInterface({ input: stream }).on("line", (line) => /'(ping|list|query)' from/.test(line) || server.log.push(line));
     }
     await until("rtpengine answers", async () => (await ask(port, { command: "ping" })).result === "pong");
     return server;
@@ -180,6 +184,7 @@ export class Rtpengine {
 
   async stop() {
     await end(this.process, this.exited);
+    this.ports.release();
     await rm(this.folder, { recursive: true, force: true });
   }
 }

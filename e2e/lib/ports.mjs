@@ -32,19 +32,27 @@ export async function freePort(host = "127.0.0.1") {
 }
 
 /** Takes a share of the ports for as long as this process lives. */
-async function claim() {
-  const count = Math.floor((LAST + 1 - FIRST) / SHARE);
+const claim = async () => (await claimRange(FIRST, LAST, SHARE)).first;
+
+/**
+ * Ports for a program that takes some of them by itself, and would take those of another that does so, too: rtpengine, where
+ * two share the range. `last` belongs to it as well; `release` gives them back.
+ */
+export const portRange = () => claimRange(10_000, FIRST - 1, 400);
+
+async function claimRange(from, to, size) {
+  const count = Math.floor((to + 1 - from) / size);
   // Processes that begin together do not look at the same ones.
   const start = process.pid % count;
   for (let tries = 0; tries < count; tries++) {
-    const first = FIRST + ((start + tries) % count) * SHARE;
+    const first = from + ((start + tries) % count) * size;
     const sign = await bindTcp(first, "127.0.0.1");
     if (sign) {
       sign.unref();
-      return first;
+      return { first, last: first + size - 1, release: () => sign.close() };
     }
   }
-  throw new Error(`all ports of ${FIRST} to ${LAST} are taken`);
+  throw new Error(`all ports of ${from} to ${to} are taken`);
 }
 
 function bindUdp(port, host) {
