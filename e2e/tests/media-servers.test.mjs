@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { Baresip } from "../lib/baresip.mjs";
 import { Browser } from "../lib/browser.mjs";
-import { Gateway } from "../lib/gateway.mjs";
+import { Gateway, usualMedia } from "../lib/gateway.mjs";
 import { operator } from "../lib/operator.mjs";
 import { MediaServer, Rtpengine } from "../lib/media-server.mjs";
+import { freePort } from "../lib/ports.mjs";
 import { until } from "../lib/wait.mjs";
 import { BROWSER_TONE, PHONE_TONE, USERS } from "../lib/world.mjs";
 
@@ -28,14 +29,16 @@ const NOTICE_TONE = 1400;
 
 /**
  * A play with a gateway on these media servers, a browser and a phone; whose failure tells what everybody saw.
- * `media` replaces the gateway's usual section.
+ * `media` replaces the gateway's usual section. With `tellsAll`, servers are told at their start where digits go.
  */
-const playing = (starts, play, { media } = {}) => async () => {
+const playing = (starts, play, { media, tellsAll } = {}) => async () => {
   const open = [];
   const keep = (thing) => (open.push(thing), thing);
   try {
     const servers = [];
-    for (const start of starts) servers.push(keep(await start()));
+    const dtmfLog = tellsAll ? await freePort() : undefined;
+    if (dtmfLog) media = `${usualMedia("127.0.0.1")}dtmf_listen = "127.0.0.1:${dtmfLog}"\n`;
+    for (const start of starts) servers.push(keep(await start({ dtmfLog })));
     const config = servers.map((s) => `\n[[media_server]]\naddress = "127.0.0.1:${s.port()}"\n`).join("") + OPERATED;
     const gateway = await Gateway.start({ users: USERS, config, media });
     open.push({ log: gateway.log, stop: () => gateway.remove() });
@@ -94,7 +97,7 @@ const CAROL_TONE = 700;
 
 const SERVERS = [
   ["crosspoint media", () => MediaServer.start({ config: `[recording]\nfolder = "${folder}/crosspoint media"\n` })],
-  ["rtpengine", () => Rtpengine.start({ recordings: `${folder}/rtpengine` })],
+  ["rtpengine", (more) => Rtpengine.start({ recordings: `${folder}/rtpengine`, ...more })],
 ];
 
 for (const [name, start] of SERVERS) {
@@ -206,6 +209,29 @@ for (const [name, start] of SERVERS) {
     await it.alice.do("hangUp");
     await carol.event("ended");
   }));
+}
+
+// Ours is told with each call where its digits go, rtpengine 10.5 at its start.
+for (const [name, start] of SERVERS) {
+  test(`a phone and an app press keys over ${name}: each is told what the other pressed`, playing([start], async (it) => {
+    const carol = await it.app("carol");
+    it.bob.dial("carol");
+    await carol.event("incoming");
+    await carol.do("answer");
+    await it.bob.event("CALL_ESTABLISHED");
+    await carol.hears(PHONE_TONE);
+    assert.equal(await calls(it.servers[0]), 1);
+    it.bob.command("sndcode", "7");
+    assert.equal(await carol.event("dtmf"), "7");
+    await carol.do("digit", "5");
+    await until("the phone hears it", () => it.bob.events.some((e) => e.type === "CALL_DTMF_START" && e.param === "5"));
+    // What the app pressed does not come back to it: the next that it is told of is the phone's.
+    it.bob.command("sndcode", "9");
+    assert.equal(await carol.event("dtmf"), "9");
+    assert.equal(await it.gateway.metric("crosspoint_media_server_stray_digits_total"), 0);
+    await carol.do("hangUp");
+    await it.bob.event("CALL_CLOSED");
+  }, { tellsAll: name === "rtpengine" }));
 }
 
 describe("a pool", () => {

@@ -82,7 +82,7 @@ fn serve(datagram: &[u8], messages: &[Vec<u8>], takes: bool) {
                     let clip = Clip::tone(440.0, Duration::from_millis(20), 0.1);
                     server.handle_sound(ticket, Some(Arc::new(clip)));
                 }
-                Output::Record(_) | Output::Forward(_) | Output::Notify(_) => {}
+                Output::Record(_) | Output::Forward(_) | Output::Notify { .. } => {}
                 Output::Timeout(_) => break,
             }
         }
@@ -112,7 +112,7 @@ fn drain(server: &mut Server<()>, now: Instant, takes: bool) {
             | Output::Record(_)
             | Output::Forward(_)
             | Output::Load { .. }
-            | Output::Notify(_) => {}
+            | Output::Notify { .. } => {}
         }
     }
 }

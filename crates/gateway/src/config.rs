@@ -246,6 +246,8 @@ pub struct Media {
     pub opus_complexity: u8,
     /// Processors do not sleep.
     pub keep_awake: bool,
+    /// Where media servers tell of digits; a free port if it is not said.
+    pub dtmf_listen: Option<SocketAddr>,
     /// Media threads are of the real-time class.
     pub realtime: bool,
 }

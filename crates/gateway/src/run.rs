@@ -9,6 +9,7 @@ mod callers;
 mod capturing;
 pub(crate) mod clock;
 pub(crate) mod control;
+mod digits;
 pub(crate) mod drain;
 mod driver;
 mod hep;
@@ -423,7 +424,13 @@ impl MediaSide {
         let told = move |event| drop(media_in.blocking_send(event));
         let media = MediaPool::start_tapped(&prepared.media_config(http), rng.fork(), taps, told)
             .map_err(|error| Failure::failed("media".to_owned(), error))?;
-        let plane = MediaPlane::start(media.clone(), &config.media_servers, media_told, rng.fork());
+        let plane = MediaPlane::start(
+            media.clone(),
+            &config.media_servers,
+            config.media.dtmf_listen,
+            media_told,
+            rng.fork(),
+        );
         let (plane, told) =
             plane.await.map_err(|error| Failure::failed("media_server".to_owned(), error))?;
         Ok(Self { media, plane, told, recordings, streams, stream_events, captures })

@@ -326,8 +326,9 @@ impl Host {
                 Output::Load { ticket, source } => {
                     sounds::load(ticket, source, self.prompts.clone(), self.told.clone());
                 }
-                Output::Notify(json) => {
-                    let sent = self.dtmf_log.map(|to| self.udp.try_send_to(&json, to).is_ok());
+                Output::Notify { to, json } => {
+                    let to = to.or(self.dtmf_log);
+                    let sent = to.map(|to| self.udp.try_send_to(&json, to).is_ok());
                     self.totals.unsent += u64::from(sent == Some(false));
                 }
                 Output::Reply { to, bytes } => {

@@ -6,6 +6,7 @@
 //!
 //! Not here: sockets. Servers are known by their place in the configuration.
 
+mod digits;
 mod moving;
 mod pool;
 mod quality;
@@ -13,6 +14,7 @@ mod recording;
 mod requests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crosspoint_base::{LegId, Rng};
@@ -27,7 +29,7 @@ use pool::Pool;
 pub use pool::{PoolCounters, ServerHealth};
 use quality::Watch;
 pub use recording::{RecordingReply, RemoteRecording};
-use requests::{Ask, Waiting};
+use requests::{Ask, Sending, Waiting};
 
 /// What a client wants done.
 #[derive(Debug)]
@@ -78,6 +80,9 @@ pub struct Client {
     repeated: Vec<LegId>,
     /// Counts descriptions, so that an answer is known to be younger than its offer.
     clock: u64,
+    /// Where each server is to tell of digits.
+    dtmf_log: BTreeMap<usize, SocketAddr>,
+    stray_digits: u64,
 }
 
 #[derive(Debug)]
@@ -137,6 +142,13 @@ struct Call {
     next_look: Option<Instant>,
 }
 
+impl Call {
+    /// Who is heard by a leg, and hears it.
+    fn partner(&self, leg: LegId) -> Option<LegId> {
+        self.legs.iter().rev().copied().find(|l| *l != leg && !self.closed.contains(l))
+    }
+}
+
 impl Leg {
     fn take(&mut self, kind: SdpKind, description: Session, at: u64) {
         let before = self.said.replace((kind, description, at));
@@ -175,12 +187,15 @@ impl Client {
             next_call: 0,
             repeated: Vec::new(),
             clock: 0,
+            dtmf_log: BTreeMap::new(),
+            stray_digits: 0,
         }
     }
 
     #[must_use]
     pub fn counters(&self) -> PoolCounters {
-        self.pool.counters(self.calls.values().map(|call| call.server))
+        let counters = self.pool.counters(self.calls.values().map(|call| call.server));
+        PoolCounters { stray_digits: self.stray_digits, ..counters }
     }
 
     /// True when nothing is left of any leg.
@@ -310,13 +325,13 @@ impl Client {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         for server in self.pool.due(now) {
-            let bytes = self.waiting.begin_ping(now, server);
+            let sending = self.waiting.begin_ping(now, server);
             self.pool.asked(now, server);
-            self.send(server, None, bytes);
+            self.send(sending);
         }
         self.look(now);
-        for (server, leg, bytes) in self.waiting.repeats(now) {
-            self.send(server, leg, bytes);
+        for sending in self.waiting.repeats(now) {
+            self.send(Some(sending));
         }
         while let Some((server, ask)) = self.waiting.expired(now) {
             self.unanswered(now, server, ask);
@@ -325,12 +340,14 @@ impl Client {
 
     /// A datagram of a server.
     pub fn handle_reply(&mut self, now: Instant, server: usize, bytes: &[u8]) {
-        let Some((leg, ask, reply)) = self.waiting.finish(server, bytes) else { return };
+        let finished = self.waiting.finish(now, server, bytes);
+        let Some((leg, ask, reply, next)) = finished else { return };
         self.pool.heard(now, server);
         if let Some(leg) = leg {
             let (is_sent, bytes) = (false, bytes.to_vec());
             self.outputs.push_back(ClientOutput::Told { leg, server, is_sent, bytes });
         }
+        self.send(next);
         let is_ok = reply.text("result").is_some_and(|r| r == "ok" || r == "pong");
         match ask {
             Ask::Ping => {
@@ -466,13 +483,12 @@ impl Client {
             };
             return self.event(Event::Accepted { leg, accepted });
         };
-        let is_event = |c: &crosspoint_sdp::Codec| c.name.eq_ignore_ascii_case("telephone-event");
         let accepted = Accepted {
             far_side_concerned: true,
             passed_news,
             only_fax: false,
             on_hold: audio.is_held(),
-            telephone_event: audio.codecs.iter().any(is_event),
+            telephone_event: digits::are_taken_by(&audio),
         };
         state.take(kind, description, self.clock);
         self.event(Event::Accepted { leg, accepted });
@@ -537,7 +553,7 @@ impl Client {
     fn begin(&mut self, leg: LegId, peer: LegId) -> Option<u64> {
         let server = self.pool.choose(&mut self.rng)?;
         self.next_call += 1;
-        let id = self.rng.hex(16);
+        let id = digits::call_id(&mut self.rng, self.next_call);
         let (legs, closed, is_begun) = (vec![peer, leg], vec![], false);
         let is_fetched_from = false;
         let call = Call { id, server, legs, closed, is_fetched_from, is_begun, next_look: None };
@@ -618,7 +634,8 @@ impl Client {
         self.outputs.push_back(ClientOutput::Event(Box::new(event)));
     }
 
-    fn send(&mut self, server: usize, leg: Option<LegId>, bytes: Vec<u8>) {
+    fn send(&mut self, sending: Option<Sending>) {
+        let Some((server, leg, bytes)) = sending else { return };
         if let Some(leg) = leg {
             let (is_sent, bytes) = (true, bytes.clone());
             self.outputs.push_back(ClientOutput::Told { leg, server, is_sent, bytes });

@@ -6,7 +6,7 @@
 //! Unknown words are kept, so that a test for one costs nothing, and mean nothing.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::dictionary::{Dictionary, Value, plain_word};
 
@@ -26,6 +26,8 @@ pub(crate) struct Flags {
     pub(crate) media_address: Option<IpAddr>,
     pub(crate) received_from: Option<IpAddr>,
     pub(crate) label: Option<String>,
+    /// Where digits of this call are told.
+    pub(crate) dtmf_log: Option<SocketAddr>,
     /// Names of interfaces: of who sends, and of who is sent to.
     direction: Vec<String>,
     from_interface: Option<String>,
@@ -210,6 +212,7 @@ impl Flags {
             }
             "media-address" => self.media_address = value.trim_matches(['[', ']']).parse().ok(),
             "received-from" => self.received_from = value.parse().ok(),
+            "dtmf-log-dest" | "dtmf-log-destination" => self.dtmf_log = value.parse().ok(),
             "label" => self.label = Some(value.to_owned()),
             "direction" if self.direction.len() < 2 => self.direction.push(value.to_owned()),
             "from-interface" => self.from_interface = Some(value.to_owned()),

@@ -30,3 +30,5 @@ pub use server::{
 const CLIENT: &str = "client";
 const SERVER: &str = "server";
 const CROSSPOINT: &str = "crosspoint";
+/// Keys by the number of their event (RFC 4733 §3.2).
+const KEYS: &[u8; 16] = b"0123456789*#ABCD";

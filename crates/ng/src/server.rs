@@ -14,6 +14,7 @@ mod sounds;
 mod subscriptions;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,8 +61,12 @@ pub enum Output<T> {
         ticket: u64,
         source: SoundSource,
     },
-    /// For whoever wants to know of digits: one JSON object.
-    Notify(Vec<u8>),
+    /// For whoever wants to know of digits: one JSON object, to where the call's proxy wants it or
+    /// else to where all go.
+    Notify {
+        to: Option<SocketAddr>,
+        json: Vec<u8>,
+    },
     Timeout(Option<Instant>),
 }
 

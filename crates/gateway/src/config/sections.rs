@@ -294,6 +294,10 @@ fn media(section: Option<&Section<'_>>, has_https: bool) -> Media {
         opus_complexity: value(section, 5, |s| s.integer("opus_complexity", 0..11)) as u8,
         keep_awake: section.and_then(|s| s.boolean("keep_awake")).unwrap_or(false),
         realtime: section.and_then(|s| s.boolean("realtime")).unwrap_or(false),
+        dtmf_listen: section.and_then(|s| {
+            let asked = s.parsed("dtmf_listen", "an IP address with a port", "\"192.0.2.1:2226\"");
+            asked.map(|address| address.value)
+        }),
     }
 }
 

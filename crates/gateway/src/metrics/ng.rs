@@ -47,4 +47,7 @@ pub(crate) fn media_servers(page: &mut Page, pool: &PoolCounters) {
     page.value(&is, servers.iter().map(|server| server.calls_started).sum());
     let is = counter("crosspoint_media_server_failures_total", "Times that a server was gone.");
     page.value(&is, servers.iter().map(|server| server.failures).sum());
+    let name = "crosspoint_media_server_stray_digits_total";
+    let is = counter(name, "Digits told by strangers, or of calls that are not there.");
+    page.value(&is, pool.stray_digits);
 }

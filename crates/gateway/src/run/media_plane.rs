@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use crosspoint_ng::{Carrier, Client, ClientOutput, PoolCounters, RecordingReply,
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
+use super::digits::{self, Told};
 use crate::config::MediaServer;
 
 /// Takes the node's commands.
@@ -41,6 +43,8 @@ struct Shared {
     known: Mutex<Known>,
     /// Who carries a leg was decided.
     decided: Notify,
+    /// Digits that came from where no server is.
+    strangers: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -68,10 +72,12 @@ impl Shared {
 }
 
 impl MediaPlane {
-    /// `told` is what our own media plane says; with it comes what media control says.
+    /// `told` is what our own media plane says; with it comes what media control says. Servers tell
+    /// digits to `dtmf_listen`, or to a port that is free.
     pub(super) async fn start(
         local: MediaPool,
         servers: &[MediaServer],
+        dtmf_listen: Option<SocketAddr>,
         told: mpsc::Receiver<Event>,
         rng: Rng,
     ) -> std::io::Result<(Self, mpsc::Receiver<Event>)> {
@@ -88,8 +94,19 @@ impl MediaPlane {
         // The queue needs no bound of its own: the node bounds the calls.
         let (orders, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
+        let mut client = Client::new(&weights, rng);
+        let (digits_in, digits) = mpsc::channel(WAITING);
+        let stranger = {
+            let shared = shared.clone();
+            move || {
+                shared.strangers.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        for (place, address) in digits::listen(dtmf_listen, &sockets, digits_in, stranger).await? {
+            client.log_dtmf(place, address);
+        }
         let host = Host {
-            client: Client::new(&weights, rng),
+            client,
             local: local.clone(),
             sockets,
             node,
@@ -97,7 +114,7 @@ impl MediaPlane {
             answers: BTreeMap::new(),
             asked: 0,
         };
-        tokio::spawn(host.run(waiting, told, replies));
+        tokio::spawn(host.run(waiting, told, replies, digits));
         Ok((Self { local, pool: Some((orders, shared)) }, events))
     }
 
@@ -151,7 +168,10 @@ impl MediaPlane {
     /// How the servers of the pool are doing.
     pub(crate) fn pool(&self) -> PoolCounters {
         let shared = self.pool.as_ref().map(|(_, shared)| shared);
-        shared.map_or_else(PoolCounters::default, |shared| shared.known().counters.clone())
+        let Some(shared) = shared else { return PoolCounters::default() };
+        let known = shared.known().counters.clone();
+        let strangers = shared.strangers.load(Ordering::Relaxed);
+        PoolCounters { stray_digits: known.stray_digits + strangers, ..known }
     }
 
     /// Whether a leg's media is not ours, so that nothing of it is heard here: another server has it,
@@ -217,6 +237,7 @@ impl Host {
         mut orders: mpsc::UnboundedReceiver<Order>,
         mut told: mpsc::Receiver<Event>,
         mut replies: mpsc::Receiver<(usize, Vec<u8>)>,
+        mut digits: mpsc::Receiver<Told>,
     ) {
         self.client.handle_timeout(Instant::now());
         let mut deadline = self.settle().await;
@@ -241,6 +262,9 @@ impl Host {
                 Some(event) = told.recv() => self.client.handle_local(event),
                 Some((server, bytes)) = replies.recv() => {
                     self.client.handle_reply(now(), server, &bytes);
+                }
+                Some(Told { servers, json }) = digits.recv() => {
+                    self.client.handle_dtmf(&servers, &json);
                 }
                 () = timeout => self.client.handle_timeout(now()),
             }

@@ -28,6 +28,8 @@ struct Server {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolCounters {
     pub servers: Vec<ServerHealth>,
+    /// Digits that were told of calls that are not there, or by whom none was asked.
+    pub stray_digits: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Pool {
                 server.calls += 1;
             }
         }
-        PoolCounters { servers }
+        PoolCounters { servers, stray_digits: 0 }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

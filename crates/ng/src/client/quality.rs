@@ -118,8 +118,8 @@ impl Client {
             let (server, id) = (call.server, call.id.clone());
             let request = Dictionary::new().with("command", "query").with("call-id", id);
             let ask = Ask::Figures { call: number };
-            let bytes = self.waiting.begin(now, (server, None), ask, &request);
-            self.send(server, None, bytes);
+            let sending = self.waiting.begin(now, (server, None), ask, &request);
+            self.send(sending);
         }
     }
 

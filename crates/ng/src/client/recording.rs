@@ -45,8 +45,8 @@ impl Client {
         }
         let server = call.server;
         let (leg, ask) = (Some(leg), Ask::Recording { ticket });
-        let bytes = self.waiting.begin(now, (server, leg), ask, &request);
-        self.send(server, leg, bytes);
+        let sending = self.waiting.begin(now, (server, leg), ask, &request);
+        self.send(sending);
     }
 
     pub(super) fn recorded(&mut self, ticket: u64, reply: Option<&Dictionary>) {

@@ -1,6 +1,6 @@
 //! Requests under way: what was asked, when it is asked again, and what the flags are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crosspoint_base::LegId;
@@ -42,85 +42,138 @@ pub(super) enum Ask {
     Other,
 }
 
+/// A datagram to a server, and the leg that it is about.
+pub(super) type Sending = (usize, Option<LegId>, Vec<u8>);
+
 /// Every request that waits for its reply, by cookie.
+///
+/// Of a call one at a time is under way: a server may work on several at once, as rtpengine does,
+/// and come to the answer before the offer.
 #[derive(Debug)]
 pub(super) struct Waiting {
     host: String,
     count: u64,
     requests: BTreeMap<Vec<u8>, Request>,
+    /// Cookies by server and call, in order; the first of each is under way.
+    queues: BTreeMap<(usize, String), VecDeque<Vec<u8>>>,
 }
 
 #[derive(Debug)]
 struct Request {
     server: usize,
+    call: Option<String>,
     /// One of the call that it is about.
     leg: Option<LegId>,
     ask: Ask,
     bytes: Vec<u8>,
-    again: Instant,
+    /// When it is sent again; `None` while others of its call go first.
+    again: Option<Instant>,
     sends: u32,
+}
+
+impl Request {
+    fn is_due(&self, now: Instant) -> bool {
+        self.again.is_some_and(|again| again <= now)
+    }
+
+    fn send(&mut self, now: Instant) -> Sending {
+        self.sends += 1;
+        self.again = Some(now + TIMEOUT);
+        (self.server, self.leg, self.bytes.clone())
+    }
 }
 
 impl Waiting {
     pub(super) fn new(host: String) -> Self {
-        Self { host, count: 0, requests: BTreeMap::new() }
+        Self { host, count: 0, requests: BTreeMap::new(), queues: BTreeMap::new() }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.requests.values().map(|r| r.again).min()
+        self.requests.values().filter_map(|r| r.again).min()
     }
 
+    /// What is to be sent now, if nothing else of the call is under way.
+    #[must_use]
     pub(super) fn begin(
         &mut self,
         now: Instant,
         (server, leg): (usize, Option<LegId>),
         ask: Ask,
         request: &Dictionary,
-    ) -> Vec<u8> {
+    ) -> Option<Sending> {
         self.count += 1;
         let cookie = format!("{}_{}", self.host, self.count).into_bytes();
         let bytes = [&cookie[..], b" ", &request.encode(Format::Bencode)].concat();
-        let again = now + TIMEOUT;
-        let waiting = Request { server, leg, ask, bytes: bytes.clone(), again, sends: 1 };
+        let call = request.text("call-id");
+        let mut waiting = Request { server, call, leg, ask, bytes, again: None, sends: 0 };
+        let mut place = 0;
+        if let Some(call) = &waiting.call {
+            let queue = self.queues.entry((server, call.clone())).or_default();
+            place = queue.len();
+            if place >= MAX_QUEUED && matches!(waiting.ask, Ask::Other | Ask::Figures { .. }) {
+                return None;
+            }
+            queue.push_back(cookie.clone());
+        }
+        let sending = (place == 0).then(|| waiting.send(now));
         self.requests.insert(cookie, waiting);
-        bytes
+        sending
     }
 
-    pub(super) fn begin_ping(&mut self, now: Instant, server: usize) -> Vec<u8> {
+    #[must_use]
+    pub(super) fn begin_ping(&mut self, now: Instant, server: usize) -> Option<Sending> {
         let ping = Dictionary::new().with("command", "ping").with(CLIENT, CROSSPOINT);
         self.begin(now, (server, None), Ask::Ping, &ping)
     }
 
     /// The same bytes again, for what was not answered in time.
-    pub(super) fn repeats(&mut self, now: Instant) -> Vec<(usize, Option<LegId>, Vec<u8>)> {
-        let mut out = Vec::new();
-        for request in self.requests.values_mut() {
-            if request.again <= now && request.sends < MAX_SENDS {
-                request.sends += 1;
-                request.again = now + TIMEOUT;
-                out.push((request.server, request.leg, request.bytes.clone()));
+    pub(super) fn repeats(&mut self, now: Instant) -> Vec<Sending> {
+        let is_again = |request: &&mut Request| request.is_due(now) && request.sends < MAX_SENDS;
+        self.requests.values_mut().filter(is_again).map(|request| request.send(now)).collect()
+    }
+
+    /// A request that was sent often enough. Those behind it are not worth a try.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<(usize, Ask)> {
+        let found = self.requests.iter().find(|(_, request)| request.is_due(now));
+        let cookie = found.map(|(cookie, _)| cookie.clone())?;
+        let request = self.requests.remove(&cookie)?;
+        for behind in self.leave(&request, &cookie) {
+            if let Some(request) = self.requests.get_mut(&behind) {
+                (request.again, request.sends) = (Some(now), MAX_SENDS);
             }
         }
-        out
+        Some((request.server, request.ask))
     }
 
-    /// A request that was sent often enough.
-    pub(super) fn expired(&mut self, now: Instant) -> Option<(usize, Ask)> {
-        let found = self.requests.iter().find(|(_, r)| r.again <= now);
-        let cookie = found.map(|(cookie, _)| cookie.clone())?;
-        self.requests.remove(&cookie).map(|r| (r.server, r.ask))
-    }
-
-    /// The request that a reply belongs to; only the server that was asked can answer it.
+    /// The request that a reply belongs to, and what is sent now that it is done; only the server
+    /// that was asked can answer it.
     pub(super) fn finish(
         &mut self,
+        now: Instant,
         server: usize,
         bytes: &[u8],
-    ) -> Option<(Option<LegId>, Ask, Dictionary)> {
+    ) -> Option<(Option<LegId>, Ask, Dictionary, Option<Sending>)> {
         let (cookie, body) = split(bytes)?;
-        self.requests.get(cookie).filter(|r| r.server == server)?;
+        self.requests.get(cookie).filter(|r| r.server == server && r.again.is_some())?;
         let (reply, _) = Dictionary::decode(body).ok()?;
-        self.requests.remove(cookie).map(|r| (r.leg, r.ask, reply))
+        let request = self.requests.remove(cookie)?;
+        let next = self.leave(&request, cookie).into_iter().next();
+        let next = next.and_then(|cookie| self.requests.get_mut(&cookie));
+        let sending = next.map(|request| request.send(now));
+        Some((request.leg, request.ask, reply, sending))
+    }
+
+    /// Those of its call that waited behind it, in order.
+    fn leave(&mut self, request: &Request, cookie: &[u8]) -> Vec<Vec<u8>> {
+        let Some(call) = &request.call else { return vec![] };
+        let key = (request.server, call.clone());
+        let Some(queue) = self.queues.get_mut(&key) else { return vec![] };
+        queue.retain(|other| other != cookie);
+        let behind = queue.iter().cloned().collect();
+        if queue.is_empty() {
+            self.queues.remove(&key);
+        }
+        behind
     }
 }
 
@@ -195,6 +248,9 @@ impl Client {
             }
         }
         let server = remote.server;
+        if let Some(address) = self.dtmf_log.get(&server) {
+            request.push("DTMF-log-dest", address.to_string());
+        }
         if let Some(state) = self.legs.get_mut(&leg).filter(|_| kind == SdpKind::Offer) {
             state.restarts_ice = false;
         }
@@ -207,8 +263,8 @@ impl Client {
         }
         // Who looks on may not know yet whom an offer is for.
         let about = Some(if kind == SdpKind::Offer { peer } else { leg });
-        let bytes = self.waiting.begin(now, (server, about), ask, &request);
-        self.send(server, about, bytes);
+        let sending = self.waiting.begin(now, (server, about), ask, &request);
+        self.send(sending);
         true
     }
 
@@ -222,8 +278,8 @@ impl Client {
     ) {
         let Some(remote) = self.calls.get(&call) else { return };
         // The digit is played in the place of who is heard by this leg.
-        let speaker = remote.legs.iter().rev().find(|l| **l != leg && !remote.closed.contains(l));
-        let Some(tag) = speaker.and_then(|l| self.legs.get(l)).map(|l| l.tag.clone()) else {
+        let speaker = remote.partner(leg);
+        let Some(tag) = speaker.and_then(|l| self.legs.get(&l)).map(|l| l.tag.clone()) else {
             return;
         };
         let millis = i64::try_from(duration.as_millis()).unwrap_or(250);
@@ -234,8 +290,8 @@ impl Client {
             .with("code", digit.to_string())
             .with("duration", millis);
         let server = remote.server;
-        let bytes = self.waiting.begin(now, (server, Some(leg)), Ask::Other, &request);
-        self.send(server, Some(leg), bytes);
+        let sending = self.waiting.begin(now, (server, Some(leg)), Ask::Other, &request);
+        self.send(sending);
     }
 
     /// Has who this leg leads to hear that the call is recorded.
@@ -251,8 +307,8 @@ impl Client {
             .with("blob", Value::Text(clip.to_wav()));
         let server = remote.server;
         // Of no leg: on a ladder there would be the same sound again and again.
-        let bytes = self.waiting.begin(now, (server, None), Ask::Other, &request);
-        self.send(server, None, bytes);
+        let sending = self.waiting.begin(now, (server, None), Ask::Other, &request);
+        self.send(sending);
     }
 
     /// One branch ends while others go on.
@@ -279,8 +335,8 @@ impl Client {
             self.legs.remove(&leg);
             self.closed(leg, LegStats::default());
         }
-        let bytes = self.waiting.begin(now, (server, Some(leg)), ask, &request);
-        self.send(server, Some(leg), bytes);
+        let sending = self.waiting.begin(now, (server, Some(leg)), ask, &request);
+        self.send(sending);
     }
 
     fn closed(&mut self, leg: LegId, stats: LegStats) {
@@ -307,8 +363,8 @@ impl Client {
         }
         let leg = call.legs.first().copied();
         let ask = Ask::Delete { legs: call.legs };
-        let bytes = self.waiting.begin(now, (call.server, leg), ask, &request);
-        self.send(call.server, leg, bytes);
+        let sending = self.waiting.begin(now, (call.server, leg), ask, &request);
+        self.send(sending);
     }
 
     /// The figures of a call that is gone.
@@ -489,3 +545,5 @@ fn words(list: &[&str]) -> Value {
 /// A server answers within milliseconds; one that is asked four times is gone.
 const TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_SENDS: u32 = 4;
+/// Requests of a call that wait for one another; behind them digits and figures are left out.
+const MAX_QUEUED: usize = 32;

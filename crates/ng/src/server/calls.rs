@@ -1,6 +1,7 @@
 //! A call and its parties, as an ng client names them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ pub(super) struct Call {
     pub(super) is_answered: bool,
     pub(super) recorded: Option<Recorded>,
     pub(super) forwarded: Option<Forwarded>,
+    /// Where its digits are told, if not where those of all are.
+    pub(super) dtmf_log: Option<SocketAddr>,
 }
 
 /// One who sends descriptions: a tag, or a fork that has none yet.
@@ -185,8 +188,9 @@ impl Party {
 impl Call {
     pub(super) fn new(now: Instant) -> Self {
         let (created, last_signal) = (now, now);
-        let (parties, is_answered, recorded, forwarded) = (vec![], false, None, None);
-        Self { created, last_signal, parties, is_answered, recorded, forwarded }
+        let (parties, is_answered) = (vec![], false);
+        let (recorded, forwarded, dtmf_log) = (None, None, None);
+        Self { created, last_signal, parties, is_answered, recorded, forwarded, dtmf_log }
     }
 
     pub(super) fn parties(&self) -> &[Party] {

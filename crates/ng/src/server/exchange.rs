@@ -107,6 +107,7 @@ impl<T> Server<T> {
         let Some((sender, called)) = legs else { return Some(refusal(reason::TOO_MANY_PARTIES)) };
         if let Some(call) = self.calls.get_mut(&id) {
             call.last_signal = now;
+            call.dtmf_log = flags.dtmf_log.or(call.dtmf_log);
             if let Some(party) = call.party_mut(sender) {
                 party.said = Some(said.clone());
                 party.partner = party.partner.or(Some(called));
@@ -171,6 +172,7 @@ impl<T> Server<T> {
         if let Some(call) = self.calls.get_mut(&id) {
             call.last_signal = now;
             call.is_answered = true;
+            call.dtmf_log = flags.dtmf_log.or(call.dtmf_log);
             if let Some(party) = call.party_mut(answerer) {
                 party.add_tag(to);
                 party.said = Some(said.clone());

@@ -16,6 +16,7 @@ use super::calls::{Call, Party};
 use super::exchange::{Exchange, Work};
 use super::orders::participant;
 use super::{Asker, Outcome, Output, Server, ok, refusal};
+use crate::KEYS;
 use crate::dictionary::{Dictionary, Format, Value};
 use crate::flags::Flags;
 use crate::request::{Names, reason};
@@ -206,7 +207,8 @@ impl<T> Server<T> {
         if let Some(label) = &party.label {
             told.push("source_label", label.as_str());
         }
-        self.outputs.push_back(Output::Notify(told.encode(Format::Json)));
+        let (to, json) = (call.dtmf_log, told.encode(Format::Json));
+        self.outputs.push_back(Output::Notify { to, json });
     }
 
     /// The call, and who of it is meant.
@@ -245,7 +247,5 @@ fn digit(code: &str) -> Option<char> {
     (is_key && letters.next().is_none()).then_some(key)
 }
 
-/// In the order of their codes.
-const KEYS: &[u8; 16] = b"0123456789*#ABCD";
 /// A day.
 const MAX_MILLIS: u64 = 86_400_000;

@@ -1,6 +1,6 @@
 //! A node's media control over a pool: the client against servers with shards of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use crosspoint_media::clip::Clip;
 use crosspoint_media::control::{
     Command, Event, Laid, LaidSound, Layer, Loss, Playback, Profile, SdpKind, SrtpPolicy,
 };
-use crosspoint_ng::{Carrier, Client, ClientOutput, RecordingReply, RemoteRecording, SoundSource};
+use crosspoint_ng::{
+    Carrier, Client, ClientOutput, Dictionary, RecordingReply, RemoteRecording, SoundSource,
+};
 use crosspoint_sdp::Session;
 
 use crate::world::*;
@@ -17,12 +19,15 @@ use crate::world::*;
 const A: LegId = LegId(1);
 const B: LegId = LegId(2);
 const C: LegId = LegId(3);
+const D: LegId = LegId(4);
 
 struct Pool {
     client: Client,
     servers: Vec<World>,
     /// Servers that hear nothing.
     dead: Vec<usize>,
+    /// What is on its way to servers, if they are slow.
+    slow: Option<VecDeque<(usize, Vec<u8>)>>,
     events: Vec<Event>,
     /// What went to the media plane beside us.
     local: Vec<String>,
@@ -46,6 +51,7 @@ impl Pool {
             client,
             servers,
             dead,
+            slow: None,
             events,
             local,
             carriers,
@@ -66,13 +72,9 @@ impl Pool {
                     if self.dead.contains(&server) {
                         continue;
                     }
-                    let world = &mut self.servers[server];
-                    world.say(0, &bytes);
-                    for (_, reply) in std::mem::take(&mut world.replies) {
-                        let text = String::from_utf8_lossy(&reply);
-                        let foreign = text.replace("6:server10:crosspoint", "").into_bytes();
-                        let reply = if self.is_foreign { foreign } else { reply };
-                        self.client.handle_reply(self.now, server, &reply);
+                    match &mut self.slow {
+                        Some(slow) => slow.push_back((server, bytes)),
+                        None => self.deliver(server, &bytes),
                     }
                 }
                 ClientOutput::Told { leg, server, is_sent, bytes } => {
@@ -93,6 +95,30 @@ impl Pool {
                 ClientOutput::Timeout(_) => return,
             }
         }
+    }
+
+    fn deliver(&mut self, server: usize, bytes: &[u8]) {
+        let world = &mut self.servers[server];
+        world.say(0, bytes);
+        for (_, reply) in std::mem::take(&mut world.replies) {
+            let text = String::from_utf8_lossy(&reply);
+            let foreign = text.replace("6:server10:crosspoint", "").into_bytes();
+            let reply = if self.is_foreign { foreign } else { reply };
+            self.client.handle_reply(self.now, server, &reply);
+        }
+    }
+
+    /// The commands that are on their way, all of which arrive, and are answered.
+    fn arrive(&mut self) -> Vec<String> {
+        let mut commands = vec![];
+        for (server, bytes) in std::mem::take(self.slow.as_mut().unwrap()) {
+            let at = bytes.iter().position(|byte| *byte == b' ').unwrap() + 1;
+            let (request, _) = Dictionary::decode(&bytes[at..]).unwrap();
+            commands.push(request.text("command").unwrap());
+            self.deliver(server, &bytes);
+        }
+        self.settle();
+        commands
     }
 
     fn tell(&mut self, command: Command) {
@@ -147,6 +173,28 @@ impl Pool {
 
     fn running(&self) -> Vec<u64> {
         self.servers.iter().map(|world| world.server.counters().calls).collect()
+    }
+
+    fn digits(&self) -> Vec<(LegId, char, Duration, bool)> {
+        let digit = |event: &Event| match event {
+            Event::Dtmf { leg, digit, duration, relayed } => {
+                Some((*leg, *digit, *duration, *relayed))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(digit).collect()
+    }
+
+    /// The call-id, and what the browser and the phone are called, as a server was told.
+    fn names(&self) -> (String, [String; 2]) {
+        let is_answer = |(_, _, is_sent, bytes): &&(LegId, usize, bool, Vec<u8>)| {
+            *is_sent && String::from_utf8_lossy(bytes).contains("6:answer")
+        };
+        let (.., bytes) = self.told.iter().find(is_answer).expect("an answer");
+        let at = bytes.iter().position(|byte| *byte == b' ').unwrap() + 1;
+        let (answer, _) = Dictionary::decode(&bytes[at..]).unwrap();
+        let text = |key| answer.text(key).unwrap();
+        (text("call-id"), [text("from-tag"), text("to-tag")])
     }
 
     fn lost(&self) -> Vec<LegId> {
@@ -227,6 +275,125 @@ fn what_is_said_to_a_server_about_a_call_is_told() {
         (A, true, "delete"),
     ];
     assert_eq!(words, expected);
+}
+
+/// rtpengine works on several requests at once, and comes to an answer before the offer.
+#[test]
+fn of_a_call_one_request_at_a_time_is_under_way() {
+    let mut pool = Pool::new(&[1]);
+    pool.slow = Some(VecDeque::new());
+    pool.open();
+    pool.accept(A, SdpKind::Offer, BROWSER);
+    pool.accept(B, SdpKind::Offer, &phone(8, 6000, "0", ""));
+    pool.describe(B, SdpKind::Offer, Some(A));
+    pool.describe(A, SdpKind::Offer, Some(B));
+    pool.client.record(pool.now, A, RemoteRecording::Start, 1);
+    let digit = || Command::SendDtmf { leg: B, digit: '5', duration: Duration::from_millis(200) };
+    pool.tell(digit());
+    // Other calls do not wait for it.
+    pool.tell(Command::Open { leg: C, profile: Profile::WebRtc });
+    pool.accept(C, SdpKind::Offer, BROWSER);
+    pool.tell(Command::Open { leg: D, profile: Profile::Rtp(SrtpPolicy::Off) });
+    pool.describe(D, SdpKind::Offer, Some(C));
+    assert_eq!(pool.arrive(), ["offer", "offer"]);
+    assert_eq!(pool.arrive(), ["offer"]);
+    assert_eq!(pool.arrive(), ["start recording"]);
+    assert_eq!(pool.arrive(), ["play DTMF"]);
+    assert!(pool.arrive().is_empty());
+    // Nobody answers: nothing is kept of however many digits, and all that waits is told at once.
+    pool.dead.push(0);
+    for _ in 0..100 {
+        pool.tell(digit());
+    }
+    pool.client.record(pool.now, A, RemoteRecording::Stop, 2);
+    pool.recorded.clear();
+    pool.pass(Duration::from_millis(1900));
+    assert!(pool.recorded.is_empty());
+    pool.pass(Duration::from_millis(200));
+    assert_eq!(pool.recorded.len(), 1);
+    pool.dead.clear();
+    pool.tell(Command::Close { leg: A });
+    pool.tell(Command::Close { leg: B });
+    assert_eq!(pool.arrive(), ["delete"]);
+}
+
+/// Media servers tell which digits parties pressed, as rtpengine does.
+#[test]
+fn digits_that_a_server_tells_are_those_of_a_leg() {
+    let mut pool = Pool::new(&[1]);
+    let ours = "192.0.2.50:2226".parse().unwrap();
+    pool.client.log_dtmf(0, ours);
+    pool.call();
+    let port = pool.servers[0].sockets.values().next().unwrap().port();
+    let mut packet = rtp(126, 1, &[9, 0x80, 3, 0x20]);
+    packet[4..8].copy_from_slice(&1600_u32.to_be_bytes());
+    pool.servers[0].packet("192.0.2.8:6000", port, &packet);
+    let [(to, json)] = &pool.servers[0].notes[..] else { panic!("one digit") };
+    assert_eq!(*to, Some(ours));
+    pool.client.handle_dtmf(&[3, 0], json.as_bytes());
+    pool.settle();
+    let duration = Duration::from_millis(100);
+    assert_eq!(pool.digits(), [(B, '9', duration, true)]);
+    assert_eq!(pool.client.counters().stray_digits, 0);
+}
+
+#[test]
+fn who_agreed_to_no_events_has_to_be_told_of_digits_by_us() {
+    let mut pool = Pool::new(&[1]);
+    pool.open();
+    pool.accept(A, SdpKind::Offer, BROWSER);
+    pool.describe(B, SdpKind::Offer, Some(A)).expect("an offer");
+    pool.accept(B, SdpKind::Answer, &phone(8, 6000, "0", ""));
+    pool.describe(A, SdpKind::Answer, Some(B)).expect("an answer");
+    let (call, [browser, _]) = pool.names();
+    let json = digit(&call, &browser, 11, 250);
+    pool.client.handle_dtmf(&[0], json.as_bytes());
+    pool.settle();
+    assert_eq!(pool.digits(), [(A, '#', Duration::from_millis(250), false)]);
+}
+
+/// Nobody presses keys in calls that are not with him, whatever he sends.
+#[test]
+fn digits_of_strangers_are_counted() {
+    let mut pool = Pool::new(&[1, 1]);
+    pool.call();
+    let server = pool.running().iter().position(|calls| *calls == 1).unwrap();
+    let (call, [browser, phone]) = pool.names();
+    let good = digit(&call, &phone, 1, 100);
+    let other = format!("{}-1", "0".repeat(32));
+    let strays = [
+        (1 - server, good.clone()),
+        (server, digit("call", &phone, 1, 100)),
+        (server, digit(&other, &phone, 1, 100)),
+        (server, digit(&call.replace("-1", "-2"), &phone, 1, 100)),
+        (server, digit(&call, "b", 1, 100)),
+        (server, digit(&call, &browser, 16, 100)),
+        (server, digit(&call, &browser, -1, 100)),
+        (server, good.replace("DTMF", "ping")),
+        (server, good[..good.len() - 1].to_owned()),
+        (server, String::new()),
+        (server, "[]".to_owned()),
+    ];
+    for (count, (server, json)) in (1..).zip(&strays) {
+        pool.client.handle_dtmf(&[*server], json.as_bytes());
+        pool.settle();
+        assert_eq!(
+            (pool.digits().len(), pool.client.counters().stray_digits),
+            (0, count),
+            "{json}"
+        );
+    }
+    pool.client.handle_dtmf(&[], good.as_bytes());
+    // However long a key was held, it is told within what RTP events can say.
+    pool.client.handle_dtmf(&[server], digit(&call, &phone, 0, i64::MAX).as_bytes());
+    pool.settle();
+    assert_eq!(pool.digits(), [(B, '0', Duration::from_millis(8191), true)]);
+}
+
+fn digit(call: &str, tag: &str, event: i64, millis: i64) -> String {
+    format!(
+        r#"{{"callid":"{call}","source_tag":"{tag}","type":"DTMF","event":{event},"duration":{millis},"volume":10}}"#
+    )
 }
 
 #[test]

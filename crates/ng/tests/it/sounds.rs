@@ -187,7 +187,8 @@ fn digits_are_told() {
         world.packet(A, a_port, &packet);
     }
     assert_eq!(world.notes.len(), 1, "{:?}", world.notes);
-    let told = &world.notes[0];
+    let (to, told) = &world.notes[0];
+    assert_eq!(*to, None);
     for part in [
         "\"callid\":\"call\"",
         "\"source_tag\":\"a\"",
@@ -199,6 +200,21 @@ fn digits_are_told() {
         "\"duration\":100",
     ] {
         assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn digits_are_told_to_where_the_call_wants_it() {
+    for flag in ["DTMF-log-dest", "dtmf-log-destination"] {
+        let mut world = World::new();
+        let events = "a=rtpmap:101 telephone-event/8000\r\n";
+        let wish = offer(&phone(7, 5000, "0 101", events)).with(flag, "192.0.2.99:2226");
+        let to_b = world.sdp(&wish);
+        world.sdp(&answer(&phone(8, 6000, "0 101", events)));
+        world.packet(B, port(&to_b), &rtp(101, 1, &[9, 0x80, 3, 0x20]));
+        let [(to, told)] = &world.notes[..] else { panic!("{:?}", world.notes) };
+        assert_eq!(*to, Some("192.0.2.99:2226".parse().unwrap()));
+        assert!(told.contains("\"source_tag\":\"b\""), "{told}");
     }
 }
 

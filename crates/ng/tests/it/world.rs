@@ -36,7 +36,8 @@ pub(crate) struct World {
     /// What was to be played.
     pub(crate) loads: Vec<SoundSource>,
     /// What was told of digits.
-    pub(crate) notes: Vec<String>,
+    /// What is told of digits, and where to if not where all are told.
+    pub(crate) notes: Vec<(Option<SocketAddr>, String)>,
     pub(crate) taps: TapReader,
     asked: u32,
 }
@@ -159,7 +160,9 @@ impl World {
                     };
                     self.server.handle_sound(ticket, clip);
                 }
-                Output::Notify(json) => self.notes.push(String::from_utf8(json).unwrap()),
+                Output::Notify { to, json } => {
+                    self.notes.push((to, String::from_utf8(json).unwrap()));
+                }
                 Output::Timeout(_) => return,
             }
         }
