@@ -258,12 +258,7 @@ impl Client {
                 _ => {}
             },
             Command::Close { leg } => self.close(now, leg),
-            Command::Answered { leg } if self.call_of(leg).is_some() => {
-                if let Some(state) = self.legs.get_mut(&leg) {
-                    state.is_answered = true;
-                }
-                self.watch(now, leg);
-            }
+            Command::Answered { leg } if self.call_of(leg).is_some() => self.answered(now, leg),
             Command::RestartIce { leg } if self.call_of(leg).is_some() => {
                 if let Some(state) = self.legs.get_mut(&leg) {
                     state.restarts_ice = true;
@@ -389,6 +384,14 @@ impl Client {
                 self.event(Event::Refused { leg, refusal });
             }
         }
+    }
+
+    /// The call of a leg is up.
+    fn answered(&mut self, now: Instant, leg: LegId) {
+        if let Some(state) = self.legs.get_mut(&leg) {
+            state.is_answered = true;
+        }
+        self.watch(now, leg);
     }
 
     /// A server that has no room leaves a new call to the next.

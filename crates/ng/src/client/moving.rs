@@ -14,6 +14,17 @@ use super::{Carrier, Client, Home};
 
 impl Client {
     pub(super) fn bridge(&mut self, now: Instant, a: LegId, b: LegId) {
+        self.join_bridged(now, a, b);
+        // Who takes the place of another in a call that is up is in such a call from then on.
+        let is_up = |leg: &LegId| self.legs.get(leg).is_some_and(|state| state.is_answered);
+        if [a, b].iter().any(is_up) {
+            for leg in [a, b] {
+                self.answered(now, leg);
+            }
+        }
+    }
+
+    fn join_bridged(&mut self, now: Instant, a: LegId, b: LegId) {
         match (self.home(a), self.home(b)) {
             // Offer and answer joined those over there already.
             (Some(Home::Remote(call)), Some(Home::Remote(second))) if call == second => {

@@ -489,10 +489,19 @@ fn who_is_sent_on_hears_the_new_party_over_the_same_server() {
     assert_eq!(heard.unwrap().0, "192.0.2.7:5000".parse().unwrap());
     let heard = server.packet("192.0.2.7:5000", of_a, &rtp(8, 1, &[3; 160]));
     assert_eq!(heard.unwrap().0, "192.0.2.9:7000".parse().unwrap());
-    for leg in [A, C] {
+    // Who came may send on in its turn.
+    pool.tell(Command::Open { leg: D, profile: Profile::Rtp(SrtpPolicy::Off) });
+    let to_d = pool.describe(D, SdpKind::Offer, Some(C)).expect("an offer");
+    pool.accept(D, SdpKind::Answer, &phone(10, 8000, "8", ""));
+    pool.tell(Command::Bridge { a: C, b: D });
+    pool.tell(Command::Close { leg: A });
+    let server = &mut pool.servers[0];
+    let heard = server.packet("192.0.2.10:8000", port_of(&to_d), &rtp(8, 1, &[4; 160]));
+    assert_eq!(heard.unwrap().0, "192.0.2.9:7000".parse().unwrap());
+    for leg in [C, D] {
         pool.tell(Command::Close { leg });
     }
-    assert_eq!([A, C].map(|leg| received(&pool, leg)), [Some(1), Some(1)]);
+    assert_eq!([A, C, D].map(|leg| received(&pool, leg)), [Some(1), Some(1), Some(1)]);
     assert!(pool.client.is_empty() && pool.servers[0].server.is_empty());
 }
 
