@@ -16,7 +16,7 @@ use dimpl::{Dtls, SrtpProfile};
 use super::browser::fingerprint;
 use super::leg::Crypto;
 use super::links::Remote;
-use super::plain_records::{Admitted, PlainRecords};
+use super::plain_records::{Admitted, PlainRecords, says_hello};
 use super::{Output, Shard, SocketId, Timer};
 use crate::control::{self, Event, Loss};
 use crate::srtp;
@@ -244,9 +244,15 @@ impl Shard {
             self.counters.dropped_not_ready += 1;
             return;
         }
+        // Who only listens is begun with by a hello. A browser says farewell here to the connection that
+        // it had with somebody else, and may yet want us to begin.
+        let is_listening = matches!(connection.state, State::Listening);
+        if is_listening && !says_hello(packet) {
+            self.counters.dropped_not_ready += 1;
+            return;
+        }
         let Admitted { records, is_much } = connection.plain_records.admit(packet);
         let records = Some(records).filter(|records| !records.is_empty());
-        let is_listening = matches!(connection.state, State::Listening);
         if is_listening && records.is_none() {
             return;
         }

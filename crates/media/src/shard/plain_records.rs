@@ -23,6 +23,14 @@ pub(super) struct PlainRecords {
     changes: u8,
 }
 
+/// Whether a datagram begins with a ClientHello, or a piece of one.
+pub(super) fn says_hello(datagram: &[u8]) -> bool {
+    let record = split(datagram).map(|(record, _)| record);
+    record.is_some_and(|record| {
+        record[0] == HANDSHAKE && record[3..5] == [0, 0] && record.get(HEAD) == Some(&CLIENT_HELLO)
+    })
+}
+
 impl PlainRecords {
     /// The records of a datagram that may be looked at, renumbered where they are in the clear.
     pub(super) fn admit(&mut self, datagram: &[u8]) -> Admitted {
@@ -79,6 +87,7 @@ const HEAD: usize = 13;
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
 /// RFC 6347 §4.3.2.
+const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 /// Certificates with all that is above them have room in it.
 const LONGEST_MESSAGE: u32 = 16 * 1024;

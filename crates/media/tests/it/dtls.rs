@@ -182,6 +182,15 @@ fn a_browser_that_turns_out_to_wait_is_begun_with() {
             world.browser().answer(&offer.replace("setup:actpass", &format!("setup:{role}")));
         let taken = if role == "active" { "passive" } else { "active" };
         assert!(answer.contains(&format!("a=setup:{taken}")), "{answer}");
+        // Its answer is on the way, and before it comes the farewell of the connection it had over there.
+        world.run(Duration::from_millis(100));
+        let before = world.counters();
+        let farewell = [&[21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 26][..], &[7; 26]].concat();
+        world.inject(birthplace(), ours(), &farewell);
+        let after = world.counters();
+        assert_eq!(after.dtls_before_ice, before.dtls_before_ice, "the way is known already");
+        let is_begun = u64::from(taken == "active");
+        assert_eq!(after.dropped_not_ready, before.dropped_not_ready + 1 - is_begun);
         world.accept(BROWSER, SdpKind::Answer, &answer);
         world.run_until("DTLS connects", |w| w.is_connected(BROWSER) && w.browser().is_connected);
         world.close();
