@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { temporaryFolder } from "./folder.mjs";
 import { PROGRAM_LIMIT, threads } from "./limits.mjs";
+import { served } from "./served.mjs";
 import { end, until } from "./wait.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -34,13 +35,17 @@ export class Gateway {
     const file = join(data, "crosspoint.toml");
     // Tests of hold listen for silence, unless they are about music.
     const sound = config.includes("[sound]") ? "" : '[sound]\nmusic_on_hold = "off"\n';
-    await writeFile(file, baseConfig(uriHost(host), http, media ?? usualMedia(host)) + sound + config);
+    const behind = await served({ config, media, host, namespace });
+    const all = [baseConfig(uriHost(host), http, (media ?? usualMedia(host)) + (behind?.media ?? "")), sound, config, behind?.config ?? ""];
+    await writeFile(file, all.join(""));
     const gateway = new Gateway(data, file, host);
+    gateway.behind = behind;
     gateway.prefix = namespace?.prefix ?? [];
     for (const [name, { password, aliases = [] }] of Object.entries(users)) {
       gateway.cli(["user", "add", name, ...aliases.flatMap((a) => ["--alias", a]), "--password-stdin"], password);
     }
     await gateway.run();
+    await behind?.isUsed(gateway);
     return gateway;
   }
 
@@ -186,6 +191,7 @@ export class Gateway {
 
   async remove() {
     await this.stop();
+    await this.behind?.stop();
     await rm(this.data, { recursive: true, force: true });
   }
 }

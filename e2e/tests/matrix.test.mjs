@@ -1,6 +1,7 @@
 // Everybody calls everybody: JsSIP over WSS, our SDK, a terminal of the call API and a desk phone, each with each other.
 import { afterEach, test } from "node:test";
 import { KINDS, TERMINAL, party } from "../lib/party.mjs";
+import { KIND } from "../lib/served.mjs";
 import { KNOWING_IT, giveNumbers } from "../lib/terminal.mjs";
 import { USERS, world } from "../lib/world.mjs";
 
@@ -35,6 +36,10 @@ async function holdAndResume(holder, held) {
   await Promise.all([holder.hears(held), held.hears(holder)]);
 }
 
+// A browser sends keys where the other side takes RTP events. Whatever it takes is so with our own media; servers pass
+// on what the other side says.
+const presses = (one, other) => one !== TERMINAL && !(KIND && one === "jssip" && other === TERMINAL);
+
 const story = (name, play) => test(name, it.telling(play));
 
 for (const from of ALL) {
@@ -45,7 +50,7 @@ for (const from of ALL) {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(alice, bob);
-      if (from !== TERMINAL) {
+      if (presses(from, to)) {
         await alice.press("5");
         await bob.hearsDigit("5");
       }
@@ -57,7 +62,7 @@ for (const from of ALL) {
       const [alice, bob] = await pair(from, to);
       await talk(alice, bob);
       await holdAndResume(bob, alice);
-      if (to !== TERMINAL) {
+      if (presses(to, from)) {
         await bob.press("7");
         await alice.hearsDigit("7");
       }
